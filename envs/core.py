@@ -1,0 +1,141 @@
+"""Records and interfaces of task families and batched environments.
+
+Axis order everywhere: T time, B environment rows, N agents, features last. One row plays one task.
+This package knows nothing of ``mg2l_kalei``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+SPLITS = ("train", "test", "ood")  # trained on; held out inside the same range; outside of it
+
+
+def setting(
+    default: Any,
+    meaning: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    choices: Sequence[Any] | None = None,
+) -> Any:
+    """One hyper-parameter of a frozen config dataclass: its default, its meaning (with unit) and its legal range.
+
+    ``low <= value``, ``above < value``, ``value <= high``, ``value in choices``. The config loader enforces them.
+    """
+    metadata = {"meaning": meaning, "low": low, "above": above, "high": high, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+class Task(NamedTuple):
+    """One task of a family. ``features`` is a normalised vector of what is hidden; only the oracle is given it."""
+
+    name: str
+    params: Mapping[str, Any]  # plain numbers, or lists of them: JSON
+    features: tuple[float, ...]
+    split: str = "train"
+
+
+class EnvSpec(NamedTuple):
+    """Facts about a family's environments, the same for all of its tasks."""
+
+    n_agents: int
+    obs_dim: int
+    state_dim: int
+    action_dim: int  # continuous: width of the vector; discrete: number of actions
+    is_discrete: bool
+    episode_steps: int  # time limit of one episode, in environment steps
+    obs_sizes: tuple[int, ...] = ()  # true width per agent where padded; empty: all obs_dim
+    action_sizes: tuple[int, ...] = ()  # true width (or number of actions) per agent; empty: all action_dim
+    agent_types: tuple[int, ...] = ()  # same number, same kind of agent; empty: all alike
+
+
+class Observation(NamedTuple):
+    """What a batch shows after a reset. Shapes as in ``StepResult``."""
+
+    obs: Tensor
+    state: Tensor
+    legal: Tensor | None
+    alive: Tensor
+
+
+class StepResult(NamedTuple):
+    """The step just made. No row has been restarted: ``obs`` is the true successor of a finished episode too."""
+
+    obs: Tensor  # (B, N, obs_dim) float32
+    state: Tensor  # (B, state_dim) float32, centralised: for training only
+    reward: Tensor  # (B, N) float32
+    terminated: Tensor  # (B,) bool: the task ended, nothing follows
+    truncated: Tensor  # (B,) bool: time ran out; never together with terminated
+    legal: Tensor | None  # (B, N, n_actions) bool; None: every action is legal, or actions are continuous
+    alive: Tensor  # (B, N) bool: False for agents that have left
+
+
+class EnvBatch(Protocol):
+    """B rows stepped together; each row plays one task of its family.
+
+    Tensors returned are fresh: later steps do not change them. All randomness comes from the generator given to
+    ``TaskFamily.make``. Float32 unless the family's ``make`` was told otherwise.
+    """
+
+    spec: EnvSpec
+
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        """Restart the rows where ``where`` (B,) bool is True (None: all) on tasks (B,) int64, numbers in ``TaskFamily.tasks``."""
+        ...
+
+    def step(self, action: Tensor) -> StepResult:
+        """Act in every row: (B, N, action_dim) float in [-1, 1] (wider values are clamped), or (B, N) int64."""
+        ...
+
+
+class TaskFamily(ABC):
+    """A distribution over tasks. Its tasks are drawn once, in the constructor, from the generator given to it.
+
+    Registered constructors are called as ``Family(name, config, generator)``: the name it is registered under, the
+    family's frozen config, and a ``numpy`` generator for drawing tasks (finite families need not use it).
+    """
+
+    version: ClassVar[int] = 1  # raised when the same parameters come to mean something else
+    name: str
+    spec: EnvSpec
+    tasks: tuple[Task, ...]  # all splits; the place in here is the task's number everywhere
+
+    @property
+    def splits(self) -> dict[str, tuple[Task, ...]]:
+        """The tasks by split, in ``SPLITS`` order; splits without tasks are left out."""
+        by_split = {split: tuple(t for t in self.tasks if t.split == split) for split in SPLITS}
+        return {split: tasks for split, tasks in by_split.items() if tasks}
+
+    @property
+    def seen_only(self) -> bool:
+        """True for a finite family: there is nothing to hold out, so every table must say "seen tasks"."""
+        return set(self.splits) == {"train"}
+
+    def task_ids(self, split: str) -> Tensor:
+        """Numbers of the tasks of a split: (n,) int64. Raises KeyError naming the splits there are."""
+        if split not in self.splits:
+            raise KeyError(f"{self.name} has no split {split!r}; it has: {', '.join(self.splits)}")
+        return torch.tensor([i for i, t in enumerate(self.tasks) if t.split == split])
+
+    def features(self) -> Tensor:
+        """What the oracle is given, for every task: (n_tasks, n_features) float32."""
+        return torch.tensor([t.features for t in self.tasks], dtype=torch.float32)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over family, version and every task's parameters: equal fingerprints mean equal tasks."""
+        content = [self.name, self.version, [[t.name, dict(t.params), t.features, t.split] for t in self.tasks]]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @abstractmethod
+    def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> EnvBatch:
+        """A batch of ``n_rows`` rows on ``device``; ``generator`` (of that device) drives all its randomness."""

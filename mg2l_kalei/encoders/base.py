@@ -1,0 +1,57 @@
+"""The task encoder's interface: a belief per row, updated in constant time per step, and latents read off it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mg2l_kalei.types import Contexts, Metrics, Rollout, TaskLatent, Transition
+
+Belief = Any  # a NamedTuple of tensors whose second axis is rows, private to its encoder
+
+
+class TaskEncoder(nn.Module, ABC):
+    """Turns what a team has lived through into a global and N local task representations.
+
+    Constructors are called as ``Encoder(config, spec, task_features, generator)``: the encoder's frozen config, the
+    ``EnvSpec``, features of the *training* tasks first, then others (n_tasks, n_features), and a CPU generator for
+    initial weights. Agent n's local latent depends on agent n's transitions alone.
+    """
+
+    global_dim: int
+    local_dim: int
+
+    @abstractmethod
+    def prior(self, task: Tensor) -> Belief:
+        """The belief before any transition, for rows on ``task`` (B,) int64, which the oracle alone may look at."""
+
+    @abstractmethod
+    def observe(self, belief: Belief, transition: Transition) -> Belief:
+        """The belief after one more transition per row (B, N, ...): O(1) in the number of transitions before it."""
+
+    @abstractmethod
+    def latent(self, belief: Belief, *, sample: bool = False, generator: torch.Generator | None = None) -> TaskLatent:
+        """Posterior mean, or a sample of it: (B, global_dim) and (B, N, local_dim)."""
+
+    @abstractmethod
+    def latents(self, rollout: Rollout) -> TaskLatent:
+        """Latents before each step of a trial and after its last: (T + 1, B, ...), with gradient; equal to stepping."""
+
+    def encode(self, contexts: Contexts, *, sample: bool = False, generator: torch.Generator | None = None) -> TaskLatent:
+        """Latents of whole contexts: (B, global_dim) and (B, N, local_dim)."""
+        raise NotImplementedError(f"{type(self).__name__} infers nothing from contexts")
+
+    @property
+    def learns(self) -> bool:
+        """Whether ``loss`` trains anything."""
+        return False
+
+    def fit_normaliser(self, transition: Transition) -> None:  # noqa: B027 - optional
+        """Update the input statistics with new transitions (T, B, N, ...)."""
+
+    def loss(self, contexts: Contexts, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        """The encoder's own loss on contexts of training tasks: scalar, and metrics under ``encoder/``."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss of its own")

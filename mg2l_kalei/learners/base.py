@@ -1,0 +1,52 @@
+"""The learner's interface: it owns actors, critics and their optimisers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.types import ActionSample, Metrics, Rollout, State
+
+
+class Learner(ABC):
+    """Learns actors pi(a^i | o^i, z^i) from whole trials.
+
+    Constructors are called as ``Learner(config, spec, encoder, sharing, schedule, generator)``; see ``build.py``.
+    """
+
+    actor: nn.Module
+
+    def initial_recurrent_state(self, n_rows: int) -> Tensor | None:
+        """(B, N, hidden) at an episode's start; None for feed-forward actors."""
+        return None
+
+    @abstractmethod
+    def act(
+        self,
+        obs: Tensor,
+        legal: Tensor | None,
+        local_latent: Tensor,
+        recurrent_state: Tensor | None,
+        generator: torch.Generator,
+        *,
+        explore: bool,
+    ) -> ActionSample:
+        """Actions for obs (B, N, obs_dim) and local_latent (B, N, local_dim): sampled if ``explore``, else the mode.
+
+        Decentralised: agent n's action depends on row n alone.
+        """
+
+    @abstractmethod
+    def update(self, rollout: Rollout, encoder: TaskEncoder, env_steps: int, generator: torch.Generator) -> Metrics:
+        """Learn from one rollout, made by this actor; ``env_steps`` counts all steps including it."""
+
+    @abstractmethod
+    def state_dict(self) -> State:
+        """Networks, optimisers, normalisers, schedules, and the sharing scheme's state."""
+
+    @abstractmethod
+    def load_state_dict(self, state: State) -> None:
+        """Restore what ``state_dict`` gave."""

@@ -1,0 +1,77 @@
+"""The interface of parameter sharing: which weight matrix member g of a group multiplies by."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mg2l_kalei.types import Metrics, State
+
+
+class GroupedLinear(nn.Module, ABC):
+    """A linear layer over a group of G members: ``(..., G, in) -> (..., G, out)``, member g by its own effective weight.
+
+    Effective weights are formed once per parameter update, never gathered per sample.
+    """
+
+    n_members: int
+    in_features: int
+    out_features: int
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., G, in_features) -> (..., G, out_features)``."""
+
+
+class ParameterSharing(ABC):
+    """One scheme, for one network. It makes the network's linear layers and owns what the scheme adds to training.
+
+    Constructors are called as ``Sharing(config, n_members, generator)``: the scheme's frozen config, members of the
+    group (agents, or agent types), and a CPU generator for initial weights, which layers consume in the order they are made.
+    """
+
+    n_members: int
+
+    @abstractmethod
+    def linear(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        gain: float,
+        masked: bool = True,
+        resettable: bool = True,
+        layer_weight: float = 1.0,
+    ) -> GroupedLinear:
+        """One layer: orthogonal weights times ``gain``, zero bias. The last three speak to masking schemes only."""
+
+    @abstractmethod
+    def vector(self, size: int, value: float) -> nn.Parameter:
+        """A free parameter per member, broadcastable to (G, size), such as a log standard deviation."""
+
+    def loss(self, network: nn.Module, main_loss: Tensor) -> tuple[Tensor, Metrics]:
+        """A term to add to ``main_loss``, already weighted: scalar tensor, and metrics under ``sharing/``."""
+        return torch.zeros((), device=main_loss.device), {}
+
+    def on_env_steps(  # noqa: B027 - optional
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, env_steps: int, generator: torch.Generator
+    ) -> Metrics:
+        """What is due after ``env_steps`` in all, such as mask resets, which also clear moments of reset entries."""
+        return {}
+
+    def metrics(self, network: nn.Module) -> Metrics:
+        """What is worth logging about the network now, such as sparsity."""
+        return {}
+
+    def state_dict(self) -> State:
+        """Everything that changes and is not a parameter of the network."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:  # noqa: B027 - optional
+        """Restore what ``state_dict`` gave."""
+
+
+SharingConfig = Any  # the frozen config dataclass of one scheme
