@@ -27,12 +27,14 @@ def setting(
     above: float | None = None,
     high: float | None = None,
     choices: Sequence[Any] | None = None,
+    extends: bool = False,
 ) -> Any:
     """One hyper-parameter of a frozen config dataclass: its default, its meaning (with unit) and its legal range.
 
-    ``low <= value``, ``above < value``, ``value <= high``, ``value in choices``. The config loader enforces them.
+    ``low <= value``, ``above < value``, ``value <= high``, ``value in choices``: the config loader enforces them.
+    ``extends`` marks settings that only extend or watch a run (iterations, logging): they do not make it another run.
     """
-    metadata = {"meaning": meaning, "low": low, "above": above, "high": high, "choices": choices}
+    metadata = {"meaning": meaning, "low": low, "above": above, "high": high, "choices": choices, "extends": extends}
     return field(default=default, metadata=metadata)
 
 
@@ -80,6 +82,24 @@ class StepResult(NamedTuple):
     alive: Tensor  # (B, N) bool: False for agents that have left
 
 
+class Marker(NamedTuple):
+    """Something to draw, in the family's own plane."""
+
+    x: float
+    y: float
+    radius: float
+    role: str  # "agent", "prey", "landmark"
+    is_target: bool  # belongs to the hidden task
+
+
+class Scene(NamedTuple):
+    """A picture of one row, for rendering: markers inside the square [low, high] x [low, high]."""
+
+    markers: tuple[Marker, ...]
+    low: float
+    high: float
+
+
 class EnvBatch(Protocol):
     """B rows stepped together; each row plays one task of its family.
 
@@ -95,6 +115,10 @@ class EnvBatch(Protocol):
 
     def step(self, action: Tensor) -> StepResult:
         """Act in every row: (B, N, action_dim) float in [-1, 1] (wider values are clamped), or (B, N) int64."""
+        ...
+
+    def scene(self, row: int) -> Scene:
+        """What row ``row`` looks like now."""
         ...
 
 
