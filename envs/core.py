@@ -11,8 +11,9 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,6 +83,20 @@ class StepResult(NamedTuple):
     alive: Tensor  # (B, N) bool: False for agents that have left
 
 
+Rows = TypeVar("Rows", bound=NamedTuple)
+
+
+def replace_rows(old: Rows, new: Rows, where: Tensor) -> Rows:
+    """The record ``old``, its rows where ``where`` (B,) bool is True taken from ``new``; all fields are (B, ...)."""
+    pairs = zip(old, new, strict=True)
+    return old._make(torch.where(where.view(-1, *[1] * (o.dim() - 1)), n, o) for o, n in pairs)
+
+
+def everyone_else(n: int, device: torch.device) -> Tensor:
+    """Row i holds the numbers from 0 to n - 1 without i: (n, n - 1) int64."""
+    return torch.arange(n, device=device).repeat(n, 1)[~torch.eye(n, dtype=torch.bool, device=device)].view(n, n - 1)
+
+
 class Marker(NamedTuple):
     """Something to draw, in the family's own plane."""
 
@@ -110,7 +125,10 @@ class EnvBatch(Protocol):
     spec: EnvSpec
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        """Restart the rows where ``where`` (B,) bool is True (None: all) on tasks (B,) int64, numbers in ``TaskFamily.tasks``."""
+        """Restart the rows where ``where`` (B,) bool is True (None: all; the first time it must be None).
+
+        tasks (B,) int64: numbers in ``TaskFamily.tasks``; those of rows that are not restarted have no effect.
+        """
         ...
 
     def step(self, action: Tensor) -> StepResult:
@@ -133,6 +151,9 @@ class TaskFamily(ABC):
     name: str
     spec: EnvSpec
     tasks: tuple[Task, ...]  # all splits; the place in here is the task's number everywhere
+
+    def __init__(self, name: str, config: Any, generator: np.random.Generator) -> None:
+        self.name = name
 
     @property
     def splits(self) -> dict[str, tuple[Task, ...]]:

@@ -16,13 +16,14 @@ Belief = Any  # a NamedTuple of tensors whose second axis is rows, private to it
 class TaskEncoder(nn.Module, ABC):
     """Turns what a team has lived through into a global and N local task representations.
 
-    Constructors are called as ``Encoder(config, spec, task_features, generator)``: the encoder's frozen config, the
-    ``EnvSpec``, features of the *training* tasks first, then others (n_tasks, n_features), and a CPU generator for
-    initial weights. Agent n's local latent depends on agent n's transitions alone.
+    Constructors are called as ``Encoder(config, spec, task_features, n_train, generator)``: the encoder's frozen
+    config, the ``EnvSpec``, every task's features (n_tasks, n_features), of which the first ``n_train`` are training
+    tasks, and a CPU generator for initial weights. Agent n's local latent depends on agent n's transitions alone.
     """
 
     global_dim: int
     local_dim: int
+    learning_rate: float = 0.0  # of ``loss``
 
     @abstractmethod
     def prior(self, task: Tensor) -> Belief:
@@ -48,6 +49,10 @@ class TaskEncoder(nn.Module, ABC):
     def learns(self) -> bool:
         """Whether ``loss`` trains anything."""
         return False
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """What the critic's loss trains: the layers that the global latent comes from."""
+        return []
 
     def fit_normaliser(self, transition: Transition) -> None:  # noqa: B027 - optional
         """Update the input statistics with new transitions (T, B, N, ...)."""

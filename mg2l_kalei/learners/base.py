@@ -1,4 +1,4 @@
-"""The learner's interface: it owns actors, critics and their optimisers."""
+"""The learner's interface: it owns actors, critics and their optimisers, and acts (see ``collector.Policy``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from mg2l_kalei.types import ActionSample, Metrics, Rollout, State
 class Learner(ABC):
     """Learns actors pi(a^i | o^i, z^i) from whole trials.
 
-    Constructors are called as ``Learner(config, spec, encoder, sharing, schedule, generator)``; see ``build.py``.
+    Constructors are called as ``Learner(config, spec, encoder, make_sharing, generator)``: the learner's frozen config,
+    the ``EnvSpec``, the encoder whose latents it will see, a function from a number of members to the run's
+    ``ParameterSharing``, and a CPU generator for initial weights.
     """
 
     actor: nn.Module
@@ -34,14 +36,15 @@ class Learner(ABC):
         *,
         explore: bool,
     ) -> ActionSample:
-        """Actions for obs (B, N, obs_dim) and local_latent (B, N, local_dim): sampled if ``explore``, else the mode.
-
-        Decentralised: agent n's action depends on row n alone.
-        """
+        """See ``collector.Policy.act``."""
 
     @abstractmethod
     def update(self, rollout: Rollout, encoder: TaskEncoder, env_steps: int, generator: torch.Generator) -> Metrics:
         """Learn from one rollout, made by this actor; ``env_steps`` counts all steps including it."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> Learner:
+        """Move the networks; before the first update."""
 
     @abstractmethod
     def state_dict(self) -> State:

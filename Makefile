@@ -1,0 +1,34 @@
+# make train   a short training run          make test   everything that must hold before a change goes in
+# make slow    the tests that take minutes   make clean  remove the environment and all caches
+# Python 3.11 or newer; another one than python3: make test PYTHON=python3.12
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: train test slow clean
+
+train: $(INSTALLED)
+	$(BIN)/python train.py --expt=quick
+
+# Tests run in parallel, so each process keeps to one thread.
+test slow: export OMP_NUM_THREADS := 1
+
+test: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest -n auto
+
+slow: $(INSTALLED)
+	$(BIN)/pytest -n auto -m slow
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

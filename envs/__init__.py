@@ -1,0 +1,32 @@
+"""Task families, by name.
+
+The package holds batched environments alone and knows nothing of the learning system.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import numpy as np
+
+from envs.core import TaskFamily
+from envs.mpe.hunting import Hunting, HuntingConfig
+from envs.mpe.spread import Spread, SpreadConfig
+from envs.toy import Corners, CornersConfig, Turns, TurnsConfig
+
+ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
+    "mpe-hunting": (Hunting, HuntingConfig()),
+    "mpe-spread": (Spread, SpreadConfig()),
+    "toy-corners": (Corners, CornersConfig()),
+    "toy-turns": (Turns, TurnsConfig()),
+}
+
+
+def make_family(name: str, config: Any, generator: np.random.Generator) -> TaskFamily:
+    """The family ``name`` with its tasks drawn from ``generator``. Raises KeyError naming the nearest valid name."""
+    if name not in ENVS:
+        nearest = difflib.get_close_matches(name, ENVS, n=1, cutoff=0.0)[0]
+        raise KeyError(f"no environment {name!r}; did you mean {nearest!r}? There are: {', '.join(ENVS)}")
+    family, _ = ENVS[name]
+    return family(name, config, generator)

@@ -1,0 +1,199 @@
+"""Checks of how a family's batches behave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from envs.check.play import MAX_STEPS, Actor, Bench, Record, difference, go_on, restart
+from envs.core import EnvBatch, Observation, StepResult
+
+MAX_TASKS = 6  # compared with each other
+
+
+def seed_decides(bench: Bench) -> Iterator[str]:
+    same_task = torch.zeros_like(bench.mixed)
+    first = bench.play(same_task)
+    if field := difference(first, bench.play(same_task)):
+        yield f"two batches with one seed and the same actions differ in {field}"
+    if not difference(first, bench.play(same_task, seed=1)):
+        yield "batches with different seeds do not differ"
+    batch, _ = bench.make()
+    starts = [batch.reset(same_task) for _ in range(3)]
+    if all((start.state == start.state[0]).all() and (start.obs == start.obs[0]).all() for start in starts):
+        yield "all rows start alike"
+
+
+def task_matters(bench: Bench) -> Iterator[str]:
+    """Tasks must differ in reward or dynamics; a family of a single task declares that nothing is hidden."""
+    tasks = bench.family.tasks
+    chosen = range(0, len(tasks), -(-len(tasks) // MAX_TASKS))
+    steps = {i: bench.play(torch.full_like(bench.mixed, i))[1:] for i in chosen}
+    for i, j in combinations(chosen, 2):
+        if not difference(steps[i], steps[j]):
+            pair = f"{tasks[i].name!r} and {tasks[j].name!r}"
+            yield f"tasks {pair} differ neither in reward nor in dynamics in {len(steps[i])} random steps"
+
+
+def restart_leaves_no_trace(bench: Bench) -> Iterator[str]:
+    batch, generator = bench.make()
+    at_start = generator.get_state()
+    first = restart(batch, bench.mixed, bench.actor())
+    for tasks in (bench.other, bench.mixed, bench.mixed):
+        restart(batch, tasks, bench.actor(1))
+    generator.set_state(at_start)
+    if field := difference(first, restart(batch, bench.mixed, bench.actor())):
+        yield (
+            f"with the generator put back, a restart after other trials differs in {field} from the first: "
+            "something is left over, or randomness comes from elsewhere"
+        )
+
+
+def partial_reset_is_partial(bench: Bench) -> Iterator[str]:
+    (batch, generator), (twin, twin_generator) = bench.make(), bench.make()
+    actor, twin_actor = bench.actor(), bench.actor()
+    before, twin_before = _a_few_steps(bench, batch, actor), _a_few_steps(bench, twin, twin_actor)
+    where = bench.rows == 0
+    if isinstance(before, StepResult):
+        where = where | before.terminated
+    after = batch.reset(bench.other, where)
+    kept = Observation(before.obs, before.state, before.legal, before.alive)
+    if field := difference([kept], [after], ~where):
+        yield f"reset with `where` changes {field} of rows not chosen"
+    twin_generator.set_state(generator.get_state())
+    later, twin_later = go_on(batch, after.legal, actor), go_on(twin, twin_before.legal, twin_actor)
+    if field := difference(later, twin_later, ~where):
+        yield f"after a reset with `where`, rows not chosen go on differently in {field}"
+    if not difference([kept, *later], [after, *twin_later], where):
+        yield "reset with `where` does not restart the rows chosen"
+
+
+def _a_few_steps(bench: Bench, batch: EnvBatch, actor: Actor) -> Record:
+    """The last record of a start and some steps, short of the time limit."""
+    last: Record = batch.reset(bench.mixed)
+    for _ in range(min(3, bench.spec.episode_steps - 1)):
+        last = batch.step(actor(last.legal))
+        if last.terminated.any():
+            break
+    return last
+
+
+class _OtherInFirstRow(Actor):
+    """Acts as ``Bench.actor()`` does, but otherwise in the first row."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.spec, bench.device, seed=0)
+        self._first_row = bench.actor(seed=1)
+
+    def __call__(self, legal: Tensor | None) -> Tensor:
+        return torch.cat((self._first_row(legal)[:1], super().__call__(legal)[1:]))
+
+
+def rows_are_independent(bench: Bench) -> Iterator[str]:
+    reference = bench.play(bench.mixed)
+    tasks = torch.cat((bench.other[:1], bench.mixed[1:]))
+    changed = restart(bench.make()[0], tasks, _OtherInFirstRow(bench))
+    if field := difference(reference, changed, bench.rows > 0):
+        yield f"another task and other actions in one row change {field} of the other rows"
+
+
+def records_stay(bench: Bench) -> Iterator[str]:
+    """What was returned stays as it was, and what was given is left alone."""
+    (batch, _), actor = bench.make(), bench.actor()
+    last: Record = batch.reset(bench.mixed)
+    kept, copies = [last], [deepcopy(last)]
+    for _ in range(min(MAX_STEPS, bench.spec.episode_steps)):
+        action = actor(last.legal)
+        given = action.clone()
+        last = batch.step(action)
+        kept.append(last)
+        copies.append(deepcopy(last))
+        if not torch.equal(action, given):
+            yield "step writes into the actions that it is given"
+            return
+        if last.terminated.any():
+            break
+    if field := difference(kept, copies):
+        yield f"{field} of an earlier record changes with later steps"
+
+
+def records_are_not_the_batch(bench: Bench) -> Iterator[str]:
+    """Writing into what was returned or given does not reach into the batch."""
+    (batch, _), actor, tasks = bench.make(), bench.actor(), bench.mixed.clone()
+    reference = bench.play(bench.mixed)
+    last: Record = batch.reset(tasks)
+    tasks.copy_(bench.other)
+    for expected in reference[1:]:
+        action = actor(last.legal)
+        for tensor in last:
+            if tensor is not None:
+                tensor.zero_()
+        last = batch.step(action)
+        action.zero_()
+        if field := difference([expected], [last]):
+            yield f"writing into a record, or the tasks or actions given, changes {field} of a later step"
+            return
+
+
+def time_limit_is_kept(bench: Bench) -> Iterator[str]:
+    (batch, _), actor, limit = bench.make(), bench.actor(), bench.spec.episode_steps
+    legal = batch.reset(bench.mixed).legal
+    elapsed = torch.zeros_like(bench.mixed)
+    for step in range(1, limit + limit // 2 + 1):
+        result = batch.step(actor(legal))
+        elapsed += 1
+        if (result.terminated & result.truncated).any():
+            yield "a row is terminated and truncated at once"
+            return
+        if not torch.equal(result.truncated, (elapsed >= limit) & ~result.terminated):
+            yield f"truncated is {result.truncated.tolist()} after {elapsed.tolist()} of {limit} steps"
+            return
+        done = result.terminated | result.truncated
+        done[0] |= step == limit // 2  # from here on, rows end apart from each other
+        elapsed[done] = 0
+        legal = batch.reset(bench.mixed, done).legal if done.any() else result.legal
+
+
+def actions_are_clamped(bench: Bench) -> Iterator[str]:
+    if bench.spec.is_discrete:
+        return
+    (batch, _), (twin, _), actor = bench.make(), bench.make(), bench.actor()
+    batch.reset(bench.mixed)
+    twin.reset(bench.mixed)
+    for _ in range(min(MAX_STEPS, bench.spec.episode_steps)):
+        action = 3 * actor(None)
+        result, expected = batch.step(action), twin.step(action.clamp(-1, 1))
+        if field := difference([result], [expected]):
+            yield f"actions beyond [-1, 1] are not clamped: {field} differs"
+            return
+        if result.terminated.any():
+            return
+
+
+def scenes_can_be_drawn(bench: Bench) -> Iterator[str]:
+    batch, _ = bench.make()
+    batch.reset(bench.mixed)
+    for row in bench.rows.tolist():
+        scene = batch.scene(row)
+        outside = [m for m in scene.markers if not scene.low <= min(m.x, m.y) <= max(m.x, m.y) <= scene.high]
+        if not scene.markers or outside:
+            yield f"a scene needs markers, at its start all in [{scene.low}, {scene.high}]; outside are {outside}"
+            return
+
+
+BEHAVIOUR = (
+    seed_decides,
+    task_matters,
+    restart_leaves_no_trace,
+    partial_reset_is_partial,
+    rows_are_independent,
+    records_stay,
+    records_are_not_the_batch,
+    time_limit_is_kept,
+    actions_are_clamped,
+    scenes_can_be_drawn,
+)

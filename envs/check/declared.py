@@ -1,0 +1,119 @@
+"""Checks of what a family declares, and of the form of what it shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from envs.check.play import N_ROWS, Bench, Record
+from envs.core import SPLITS, Task
+
+
+def tasks_are_sound(bench: Bench) -> Iterator[str]:
+    family = bench.family
+    if not family.tasks:
+        yield "there is no task"
+        return
+    if len({task.name for task in family.tasks}) < len(family.tasks):
+        yield "two tasks have the same name"
+    splits = sorted({task.split for task in family.tasks})
+    if "train" not in splits or not set(splits) <= set(SPLITS):
+        yield f"splits must be of {SPLITS}, train among them; they are {splits}"
+    for task in family.tasks:
+        yield from _params_are_plain(task)
+    yield from _features_are_sound(family.tasks)
+
+
+def _params_are_plain(task: Task) -> Iterator[str]:
+    try:
+        json.dumps(dict(task.params), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        yield f"params of task {task.name!r} are not plain finite numbers: {error}"
+
+
+def _features_are_sound(tasks: tuple[Task, ...]) -> Iterator[str]:
+    widths = sorted({len(task.features) for task in tasks})
+    if len(widths) > 1 or widths[0] == 0:
+        yield f"features must have one width over all tasks, at least 1; widths are {widths}"
+        return
+    features = torch.tensor([task.features for task in tasks])
+    inside = features[[task.split != "ood" for task in tasks]]
+    if not features.isfinite().all():
+        yield "features are not finite"
+    if (inside.abs() > 1).any():
+        yield f"features of train and test tasks must stay in [-1, 1]; they reach {inside.abs().max():g}"
+    if len({task.features for task in tasks}) < len(tasks):
+        yield "two tasks have the same features, so the oracle cannot tell them apart"
+
+
+def spec_is_sound(bench: Bench) -> Iterator[str]:
+    spec = bench.spec
+    for name in ("obs_sizes", "action_sizes", "agent_types"):
+        if len(getattr(spec, name)) not in (0, spec.n_agents):
+            yield f"spec.{name} must be empty or have n_agents = {spec.n_agents} entries; it is {getattr(spec, name)}"
+    for name, widest in (("obs_sizes", spec.obs_dim), ("action_sizes", spec.action_dim)):
+        if not all(0 < size <= widest for size in getattr(spec, name)):
+            yield f"spec.{name} must lie in 1 to {widest}; it is {getattr(spec, name)}"
+    if bench.make()[0].spec != spec:
+        yield "the batch's spec is not the family's"
+
+
+def records_are_well_formed(bench: Bench) -> Iterator[str]:
+    for record in bench.play(bench.mixed):
+        problems = list(_layout(record, bench)) or list(_contents(record, bench))
+        yield from (f"{type(record).__name__}.{problem}" for problem in problems)
+        if problems:
+            return
+
+
+def _layout(record: Record, bench: Bench) -> Iterator[str]:
+    spec = bench.spec
+    expected = {
+        "obs": ((N_ROWS, spec.n_agents, spec.obs_dim), torch.float32),
+        "state": ((N_ROWS, spec.state_dim), torch.float32),
+        "reward": ((N_ROWS, spec.n_agents), torch.float32),
+        "terminated": ((N_ROWS,), torch.bool),
+        "truncated": ((N_ROWS,), torch.bool),
+        "legal": ((N_ROWS, spec.n_agents, spec.action_dim), torch.bool),
+        "alive": ((N_ROWS, spec.n_agents), torch.bool),
+    }
+    for name, tensor in record._asdict().items():
+        if name == "legal" and tensor is None:
+            continue
+        shape, dtype = expected[name]
+        if (tuple(tensor.shape), tensor.dtype, tensor.device.type) != (shape, dtype, bench.device.type):
+            got = f"{tuple(tensor.shape)} {tensor.dtype} on {tensor.device.type}"
+            yield f"{name} must be {shape} {dtype} on {bench.device.type}; it is {got}"
+        elif _is_expanded(tensor):
+            yield f"{name} is an expanded view: its entries share memory"
+
+
+def _is_expanded(tensor: Tensor) -> bool:
+    return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+
+
+def _contents(record: Record, bench: Bench) -> Iterator[str]:
+    for name, tensor in record._asdict().items():
+        if tensor is not None and not tensor.isfinite().all():
+            yield f"{name} is not finite"
+    for agent, size in enumerate(bench.spec.obs_sizes):
+        if record.obs[:, agent, size:].any():
+            yield f"obs of agent {agent} is not zero beyond its true size {size}"
+    if record.legal is not None:
+        yield from _legal_is_sane(record.legal, record.alive, bench)
+
+
+def _legal_is_sane(legal: Tensor, alive: Tensor, bench: Bench) -> Iterator[str]:
+    if not bench.spec.is_discrete:
+        yield "legal must be None, since actions are continuous"
+    if (alive & ~legal.any(-1)).any():
+        yield "legal leaves a living agent without any action"
+    for agent, size in enumerate(bench.spec.action_sizes):
+        if legal[:, agent, size:].any():
+            yield f"legal lets agent {agent} act beyond its {size} actions"
+
+
+DECLARED = (tasks_are_sound, spec_is_sound, records_are_well_formed)

@@ -1,0 +1,156 @@
+"""Spread-Target: agents cover the landmarks that count, and only the reward tells which those are (MG2L, 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.core import (
+    EnvSpec,
+    Marker,
+    Observation,
+    Scene,
+    StepResult,
+    Task,
+    TaskFamily,
+    everyone_else,
+    replace_rows,
+    setting,
+)
+from envs.mpe.world import WALL_POSITION, Body, Motion, World
+
+AGENT = Body(size=0.15, collides=False)
+LANDMARK_SIZE = 0.05  # m, drawn only
+START_RANGE = 1.0  # m; agents start in plus and minus this on both axes
+LANDMARK_RANGE = 0.9  # m
+
+
+@dataclass(frozen=True)
+class SpreadConfig:
+    n_agents: int = setting(2, "agents, and landmarks that count", low=1)
+    n_landmarks: int = setting(3, "landmarks, all alike to see; at least as many as agents", low=1)
+    episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
+
+
+class SpreadState(NamedTuple):
+    pos: Tensor  # (B, N, 2)
+    vel: Tensor  # (B, N, 2)
+    landmarks: Tensor  # (B, L, 2)
+    targets: Tensor  # (B, L)   1 where the landmark counts
+    elapsed: Tensor  # (B,) int64   steps since the episode's start
+
+
+class Spread(TaskFamily):
+    """One task for each choice of ``n_agents`` landmarks. Finite: all tasks are seen in training.
+
+    Raises ValueError where there are fewer landmarks than agents.
+    """
+
+    def __init__(self, name: str, config: SpreadConfig, generator: np.random.Generator) -> None:
+        n, n_landmarks = config.n_agents, config.n_landmarks
+        if n_landmarks < n:
+            raise ValueError(f"{name} needs n_landmarks >= n_agents, got {n_landmarks} and {n}")
+        super().__init__(name, config, generator)
+        self.tasks = tuple(_task(chosen, n_landmarks) for chosen in combinations(range(n_landmarks), n))
+        self.spec = EnvSpec(
+            n_agents=n,
+            obs_dim=2 * (1 + n_landmarks + n - 1),
+            state_dim=2 * (2 * n + n_landmarks),
+            action_dim=2,
+            is_discrete=False,
+            episode_steps=config.episode_steps,
+        )
+
+    def make(
+        self,
+        n_rows: int,
+        device: torch.device,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> SpreadBatch:
+        return SpreadBatch(self.spec, self.features().to(device, dtype), n_rows, generator)
+
+
+def _task(chosen: tuple[int, ...], n_landmarks: int) -> Task:
+    mask = tuple(float(landmark in chosen) for landmark in range(n_landmarks))
+    return Task("targets-" + "-".join(map(str, chosen)), {"targets": list(chosen)}, mask)
+
+
+class SpreadBatch:
+    """Rows of ``Spread``. ``now`` may be set, to place a given state.
+
+    Observation: own position; relative positions of the landmarks, then of the other agents.
+    State: positions, velocities, landmarks.
+    Reward: the team's, the same for each agent: n_agents times minus the distance from each target to its nearest
+    agent, summed over the targets.
+    """
+
+    now: SpreadState
+
+    def __init__(self, spec: EnvSpec, target_masks: Tensor, n_rows: int, generator: torch.Generator) -> None:
+        self.spec = spec
+        self._target_masks = target_masks  # (n_tasks, L)
+        self._n_rows = n_rows
+        self._generator = generator
+        self._n_landmarks = target_masks.shape[1]
+        self._world = World([AGENT] * spec.n_agents, target_masks.device, target_masks.dtype)
+        seen = everyone_else(self._n_landmarks + spec.n_agents, target_masks.device)[self._n_landmarks :]
+        self._seen = seen.flatten()  # (N (L + N - 1),)   all points but oneself, agent after agent
+
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        targets = self._target_masks[tasks]
+        shape = (self._n_rows, self.spec.n_agents + self._n_landmarks, 2)
+        points = torch.rand(shape, dtype=targets.dtype, device=targets.device, generator=self._generator) * 2 - 1
+        pos, landmarks = points.split((self.spec.n_agents, self._n_landmarks), dim=1)
+        fresh = SpreadState(
+            pos=pos * START_RANGE,
+            vel=torch.zeros_like(pos),
+            landmarks=landmarks * LANDMARK_RANGE,
+            targets=targets,
+            elapsed=torch.zeros_like(tasks),
+        )
+        self.now = fresh if where is None else replace_rows(self.now, fresh, where)
+        return Observation(self._obs(), self._state(), None, self._alive())
+
+    def step(self, action: Tensor) -> StepResult:
+        motion = self._world.advance(Motion(self.now.pos, self.now.vel), action.clamp(-1, 1))
+        self.now = self.now._replace(pos=motion.pos, vel=motion.vel, elapsed=self.now.elapsed + 1)
+        truncated = self.now.elapsed >= self.spec.episode_steps
+        return StepResult(
+            obs=self._obs(),
+            state=self._state(),
+            reward=self._reward(),
+            terminated=torch.zeros_like(truncated),
+            truncated=truncated,
+            legal=None,
+            alive=self._alive(),
+        )
+
+    def scene(self, row: int) -> Scene:
+        now = self.now
+        places = zip(now.landmarks[row].tolist(), now.targets[row].tolist(), strict=True)
+        landmarks = [Marker(x, y, LANDMARK_SIZE, "landmark", target > 0) for (x, y), target in places]
+        agents = [Marker(x, y, AGENT.size, "agent", False) for x, y in now.pos[row].tolist()]
+        return Scene((*landmarks, *agents), -WALL_POSITION, WALL_POSITION)
+
+    def _obs(self) -> Tensor:
+        pos, landmarks = self.now.pos, self.now.landmarks
+        points = torch.cat((landmarks, pos), dim=1)
+        seen = points.index_select(1, self._seen).view(*pos.shape[:2], -1, 2)  # (B, N, L + N - 1, 2)
+        return torch.cat((pos, (seen - pos[:, :, None]).flatten(2)), dim=-1)
+
+    def _reward(self) -> Tensor:
+        nearest = torch.cdist(self.now.landmarks, self.now.pos).amin(dim=-1)  # (B, L)
+        per_agent = -(nearest * self.now.targets).sum(dim=1, keepdim=True)  # (B, 1)
+        return (per_agent * self.spec.n_agents).expand(-1, self.spec.n_agents).clone()
+
+    def _state(self) -> Tensor:
+        return torch.cat((self.now.pos, self.now.vel, self.now.landmarks), dim=1).flatten(1)
+
+    def _alive(self) -> Tensor:
+        return torch.ones(self.now.pos.shape[:2], dtype=torch.bool, device=self.now.pos.device)

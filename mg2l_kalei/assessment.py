@@ -1,0 +1,69 @@
+"""Evaluation of a run's adaptation: trials played by its team, the table, the raw results and the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mg2l_kalei.build import System
+from mg2l_kalei.collector import Team, collect
+from mg2l_kalei.durable import write_atomically
+from mg2l_kalei.evaluation.adaptation import evaluate
+from mg2l_kalei.evaluation.comparison import Comparison, compare
+from mg2l_kalei.evaluation.figures import adaptation_figure, mask_figure, save_picture, task_space_figure
+from mg2l_kalei.evaluation.report import adaptation_table
+from mg2l_kalei.evaluation.results import AdaptationResult, to_json
+from mg2l_kalei.run_folder import RunFolder
+from mg2l_kalei.seeding import numpy_generator, torch_generator
+from mg2l_kalei.sharing.kaleidoscope import all_masks, mask_differences
+from mg2l_kalei.sharing.masked_linear import masked_layers
+from mg2l_kalei.types import Rollout
+
+
+def assess(system: System, env_steps: int, split: str, *, n_episodes: int, n_trials: int) -> AdaptationResult:
+    """Play evaluation trials with the mode of the policy and online beliefs, on environments of their own.
+
+    ``env_steps``: what the system was trained for; with the seed and the split it decides every random number.
+    """
+    generator = torch_generator(system.config.seed, "evaluation", split, env_steps, device=system.device)
+
+    def play(task: Tensor, n_steps: int, sample: bool) -> Rollout:
+        env = system.family.make(len(task), system.device, generator)
+        team = Team(system.learner, system.encoder, generator)
+        return collect(env, team, task.to(system.device), n_steps, explore=False, sample=sample)
+
+    with torch.no_grad():
+        return evaluate(
+            play, system.family, split, n_episodes, n_trials, seed=system.config.seed, env_steps=env_steps
+        )
+
+
+def compare_runs(
+    label: str, runs: Sequence[AdaptationResult], references: Mapping[str, Sequence[AdaptationResult]]
+) -> Comparison:
+    """A method's runs (seeds) beside its reference lines, with bootstrap intervals."""
+    return compare(label, runs, references, numpy_generator(runs[0].seed, "bootstrap"))
+
+
+def publish(folder: RunFolder, system: System, result: AdaptationResult, comparison: Comparison) -> str:
+    """Write raw results and pictures into the run's folder; the table, with the pictures' paths, as text."""
+    write_atomically(folder.evaluation / f"{result.split}-{result.env_steps}.json", to_json(result))
+    folder.figures.mkdir(parents=True, exist_ok=True)
+    pictures = [folder.figures / f"adaptation-{result.split}.png"]
+    drawn = [save_picture(pictures[0], lambda: adaptation_figure(comparison))]
+    latents = result.latents
+    if latents is not None and latents.shape[-1] > 0:
+        pictures.append(folder.figures / f"task-space-{result.split}.png")
+        drawn.append(save_picture(pictures[-1], lambda: task_space_figure(latents, result.probe, result.tasks)))
+    actor = system.learner.actor
+    if masked_layers(actor):
+        pictures.append(folder.figures / "masks.png")
+        sparsity = 1 - all_masks(actor).mean(1)
+        drawn.append(save_picture(pictures[-1], lambda: mask_figure(mask_differences(actor).cpu().numpy(), sparsity.cpu().numpy())))
+    written: list[Path] = [picture for picture, is_drawn in zip(pictures, drawn, strict=True) if is_drawn]
+    table = adaptation_table(comparison)
+    write_atomically(folder.evaluation / f"{result.split}.txt", table + "\n")
+    return "\n".join([table, "", *(f"picture: {path}" for path in written)])

@@ -1,0 +1,3 @@
+"""Storage of what was lived through."""
+
+from __future__ import annotations

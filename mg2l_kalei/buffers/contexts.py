@@ -1,0 +1,105 @@
+"""A ring of recent trials, from which contexts for task inference are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from envs.core import EnvSpec, setting
+from mg2l_kalei.types import Contexts, State, Transition
+
+
+@dataclass(frozen=True)
+class ContextConfig:
+    source: str = setting(
+        "online",
+        "what latents are acted on in training: the trial's own history, as at meta-test, or the task's context buffer",
+        choices=("online", "replay"),
+    )
+    scope: str = setting(
+        "trial", "what one context is drawn from: one trial, or all trials of its task", choices=("trial", "task")
+    )
+    capacity: int = setting(4096, "trials that are kept", low=2)
+    batch: int = setting(64, "contexts per encoder update", low=4)
+    length: int = setting(64, "transitions per context", low=1)
+    n_updates: int = setting(20, "encoder updates per iteration", low=0)
+    explore_rows: int = setting(4, "replay: rows of an exploration trial, which acts on a prior latent", low=1)
+    explore_interval: int = setting(5, "replay: iterations between exploration trials", low=1)
+
+
+class ContextBuffer:
+    """Whole trials of T steps, the oldest overwritten first. Sampled contexts have tasks in equal shares."""
+
+    def __init__(self, config: ContextConfig, spec: EnvSpec, n_steps: int, device: torch.device) -> None:
+        N, M = spec.n_agents, config.capacity
+        self.config = config
+        action_shape = (N,) if spec.is_discrete else (N, spec.action_dim)
+        self._trials = Transition(
+            obs=torch.zeros(M, n_steps, N, spec.obs_dim, device=device),
+            action=torch.zeros(M, n_steps, *action_shape, device=device, dtype=_action_dtype(spec)),
+            reward=torch.zeros(M, n_steps, N, device=device),
+            next_obs=torch.zeros(M, n_steps, N, spec.obs_dim, device=device),
+        )
+        self._task = torch.zeros(M, dtype=torch.int64, device=device)
+        self._added = 0  # trials ever added
+
+    @property
+    def device(self) -> torch.device:
+        return self._task.device
+
+    def __len__(self) -> int:
+        return min(self._added, self.config.capacity)
+
+    def add(self, transition: Transition, task: Tensor) -> None:
+        """Store the trials of all rows: (T, B, N, ...), task (B,)."""
+        slots = (self._added + torch.arange(len(task), device=task.device)) % self.config.capacity
+        for stored, new in zip(self._trials, transition, strict=True):
+            stored[slots] = new.transpose(0, 1)
+        self._task[slots] = task
+        self._added += len(task)
+
+    def sample(self, generator: torch.Generator, tasks: Tensor | None = None) -> Contexts:
+        """Contexts (K, R, N, ...) of ``tasks`` (R,), or of a balanced draw in which row r and row r + R/2 pair up."""
+        tasks = self._balanced_tasks(generator) if tasks is None else tasks
+        R, K = len(tasks), self.config.length
+        of_task = (self._task[: len(self)] == tasks.unsqueeze(-1)).float()  # (R, trials)
+        draws = 1 if self.config.scope == "trial" else K
+        trial = torch.multinomial(of_task, draws, replacement=True, generator=generator).T.expand(K, R)
+        step = self._steps(K, R, generator)
+        return Contexts(Transition(*(stored[trial, step] for stored in self._trials)), tasks)
+
+    def _steps(self, K: int, R: int, generator: torch.Generator) -> Tensor:
+        """Places in the trials, without repetition where they are long enough: (K, R)."""
+        T = self._trials.reward.shape[1]
+        if K <= T:
+            return torch.rand(T, R, generator=generator, device=self._task.device).argsort(0)[:K]
+        return torch.randint(T, (K, R), generator=generator, device=self._task.device)
+
+    def _balanced_tasks(self, generator: torch.Generator) -> Tensor:
+        """(R,): each half holds the same tasks, drawn as evenly as they divide it, of those that the buffer holds."""
+        held = self._task[: len(self)].unique()
+        return balanced_draw(held, self.config.batch // 2, generator).repeat(2)
+
+    def state_dict(self) -> State:
+        n = len(self)
+        trials = {name: stored[:n] for name, stored in self._trials._asdict().items()}
+        return {"trials": trials, "task": self._task[:n], "added": self._added}
+
+    def load_state_dict(self, state: State) -> None:
+        self._added = state["added"]
+        for name, stored in self._trials._asdict().items():
+            stored[: len(self)] = state["trials"][name]
+        self._task[: len(self)] = state["task"]
+
+
+def balanced_draw(items: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """(n,) of items (m,) in random order, each as often as the others, or once more."""
+    n_rounds = -(-n // len(items))
+    rounds = [torch.randperm(len(items), generator=generator, device=items.device) for _ in range(n_rounds)]
+    return items[torch.cat(rounds)[:n]]
+
+
+def _action_dtype(spec: EnvSpec) -> torch.dtype:
+    return torch.int64 if spec.is_discrete else torch.float32

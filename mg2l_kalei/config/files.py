@@ -1,0 +1,139 @@
+"""The YAML files of a run: which ones and which kinds are chosen, and by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from mg2l_kalei.config.settings import Rule, nearest, problem, read
+
+DEFAULTS = {"expt": "default", "algo": "mg2l_kalei", "env": "mpe-spread"}
+Kinds = Mapping[str, Iterable[str]]  # axis -> the kinds there are
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run. ``problems`` says why, one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(dict.fromkeys(problems))
+        super().__init__("\n".join(self.problems))
+
+
+class File(NamedTuple):
+    """One layer of settings out of a file."""
+
+    source: str
+    content: dict[str, Any]
+    speaks: bool = True  # False: overrides of another recipe, which are checked and not used
+    is_read: bool = True  # False: there is no such file, or it could not be read
+
+
+class Choices(NamedTuple):
+    """What a run is made of."""
+
+    names: dict[str, str]  # "expt", "algo", "env", "encoder.kind", ...; what was chosen wrongly is missing
+    sources: dict[str, str]  # the same keys
+    files: list[File]  # weakest first
+    problems: list[str]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Content of a YAML file; interpolations stay text. Raises ConfigError if it cannot be read or is no mapping."""
+    try:
+        content = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: not readable as YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(content, DictConfig):
+        raise ConfigError([f"{path}: expected a mapping of settings"])
+    plain = OmegaConf.to_container(content, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def names_in(folder: Path) -> tuple[str, ...]:
+    """Names of the YAML files in a folder, sorted."""
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def choice_key(axis: str) -> str:
+    """The key that chooses the kind of an axis; a family's name is called ``env``, like the option."""
+    return "env" if axis == "env" else f"{axis}.kind"
+
+
+def choose(given: Mapping[str, str], kinds: Kinds, config_dir: Path) -> Choices:
+    """Settle expt, algo, env and every axis's kind; ``given`` are those of the command line, by ``choice_key``."""
+    chooser = _Chooser(given, config_dir)
+    recipes = names_in(config_dir / "algo")
+    chooser.pick("expt", names_in(config_dir / "expt"), ("default", DEFAULTS["expt"]))
+    expt = chooser.file("expt")
+    for key, valid in (("algo", recipes), ("env", tuple(kinds["env"]))):
+        wish = expt.content.pop(key) if isinstance(expt.content.get(key), str) else None
+        chooser.pick(key, valid, (expt.source, wish), ("default", DEFAULTS[key]))
+    algo, env = chooser.file("algo"), chooser.file("env")
+    for axis in kinds:
+        if axis != "env":
+            chooser.pick_kind(axis, tuple(kinds[axis]), algo)
+    layers = [layer for file in (env, expt) for layer in chooser.by_recipe(file, recipes)]
+    return Choices(chooser.names, chooser.sources, [algo, *layers], chooser.problems)
+
+
+class _Chooser:
+    """Choices made so far, and what was wrong with the others."""
+
+    def __init__(self, given: Mapping[str, str], config_dir: Path) -> None:
+        self.given = given
+        self.config_dir = config_dir
+        self.names: dict[str, str] = {}
+        self.sources: dict[str, str] = {}
+        self.problems: list[str] = []
+
+    def pick(self, key: str, valid: tuple[str, ...], *wishes: tuple[str, Any]) -> None:
+        """Take the command line's wish, or else the first there is of ``(source, name)``."""
+        made = [(source, name) for source, name in (("command line", self.given.get(key)), *wishes) if name is not None]
+        source, name = made[0] if made else (wishes[-1][0], None)
+        try:
+            self.names[key] = read(name, Rule(str, choices=valid))
+            self.sources[key] = source
+        except ValueError as error:
+            self.problems.append(problem(source, key, name, error))
+
+    def pick_kind(self, axis: str, valid: tuple[str, ...], algo: File) -> None:
+        """The kind that the command line or the algo file chooses; ``encoder: mg2l`` is short for its ``kind``."""
+        if isinstance(algo.content.get(axis), str):
+            algo.content[axis] = {"kind": algo.content[axis]}
+        block = algo.content.get(axis)
+        key = choice_key(axis)
+        if algo.is_read or key in self.given:
+            self.pick(key, valid, (algo.source, block.get("kind") if isinstance(block, dict) else None))
+
+    def file(self, folder: str) -> File:
+        """The chosen file of a folder; empty where none was chosen or read, or a family has none."""
+        path = self.config_dir / folder / f"{self.names.get(folder)}.yaml"
+        source = f"{self.config_dir.name}/{folder}/{path.name}"
+        if folder not in self.names or (folder == "env" and not path.exists()):
+            return File(source, {}, is_read=False)
+        try:
+            return File(source, read_yaml(path))
+        except ConfigError as error:
+            self.problems += error.problems
+            return File(source, {}, is_read=False)
+
+    def by_recipe(self, file: File, recipes: tuple[str, ...]) -> list[File]:
+        """The file without its ``algo: {NAME: overrides}``, then the overrides of each recipe: the stronger layers."""
+        overrides = file.content.pop("algo", {})
+        if not isinstance(overrides, dict) or not all(isinstance(block, dict) for block in overrides.values()):
+            self.problems.append(problem(file.source, "algo", overrides, "expected overrides by recipe, {NAME: ...}"))
+            return [file]
+        layers = [file]
+        for name, block in overrides.items():
+            if name in recipes:
+                layers.append(File(f"{file.source} algo.{name}", block, speaks=name == self.names.get("algo")))
+            else:
+                reason = f"no such recipe{nearest(str(name), recipes)}"
+                self.problems.append(problem(file.source, f"algo.{name}", block, reason))
+        return layers

@@ -1,0 +1,120 @@
+"""From the command line and the YAML files, or from a run's own ``config.yaml``, to a ``RunConfig``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mg2l_kalei.config.command_line import Assignment, parse
+from mg2l_kalei.config.files import ConfigError, File, choice_key, choose
+from mg2l_kalei.config.layers import COMMAND_LINE, Layers
+from mg2l_kalei.config.run_config import RunConfig, Schema
+from mg2l_kalei.config.settings import Rule, problem, read
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_FILE_NAME = re.compile(r"\w[\w.=-]*", re.ASCII)
+
+
+class Resolved(NamedTuple):
+    """A configuration, and who decided each part of it."""
+
+    config: RunConfig
+    sources: Mapping[str, str]  # dotted key -> "default", "config/algo/x.yaml" or "command line"
+
+
+def load(argv: Sequence[str], schema: Schema, config_dir: Path) -> Resolved:
+    """Resolve the words of a command line; flags such as ``--help`` are passed over, see ``request``.
+
+    Raises ConfigError with everything that is wrong, in the order of the layers.
+    """
+    assignments, problems = parse(argv)
+    given, overrides = _split(assignments, schema, problems)
+    choices = choose(given, schema.axes, config_dir)
+    kinds = {axis: choices.names[choice_key(axis)] for axis in schema.axes if choice_key(axis) in choices.names}
+    layers = Layers(schema.sections(), kinds)
+    for file in choices.files:
+        layers.add_file(file)
+    layers.add_command_line(overrides)
+    config = _build(schema, choices.names, kinds, layers)
+    problems += choices.problems + layers.problems
+    if problems or config is None:
+        raise ConfigError(problems)
+    sources = {f"{key}.kind" if key == "env" else key: source for key, source in choices.sources.items()}
+    return Resolved(config, {**sources, **layers.sources})
+
+
+def from_dict(content: Mapping[str, Any], schema: Schema) -> RunConfig:
+    """The config that ``to_dict`` wrote down; what it lacks is default. Raises ConfigError with everything wrong."""
+    source = "config.yaml"
+    wishes = {"expt": (content.get("expt"), Rule(str)), "algo": (content.get("algo"), Rule(str))}
+    for axis, kinds_of_axis in schema.axes.items():
+        block = content.get(axis)
+        kind = block.get("kind") if isinstance(block, dict) else block
+        wishes[f"{axis}.kind"] = kind, Rule(str, choices=tuple(kinds_of_axis))
+    names, problems = {}, []
+    for key, (value, rule) in wishes.items():
+        try:
+            names[key] = read(value, rule)
+        except ValueError as error:
+            problems.append(problem(source, key, value, error))
+    kinds = {axis: names[f"{axis}.kind"] for axis in schema.axes if f"{axis}.kind" in names}
+    layers = Layers(schema.sections(), kinds)
+    layers.add_file(File(source, {key: value for key, value in content.items() if key not in ("expt", "algo")}))
+    config = _build(schema, names, kinds, layers)
+    problems += layers.problems
+    if problems or config is None:
+        raise ConfigError(problems)
+    return config
+
+
+def _split(
+    assignments: Iterable[Assignment], schema: Schema, problems: list[str]
+) -> tuple[dict[str, str], list[Assignment]]:
+    """What chooses files and kinds, by ``choice_key``, and the rest. ``encoder=none`` is short for its ``kind``."""
+    names = {"expt": "expt", "algo": "algo"}
+    for axis in schema.axes:
+        names |= {axis: choice_key(axis), f"{axis}.kind": choice_key(axis)}
+    given: dict[str, str] = {}
+    rest = []
+    for assignment in assignments:
+        if assignment.key not in names:
+            rest.append(assignment)
+            continue
+        key, text = names[assignment.key], assignment.text
+        if given.setdefault(key, text) != text:
+            problems.append(problem(COMMAND_LINE, key, text, f"given before as {given[key]}"))
+    return given, rest
+
+
+def _build(schema: Schema, names: Mapping[str, str], kinds: Mapping[str, str], layers: Layers) -> RunConfig | None:
+    """The config, if all choices are made; what its own checks say is added to the problems."""
+    if not {"expt", "algo"} <= names.keys() or len(kinds) < len(schema.axes):
+        return None
+    defaults = {**{axis: schema.axes[axis][kind][1] for axis, kind in kinds.items()}, **schema.groups}
+    parts = {}
+    for section, default in defaults.items():
+        try:
+            parts[section] = replace(default, **layers.section(section))
+        except ValueError as error:
+            layers.problems.append(f"{section}: {error}")
+    if len(parts) < len(defaults):
+        return None
+    run = layers.section("")
+    config = RunConfig(expt=names["expt"], algo=names["algo"], kinds=dict(kinds), **parts, **run)
+    for check in (_impossible, *schema.checks):
+        layers.problems.extend(check(config))
+    return config
+
+
+def _impossible(config: RunConfig) -> Iterator[str]:
+    """What no rule of a single setting can refuse."""
+    if not _DEVICE.fullmatch(config.device):
+        yield f"device={config.device}: expected auto, cpu, cuda or cuda:N"
+    if config.gpu_id is not None and config.device not in ("auto", "cuda"):
+        yield f"gpu_id={config.gpu_id} with device={config.device}: expected device=cuda, or no gpu_id"
+    for key, name in (("expt", config.expt), ("algo", config.algo), ("run_name", config.run_name)):
+        if name is not None and not _FILE_NAME.fullmatch(name):
+            yield f"{key}={name}: expected a file's name, of letters, digits and - _ . ="

@@ -1,0 +1,63 @@
+"""The texts of ``--help`` and ``--print-config``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mg2l_kalei.config.files import DEFAULTS, names_in
+from mg2l_kalei.config.layers import dotted
+from mg2l_kalei.config.loading import Resolved
+from mg2l_kalei.config.run_config import Schema, to_dict
+from mg2l_kalei.config.settings import Rule, describe, to_text
+
+_USAGE = """Usage: python train.py [--expt=NAME] [--algo=NAME] [--env=NAME] [KEY=VALUE ...] [--print-config]
+
+Options and settings come in any order. A setting's name may be cut short from the left while it stays unique
+(lr=1e-3 for learner.lr=1e-3). AXIS=KIND chooses a kind. Weakest first: default, algo file, env file, expt file,
+command line. --print-config prints the resolved configuration with the source of each value, and trains nothing.
+"""
+
+
+def render_help(schema: Schema, config_dir: Path) -> str:
+    """Every choice, and every setting with its default, meaning and legal values."""
+    names = {folder: names_in(config_dir / folder) for folder in ("expt", "algo")} | {"env": tuple(schema.axes["env"])}
+    options = [f"  --{key}=  (default {DEFAULTS[key]})  {', '.join(valid)}" for key, valid in names.items()]
+    return "\n".join([_USAGE, "Choices", *options, *_sections(schema)])
+
+
+def render_sources(resolved: Resolved) -> str:
+    """The resolved config, a line per setting, each with its source."""
+    values: dict[str, Any] = {}
+    for key, value in to_dict(resolved.config).items():
+        section, settings = (key, value) if isinstance(value, dict) else ("", {key: value})
+        values |= {dotted(section, name): inner for name, inner in settings.items()}
+    lines = {key: f"{key}={to_text(value)}" for key, value in values.items()}
+    width = max(len(line) for line in lines.values())
+    return "\n".join(f"{line:<{width}}  # {resolved.sources[key]}" for key, line in lines.items())
+
+
+def _sections(schema: Schema) -> Iterator[str]:
+    for section, kinds in schema.sections().items():
+        yield f"\n{section or 'run'}{'' if '' in kinds else '  one of ' + ', '.join(kinds)}"
+        for names, settings in _alike(kinds):
+            if names != [""]:
+                yield f"  {section}={'|'.join(names)}{'' if settings else '  no settings'}"
+            yield from (_line(dotted(section, name), rule) for name, rule in settings.items())
+
+
+def _alike(kinds: Mapping[str, Mapping[str, Rule]]) -> list[tuple[list[str], Mapping[str, Rule]]]:
+    """Kinds put together that have the same settings with the same defaults."""
+    together: list[tuple[list[str], Mapping[str, Rule]]] = []
+    for kind, settings in kinds.items():
+        same = next((names for names, others in together if others == settings), None)
+        if same is None:
+            together.append(([kind], settings))
+        else:
+            same.append(kind)
+    return together
+
+
+def _line(key: str, rule: Rule) -> str:
+    return f"    {key}={to_text(rule.default)}  {rule.meaning} ({describe(rule)})"

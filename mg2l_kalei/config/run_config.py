@@ -1,0 +1,101 @@
+"""The configuration of one run, what it is called, and how it is written down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from omegaconf import OmegaConf
+
+from envs.core import setting
+from mg2l_kalei.config.settings import Rule, rules
+
+AXES = ("env", "encoder", "sharing", "learner")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that decides a run. Never written after it is loaded."""
+
+    expt: str
+    algo: str
+    kinds: Mapping[str, str]  # axis -> chosen kind; of the env axis, the family's name
+    env: Any  # the frozen config of the chosen kind; so are the next three
+    encoder: Any
+    sharing: Any
+    learner: Any
+    context: Any
+
+    seed: int = setting(0, "seed of everything random", low=0)
+    n_iters: int = setting(500, "training iterations, each one rollout and its updates", low=1, extends=True)
+    n_rows: int = setting(64, "environment rows, hence trials per rollout", low=1)
+    trial_steps: int = setting(0, "environment steps of a trial; 0: one episode", low=0)
+    eval_interval: int = setting(50, "iterations between evaluations; 0: only at the end", low=0, extends=True)
+    eval_episodes: int = setting(3, "episodes of an evaluation trial, adapting from one to the next", low=1)
+    eval_trials: int = setting(32, "evaluation trials per task", low=1)
+    checkpoint_interval: int = setting(10, "iterations between checkpoints", low=1, extends=True)
+    keep_checkpoints: int = setting(3, "latest checkpoints that are kept", low=1, extends=True)
+    log_interval: int = setting(1, "iterations between log lines", low=1, extends=True)
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto: a GPU if there is one")
+    gpu_id: int | None = setting(None, "number of the GPU to use", low=0, extends=True)
+    n_threads: int = setting(0, "CPU threads of torch; 0: torch's own choice", low=0, extends=True)
+    results_dir: str = setting("results", "folder that run folders are put under", extends=True)
+    resume: Literal["auto", "never"] = setting("auto", "go on from the run's last checkpoint, or not", extends=True)
+    init_from: str | None = setting(None, "folder of a run whose final weights training starts from")
+    references: bool = setting(False, "also train the none and oracle runs, and compare with them", extends=True)
+    run_name: str | None = setting(None, "name of the run's folder; null: expt, seed and a hash", extends=True)
+
+
+class Schema(NamedTuple):
+    """What there is to choose from and to set."""
+
+    axes: Mapping[str, Mapping[str, tuple[type, Any]]]  # axis -> kind -> (class, default config)
+    groups: Mapping[str, Any]  # settings without kinds: name -> default config
+    checks: Sequence[Callable[[RunConfig], Iterable[str]]] = ()  # impossible combinations, a line each
+
+    def sections(self) -> dict[str, dict[str, dict[str, Rule]]]:
+        """Section -> kind -> setting -> rule. The run is section ``""``; a section without kinds has kind ``""``."""
+        axes = {axis: {kind: rules(entry[1]) for kind, entry in kinds.items()} for axis, kinds in self.axes.items()}
+        groups = {name: {"": rules(default)} for name, default in self.groups.items()}
+        return {"": {"": rules(RunConfig)}, **axes, **groups}
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """All of a config in plain values: tuples as lists, each axis a dict that starts with its ``kind``."""
+    sections: dict[str, Any] = {axis: {"kind": config.kinds[axis], **_plain(getattr(config, axis))} for axis in AXES}
+    return {"expt": config.expt, "algo": config.algo, **_plain(config), **sections, "context": _plain(config.context)}
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The text of a run folder's ``config.yaml``."""
+    return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
+
+
+def run_name(config: RunConfig) -> str:
+    """``<expt>-s<seed>-<hash>``: the same for the same settings, whatever merely extends or watches the run."""
+    if config.run_name is not None:
+        return config.run_name
+    watching = {name for name, rule in rules(RunConfig).items() if rule.extends}
+    settings = {key: value for key, value in to_dict(config).items() if key not in watching}
+    for section in (*AXES, "context"):
+        extending = {name for name, rule in rules(getattr(config, section)).items() if rule.extends}
+        settings[section] = {name: value for name, value in settings[section].items() if name not in extending}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return f"{config.expt}-s{config.seed}-{digest[:8]}"
+
+
+def run_dir(config: RunConfig) -> Path:
+    """Where the run keeps everything: ``<results_dir>/<env>/<algo>/<run name>``."""
+    return Path(config.results_dir) / config.kinds["env"] / config.algo / run_name(config)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """Settings of one config dataclass, ready for JSON and YAML."""
+    return {
+        name: list(rule.default) if isinstance(rule.default, tuple) else rule.default
+        for name, rule in rules(config).items()
+    }

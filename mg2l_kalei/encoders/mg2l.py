@@ -1,0 +1,260 @@
+"""The multi-level task encoder (MG2L, IEEE TNNLS 36(8):14908-14921, 2025), as its paper has it.
+
+One transition encoder, shared by agents and time steps; aggregation over *time* per agent to x^i; a global layer over
+{x^i} to z; a local layer on x^i alone to z^i. Beyond the paper, each by option: learned prototypes as keys of the
+contrast, task-conditioned reward prediction, and contexts nested in one another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from envs.core import EnvSpec, setting
+from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.encoders.pooling import (
+    AttentionPooling,
+    Pooling,
+    PoolState,
+    RecurrentPooling,
+    WindowedAttentionPooling,
+    linear,
+)
+from mg2l_kalei.encoders.transitions import TransitionEncoder
+from mg2l_kalei.losses.inference import (
+    Gaussian,
+    info_nce,
+    kl_divergence,
+    kl_to_prior,
+    leave_one_out_bound,
+    nearest_neighbour_accuracy,
+    prototype_nce,
+)
+from mg2l_kalei.types import Contexts, Metrics, Rollout, TaskLatent, Transition
+
+LOG_STD_RANGE = (-5.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Mg2lConfig:
+    latent_dim: int = setting(16, "width of z and of each z^i", low=1)
+    hidden: tuple[int, ...] = setting((128, 128, 128), "widths of the transition encoder; the reward joins at the last")
+    pooling: str = setting(
+        "attention_head", "aggregation over time", choices=("attention_head", "attention_blocks", "recurrent")
+    )
+    n_heads: int = setting(4, "attention heads of the pooling", low=1)
+    window: int = setting(32, "attention_blocks: transitions that are remembered", low=1)
+    posterior: str = setting("gaussian", "what the layers put out", choices=("gaussian", "deterministic"))
+    temperature: float = setting(0.1, "of the contrast's cosine similarities", above=0)
+    pairwise_coef: float = setting(1.0, "weight of InfoNCE between contexts", low=0)
+    prototype_coef: float = setting(1.0, "weight of the contrast with a learned prototype per training task", low=0)
+    kl_coef: float = setting(1e-3, "weight of the KL divergence from the posteriors to N(0, I)", low=0)
+    reward_prediction_coef: float = setting(
+        1.0, "weight of predicting each training task's reward from what the transition encoder sees", low=0
+    )
+    local_objective: str = setting(
+        "conditional_information",
+        "what z^i is trained by: a bound on I(z; c | z^i), or KL(q(z|c) || q^i(z^i|c^i))",
+        choices=("conditional_information", "posterior_consistency"),
+    )
+    local_gradient: str = setting(
+        "local_layer", "what the local objective trains", choices=("local_layer", "all_layers")
+    )
+    nested_contexts: bool = setting(True, "train on contexts of 1, 2, 4, ... transitions too, not on whole ones alone")
+    encoder_lr: float = setting(2e-3, "AdamW's learning rate of the encoder's own loss", above=0)
+
+
+class Mg2lBelief(NamedTuple):
+    n_transitions: Tensor  # ()  how many have been observed, the same in all rows
+    pooled: PoolState  # state of the pooling over (B, N)
+
+
+class Posteriors(NamedTuple):
+    global_: Gaussian  # (..., B, latent_dim)
+    local: Gaussian  # (..., B, N, latent_dim)
+
+
+class Mg2lEncoder(TaskEncoder):
+    """See the module's docstring and ``TaskEncoder``."""
+
+    prototypes: nn.Parameter  # (n_train_tasks, latent_dim)
+
+    def __init__(
+        self, config: Mg2lConfig, spec: EnvSpec, task_features: Tensor, n_train: int, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.n_agents = spec.n_agents
+        self.global_dim = self.local_dim = config.latent_dim
+        self.learning_rate = config.encoder_lr
+        width = config.hidden[-1]
+        self.transition_encoder = TransitionEncoder(spec, config.hidden, n_train, generator)
+        self.time_pooling = self._pooling(width, generator)
+        self.agent_pooling = AttentionPooling(width, config.n_heads, generator)
+        self.global_layer = PosteriorLayer(width, config, generator)
+        self.local_layer = PosteriorLayer(width, config, generator)
+        self.prototypes = nn.Parameter(torch.randn(n_train, config.latent_dim, generator=generator))
+
+    def _pooling(self, width: int, generator: torch.Generator) -> Pooling:
+        config = self.config
+        if config.pooling == "recurrent":
+            return RecurrentPooling(width, generator)
+        if config.pooling == "attention_blocks":
+            return WindowedAttentionPooling(width, config.n_heads, generator, window=config.window, n_blocks=1)
+        return AttentionPooling(width, config.n_heads, generator)
+
+    # --- inference -----------------------------------------------------------------------------------------------
+
+    def prior(self, task: Tensor) -> Mg2lBelief:
+        pooled = self.time_pooling.initial((task.shape[0], self.n_agents))
+        return Mg2lBelief(torch.zeros((), dtype=torch.int64, device=task.device), pooled)
+
+    def observe(self, belief: Mg2lBelief, transition: Transition) -> Mg2lBelief:
+        embedding = self.transition_encoder(transition)  # (B, N, width)
+        return Mg2lBelief(belief.n_transitions + 1, self.time_pooling.add(belief.pooled, embedding))
+
+    def latent(
+        self, belief: Mg2lBelief, *, sample: bool = False, generator: torch.Generator | None = None
+    ) -> TaskLatent:
+        posteriors = self._posteriors(self.time_pooling.read(belief.pooled))
+        return self._draw(self._prior_where(belief.n_transitions == 0, posteriors), sample, generator)
+
+    def latents(self, rollout: Rollout) -> TaskLatent:
+        if rollout.contexts is not None:  # held through the trial
+            T = rollout.reward.shape[0]
+            latent = self.encode(rollout.contexts)
+            return TaskLatent(latent.global_.expand(T + 1, -1, -1), latent.local.expand(T + 1, -1, -1, -1))
+        embeddings = self.transition_encoder(rollout.transition)  # (T, B, N, width)
+        lengths = torch.arange(embeddings.shape[0] + 1, device=embeddings.device)
+        posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, lengths))
+        return self._draw(self._prior_where(lengths == 0, posteriors))
+
+    def encode(
+        self, contexts: Contexts, *, sample: bool = False, generator: torch.Generator | None = None
+    ) -> TaskLatent:
+        embeddings = self.transition_encoder(contexts.transition)
+        whole = torch.tensor([embeddings.shape[0]], device=embeddings.device)
+        latent = self._draw(self._posteriors(self.time_pooling.prefixes(embeddings, whole)), sample, generator)
+        return TaskLatent(latent.global_[0], latent.local[0])
+
+    def task_probabilities(self, latent: Tensor) -> Tensor:
+        """What a latent (..., latent_dim) says of the training tasks, by its prototypes: (..., n_train_tasks)."""
+        logits = F.normalize(latent, dim=-1) @ F.normalize(self.prototypes, dim=-1).mT
+        return (logits / self.config.temperature).softmax(-1)
+
+    def _posteriors(self, x: Tensor) -> Posteriors:
+        """x^i (..., N, width) to posteriors over z and each z^i."""
+        return Posteriors(self._global_posterior(x), self.local_layer(x))
+
+    def _global_posterior(self, x: Tensor) -> Gaussian:
+        team = self.agent_pooling.prefixes(x.movedim(-2, 0), torch.tensor([x.shape[-2]], device=x.device))[0]
+        posterior: Gaussian = self.global_layer(team)
+        return posterior
+
+    def _prior_where(self, empty: Tensor, posteriors: Posteriors) -> Posteriors:
+        """N(0, I) where nothing has been observed: empty () or (L,) bool over the leading axis."""
+
+        def choose(q: Gaussian) -> Gaussian:
+            mask = empty.reshape(empty.shape + (1,) * (q.mean.dim() - empty.dim()))
+            return Gaussian(q.mean.masked_fill(mask, 0.0), q.log_std.masked_fill(mask, 0.0))
+
+        return Posteriors(choose(posteriors.global_), choose(posteriors.local))
+
+    def _draw(
+        self, posteriors: Posteriors, sample: bool = False, generator: torch.Generator | None = None
+    ) -> TaskLatent:
+        if not sample or self.config.posterior == "deterministic":
+            return TaskLatent(posteriors.global_.mean, posteriors.local.mean)
+        return TaskLatent(posteriors.global_.sample(generator), posteriors.local.sample(generator))
+
+    # --- learning ------------------------------------------------------------------------------------------------
+
+    @property
+    def learns(self) -> bool:
+        return True
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        layers = (self.transition_encoder.body, self.transition_encoder.last, self.transition_encoder.norm)
+        modules = (*layers, self.time_pooling, self.agent_pooling, self.global_layer)
+        return [parameter for module in modules for parameter in module.parameters()]
+
+    def fit_normaliser(self, transition: Transition) -> None:
+        self.transition_encoder.fit_normaliser(transition)
+
+    def loss(self, contexts: Contexts, generator: torch.Generator) -> tuple[Tensor, Metrics]:
+        """Global loss, local loss and reward prediction on contexts of training tasks.
+
+        Pairs of contexts of one task must stand half the batch apart. Returns a scalar and metrics under ``encoder/``.
+        """
+        config = self.config
+        embeddings, reward_error = self.transition_encoder.with_reward_error(contexts)
+        x = self.time_pooling.prefixes(embeddings, self._context_lengths(embeddings.shape[0]))  # (L, R, N, width)
+        q = self._global_posterior(x)
+        q_local: Gaussian = self.local_layer(x.detach() if config.local_gradient == "local_layer" else x)
+        z, z_local = self._draw(Posteriors(q, q_local), sample=True, generator=generator)
+        global_loss, metrics = self._global_loss(q, z, contexts.task)
+        local_loss, local_metrics = self._local_loss(q.detach(), q_local, (z.detach(), z_local), contexts.task)
+        loss = global_loss + local_loss + config.reward_prediction_coef * reward_error
+        metrics |= local_metrics | {"encoder/loss": loss.detach(), "encoder/reward_error": reward_error.detach()}
+        return loss, metrics
+
+    def _context_lengths(self, T: int) -> Tensor:
+        """1, 2, 4, ... and T, or T alone."""
+        nested = [2**k for k in range(T.bit_length()) if 2**k < T] if self.config.nested_contexts else []
+        return torch.tensor([*nested, T], device=self.prototypes.device)
+
+    def _global_loss(self, q: Gaussian, z: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
+        """InfoNCE bound on I(z; M) plus the KL divergence to the prior. q, z (L, R, dim), task (R,)."""
+        config = self.config
+        half = len(task) // 2
+        pairwise = info_nce(z[:, :half], z[:, half : 2 * half], task[:half], config.temperature)
+        prototypes = prototype_nce(z, self.prototypes, task, config.temperature)
+        kl = kl_to_prior(q).mean() if config.posterior == "gaussian" else torch.zeros(())
+        loss = config.pairwise_coef * pairwise + config.prototype_coef * prototypes + config.kl_coef * kl
+        metrics: Metrics = {
+            "encoder/info_nce": pairwise.detach(),
+            "encoder/prototype_nce": prototypes.detach(),
+            "encoder/kl": kl.detach(),
+            "encoder/contrastive_accuracy_global": nearest_neighbour_accuracy(q.mean[-1].detach(), task),
+        }
+        return loss, metrics
+
+    def _local_loss(
+        self, q: Gaussian, q_local: Gaussian, latents: tuple[Tensor, Tensor], task: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """Upper bound on I(z; c | z^i) = I(z; c) - I(z; z^i), or posterior consistency; no gradient into q, z."""
+        config = self.config
+        mean, log_std = (part.movedim(2, 0) for part in q_local)  # (N, L, R, dim)
+        z, z_local = latents[0], latents[1].movedim(2, 0)
+        if config.local_objective == "posterior_consistency":
+            loss = kl_divergence(q, Gaussian(mean, log_std)).mean()
+        else:
+            pair = info_nce(z_local, z.expand_as(z_local), task, config.temperature)
+            prototypes = prototype_nce(z_local, self.prototypes.detach(), task, config.temperature)
+            loss = pair + config.prototype_coef * prototypes
+        if config.posterior == "gaussian":
+            loss = loss + config.kl_coef * kl_to_prior(Gaussian(mean, log_std)).mean()
+        whole = Gaussian(q.mean[-1], q.log_std[-1])
+        metrics: Metrics = {
+            "encoder/local_loss": loss.detach(),
+            "encoder/leave_one_out_bound": leave_one_out_bound(whole, z[-1]),
+            "encoder/contrastive_accuracy_local": nearest_neighbour_accuracy(mean[:, -1].detach(), task),
+        }
+        return loss, metrics
+
+
+class PosteriorLayer(nn.Module):
+    """One hidden layer, then mean and log standard deviation: (..., width) -> Gaussian over (..., latent_dim)."""
+
+    def __init__(self, width: int, config: Mg2lConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        self.hidden = linear(width, width, generator)
+        self.output = linear(width, 2 * config.latent_dim, generator)
+
+    def forward(self, x: Tensor) -> Gaussian:
+        mean, log_std = self.output(F.gelu(self.hidden(x))).chunk(2, dim=-1)
+        return Gaussian(mean, log_std.clamp(*LOG_STD_RANGE))

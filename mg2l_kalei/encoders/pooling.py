@@ -1,0 +1,187 @@
+"""Aggregation of an agent's transition embeddings over time, streamed in constant time per step.
+
+Every pooling maps embeddings (T, ..., dim) to what is known at every prefix, (T + 1, ..., dim), the empty one first,
+and does the same step by step through a state.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+PoolState = Any  # a tuple of tensors (..., *)
+
+LOGIT_BOUND = 10.0  # attention logits stay in (-10, 10), so that their exponentials can be summed as they come
+
+
+class Pooling(nn.Module, ABC):
+    """Over time, for any leading axes (rows, agents); ``dim`` in, ``dim`` out."""
+
+    @abstractmethod
+    def initial(self, shape: tuple[int, ...]) -> PoolState:
+        """The state before any embedding, for leading axes ``shape``."""
+
+    @abstractmethod
+    def add(self, state: PoolState, embedding: Tensor) -> PoolState:
+        """The state after one more embedding (..., dim)."""
+
+    @abstractmethod
+    def read(self, state: PoolState) -> Tensor:
+        """What is known: (..., dim)."""
+
+    @abstractmethod
+    def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        """(T, ..., dim), lengths (L,) int64 ascending in 0..T -> what is known after each length: (L, ..., dim)."""
+
+
+class AttentionPooling(Pooling):
+    """PIA head (FACTS: MG2L): W_o sum_t softmax_t(w . e_t) W_v e_t, with one shared query per head, no positions.
+
+    The weighted sum is a ratio of two running sums. A learned token that is in every context stands for the prior: it
+    makes the empty context well defined, and lets the amount of evidence show in what is read.
+    """
+
+    def __init__(self, dim: int, n_heads: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.query, self.value, self.output = (linear(dim, out, generator) for out in (n_heads, dim, dim))
+        self.token = nn.Parameter(torch.zeros(dim))
+        self.n_heads = n_heads
+
+    def initial(self, shape: tuple[int, ...]) -> PoolState:
+        weight, value = self._terms(self.token.expand(*shape, -1))
+        return value, weight
+
+    def add(self, state: PoolState, embedding: Tensor) -> PoolState:
+        weight, value = self._terms(embedding)
+        return state[0] + value, state[1] + weight
+
+    def read(self, state: PoolState) -> Tensor:
+        values, weights = state  # (..., H, dim / H), (..., H, 1)
+        pooled: Tensor = self.output((values / weights).flatten(-2))
+        return pooled
+
+    def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        token_value, token_weight = self.initial(tuple(embeddings.shape[1:-1]))
+        weight, value = self._terms(embeddings)  # (T, ..., H, *)
+        return self.read((token_value + sums_to(value, lengths), token_weight + sums_to(weight, lengths)))
+
+    def _terms(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Each embedding's weight (..., H, 1) and weighted value (..., H, dim / H)."""
+        logits = LOGIT_BOUND * torch.tanh(self.query(embeddings) / LOGIT_BOUND)
+        weight = logits.exp().unsqueeze(-1)
+        value = self.value(embeddings).unflatten(-1, (self.n_heads, -1))
+        return weight, weight * value
+
+
+class WindowedAttentionPooling(Pooling):
+    """Multi-head attention blocks over the last ``window`` embeddings, then the PIA head over their outputs.
+
+    The state is the window itself: constant memory and time per step. Blocks have no positions.
+    """
+
+    def __init__(self, dim: int, n_heads: int, generator: torch.Generator, *, window: int, n_blocks: int) -> None:
+        super().__init__()
+        self.window = window
+        self.blocks = nn.ModuleList(AttentionBlock(dim, n_heads, generator) for _ in range(n_blocks))
+        self.head = AttentionPooling(dim, n_heads, generator)
+
+    def initial(self, shape: tuple[int, ...]) -> PoolState:
+        token = self.head.token
+        empty = torch.zeros(self.window, *shape, token.shape[-1], device=token.device)
+        return empty, torch.zeros(self.window, *shape, dtype=torch.bool, device=token.device)
+
+    def add(self, state: PoolState, embedding: Tensor) -> PoolState:
+        embeddings, known = state
+        newest = torch.ones_like(known[:1])
+        return torch.cat([embeddings[1:], embedding.unsqueeze(0)]), torch.cat([known[1:], newest])
+
+    def read(self, state: PoolState) -> Tensor:
+        x, known = state  # (W, ..., dim), (W, ...)
+        for block in self.blocks:
+            x = block(x, known)
+        weight, value = self.head._terms(x)
+        seen = known[..., None, None]
+        token_value, token_weight = self.head.initial(tuple(x.shape[1:-1]))
+        return self.head.read((token_value + (value * seen).sum(0), token_weight + (weight * seen).sum(0)))
+
+    def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        empty, unknown = self.initial(tuple(embeddings.shape[1:-1]))
+        padded = torch.cat([empty, embeddings])  # (W + T, ..., dim)
+        known = torch.cat([unknown, torch.ones(embeddings.shape[:-1], dtype=torch.bool, device=embeddings.device)])
+        steps = lengths + torch.arange(self.window, device=lengths.device).unsqueeze(-1)  # (W, L): a window per length
+        return self.read((padded[steps], known[steps]))
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm self-attention and MLP over the first axis, with residual connections."""
+
+    def __init__(self, dim: int, n_heads: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.norms = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
+        self.qkv, self.output = linear(dim, 3 * dim, generator), linear(dim, dim, generator)
+        self.mlp = nn.Sequential(linear(dim, 2 * dim, generator), nn.GELU(), linear(2 * dim, dim, generator))
+
+    def forward(self, x: Tensor, known: Tensor) -> Tensor:
+        """x (W, ..., dim), known (W, ...) bool: positions that hold something -> (W, ..., dim)."""
+        tokens = x.movedim(0, -2)  # (..., W, dim)
+        heads = self.qkv(self.norms[0](tokens)).unflatten(-1, (3, self.n_heads, -1))  # (..., W, 3, H, dim / H)
+        query, key, value = heads.movedim(-3, 0).transpose(-2, -3)  # (..., H, W, dim / H) each
+        is_key = known.movedim(0, -1)[..., None, None, :]
+        is_key = is_key | ~is_key.any(-1, keepdim=True)  # an empty window attends to its zeros: its result is unused
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=is_key)
+        tokens = tokens + self.output(attended.transpose(-2, -3).flatten(-2))
+        return (tokens + self.mlp(self.norms[1](tokens))).movedim(-2, 0)
+
+
+class RecurrentPooling(Pooling):
+    """A gated recurrent unit over the transitions in their order."""
+
+    def __init__(self, dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.cell: nn.GRU = nn.utils.skip_init(nn.GRU, dim, dim)
+        for name, parameter in self.cell.named_parameters():
+            if name.startswith("weight"):
+                for gate in parameter.data.chunk(3):
+                    nn.init.orthogonal_(gate, generator=generator)
+            else:
+                nn.init.zeros_(parameter)
+
+    def initial(self, shape: tuple[int, ...]) -> PoolState:
+        weight = self.cell.weight_ih_l0
+        return (torch.zeros(*shape, weight.shape[-1], device=weight.device),)
+
+    def add(self, state: PoolState, embedding: Tensor) -> PoolState:
+        hidden = self._run(embedding.unsqueeze(0), state[0])
+        return (hidden[0],)
+
+    def read(self, state: PoolState) -> Tensor:
+        hidden: Tensor = state[0]
+        return hidden
+
+    def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+        (start,) = self.initial(tuple(embeddings.shape[1:-1]))
+        return torch.cat([start.unsqueeze(0), self._run(embeddings, start)])[lengths]
+
+    def _run(self, embeddings: Tensor, start: Tensor) -> Tensor:
+        flat = embeddings.flatten(1, -2)  # (T, rows, dim)
+        hidden: Tensor = self.cell(flat, start.flatten(0, -2).unsqueeze(0))[0]
+        return hidden.view_as(embeddings)
+
+
+def sums_to(x: Tensor, lengths: Tensor) -> Tensor:
+    """Sums of the first ``lengths`` (L,), ascending, of x (T, ...): (L, ...)."""
+    piece = torch.bucketize(torch.arange(len(x), device=x.device), lengths, right=True)  # first length that t is within
+    pieces = x.new_zeros(len(lengths) + 1, *x.shape[1:]).index_add(0, piece, x)
+    return pieces[:-1].cumsum(0)
+
+
+def linear(in_features: int, out_features: int, generator: torch.Generator) -> nn.Linear:
+    """An orthogonal linear layer of gain 1: smaller gains leave the contrast on its saddle at z = 0."""
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, in_features, out_features)
+    nn.init.orthogonal_(layer.weight, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer

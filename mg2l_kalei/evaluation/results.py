@@ -1,0 +1,65 @@
+"""The record of one evaluation, and its form on disk."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mg2l_kalei.evaluation.probe import ProbeReadings
+from mg2l_kalei.evaluation.statistics import Array
+
+FORMAT = 1  # of the JSON; raised when a field changes its meaning
+
+
+class AdaptationResult(NamedTuple):
+    """Every episode of one run's evaluation on one split."""
+
+    family: str
+    split: str  # "train", "test", "ood"
+    seen_only: bool  # a finite family: there are only seen tasks
+    tasks: tuple[str, ...]
+    fingerprint: str  # of the family's tasks
+    seed: int  # of the run evaluated
+    env_steps: int  # that it was trained for
+    episode_steps: int
+    returns: Array  # (n_tasks, n_trials, n_episodes) float32   latents: posterior means
+    sampled_returns: Array | None  # the same with sampled latents
+    step_reward: Array  # (n_tasks, T) float32   reward at each step of the trial, mean over agents and trials
+    step_reward_error: Array  # (n_tasks, T) float32   its standard error over trials
+    probe: ProbeReadings
+    latents: Array | None  # (n_moments, n_tasks, n_trials, N, local_dim) float32, after probe.steps; not in the JSON
+
+    @property
+    def split_label(self) -> str:
+        """What tables call the split: finite families have nothing held out, and say so."""
+        return "seen tasks" if self.seen_only else f"{self.split} tasks"
+
+
+def to_json(result: AdaptationResult) -> str:
+    """The result as JSON, raw returns of every episode included, latents left out (their probe readings are in)."""
+    fields = result._asdict() | {"latents": None, "probe": result.probe._asdict()}
+    return json.dumps({"format": FORMAT, **fields}, default=_plain, allow_nan=False)
+
+
+def from_json(text: str) -> AdaptationResult:
+    """What ``to_json`` wrote, latents left out. Raises ValueError for another format."""
+    fields = json.loads(text)
+    written = fields.pop("format", None)
+    if written != FORMAT:
+        raise ValueError(f"evaluation of format {written}; this version reads format {FORMAT}: evaluate the run again")
+    probe = fields["probe"]
+    accuracy = np.array(probe["accuracy"], dtype=np.float64)
+    fields["probe"] = ProbeReadings(tuple(probe["steps"]), accuracy, probe["chance"])
+    fields["tasks"] = tuple(fields["tasks"])
+    for name in ("returns", "sampled_returns", "step_reward", "step_reward_error"):
+        fields[name] = None if fields[name] is None else np.array(fields[name], dtype=np.float32)
+    return AdaptationResult(**fields)
+
+
+def _plain(array: np.ndarray) -> list[Any]:
+    """Nested lists of the shortest decimals that read back as the same float32; NaN becomes null."""
+    shortest = array.astype(str).astype(np.float64).astype(object)
+    shortest[np.isnan(array)] = None
+    return list(shortest.tolist())

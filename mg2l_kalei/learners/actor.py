@@ -1,0 +1,39 @@
+"""Decentralised stochastic actors pi(a^i | o^i, z^i), built from a sharing scheme's layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from envs.core import EnvSpec
+from mg2l_kalei.networks import ActionDistribution, DiagonalGaussian, GroupedMlp, MlpConfig, RunningMoments, categorical
+from mg2l_kalei.sharing.base import ParameterSharing
+
+
+class Actor(nn.Module):
+    """obs (..., N, obs_dim), latent (..., N, local_dim), legal (..., N, n_actions) or None -> action distributions."""
+
+    action_mask: Tensor | None  # (N, action_dim) bool
+
+    def __init__(
+        self, spec: EnvSpec, latent_dim: int, sharing: ParameterSharing, config: MlpConfig, initial_log_std: float
+    ) -> None:
+        super().__init__()
+        self.is_discrete = spec.is_discrete
+        self.moments = RunningMoments(spec.obs_dim, clip=10.0)
+        self.body = GroupedMlp(sharing, spec.obs_dim + latent_dim, spec.action_dim, config, output_gain=0.01)
+        self.log_std = None if spec.is_discrete else sharing.vector(spec.action_dim, initial_log_std)
+        is_padded = bool(spec.action_sizes) and min(spec.action_sizes) < spec.action_dim
+        sizes = torch.tensor(spec.action_sizes or (spec.action_dim,) * spec.n_agents)
+        mask = torch.arange(spec.action_dim) < sizes.unsqueeze(-1)
+        self.register_buffer("action_mask", mask if is_padded else None, persistent=False)
+
+    def forward(self, obs: Tensor, latent: Tensor, legal: Tensor | None = None) -> ActionDistribution:
+        output = self.body(torch.cat([self.moments.normalise(obs), latent], dim=-1))
+        if self.log_std is None:
+            return categorical(output, legal)
+        return DiagonalGaussian(output, self.log_std, self.action_mask)
+
+    def fit_normaliser(self, obs: Tensor) -> None:
+        """Take observations (..., N, obs_dim) into the input statistics, which all agents share."""
+        self.moments.update(obs)

@@ -1,0 +1,46 @@
+"""Centralised critics V^i(s, z), with normalised values."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from envs.core import EnvSpec
+from mg2l_kalei.networks import GroupedMlp, MlpConfig, RunningMoments
+from mg2l_kalei.sharing.full import FullConfig, FullSharing
+from mg2l_kalei.sharing.independent import IndependentConfig, IndependentSharing
+
+RETURNS_DECAY = 0.9  # weight of what was seen before, per rollout: returns drift as the policy improves
+
+
+class Critic(nn.Module):
+    """state (..., state_dim), latent (..., global_dim) -> a normalised value per agent (..., N).
+
+    One network with a value per agent, or (``per_agent``) a network for each. ``moments`` turns its outputs into
+    returns.
+    """
+
+    def __init__(
+        self, spec: EnvSpec, latent_dim: int, config: MlpConfig, generator: torch.Generator, *, per_agent: bool
+    ) -> None:
+        super().__init__()
+        self.state_moments = RunningMoments(spec.state_dim, clip=10.0)
+        self.moments = RunningMoments(1, decay=RETURNS_DECAY)
+        config = dataclasses.replace(config, member_id=False)
+        in_features = spec.state_dim + latent_dim
+        self.n_networks = spec.n_agents if per_agent else 1
+        if per_agent:
+            self.body = GroupedMlp(IndependentSharing(IndependentConfig(), spec.n_agents, generator), in_features, 1, config)
+        else:
+            self.body = GroupedMlp(FullSharing(FullConfig(), 1, generator), in_features, spec.n_agents, config)
+
+    def forward(self, state: Tensor, latent: Tensor) -> Tensor:
+        x = torch.cat([self.state_moments.normalise(state), latent], dim=-1).unsqueeze(-2)  # (..., 1, in)
+        value = self.body(x.expand(*x.shape[:-2], self.n_networks, -1))  # (..., N, 1) or (..., 1, N)
+        return value.flatten(-2)
+
+    def fit_normaliser(self, state: Tensor) -> None:
+        """Take states (..., state_dim) into the input statistics."""
+        self.state_moments.update(state)

@@ -1,0 +1,223 @@
+"""MAPPO (Yu et al. 2022): clipped policy gradients with a centralised critic, conditioned on task latents.
+
+Actors pi(a^i | o^i, z^i) see the latent that they acted on. The critic V^i(s, z) re-encodes the global one, so that the
+value loss trains the encoder too; the actor loss does not. Its gradient with respect to z is summed over an epoch's
+minibatches and taken through the encoder once, since encoding whole trials costs more than the critic itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from envs.core import EnvSpec, setting
+from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.learners.actor import Actor
+from mg2l_kalei.learners.base import Learner
+from mg2l_kalei.learners.critic import Critic
+from mg2l_kalei.losses.policy_gradient import (
+    Values,
+    clipped_surrogate,
+    clipped_value_loss,
+    explained_variance,
+    generalized_advantages,
+    masked_mean,
+)
+from mg2l_kalei.networks.mlp import MlpConfig
+from mg2l_kalei.sharing.base import ParameterSharing
+from mg2l_kalei.types import ActionSample, Metrics, Rollout, State
+
+
+@dataclass(frozen=True)
+class MappoConfig:
+    actor_lr: float = setting(5e-4, "Adam's learning rate of the actors", above=0)
+    critic_lr: float = setting(5e-4, "Adam's learning rate of the critic (and of the encoder by its loss)", above=0)
+    lr_decay: str = setting("linear", "to 0 over the run, or none", choices=("linear", "none"))
+    n_epochs: int = setting(10, "passes over each rollout", low=1)
+    n_minibatches: int = setting(4, "per pass; each holds whole trials, so at most n_rows", low=1)
+    gamma: float = setting(0.99, "discount per step", low=0, high=1)
+    gae_lambda: float = setting(0.95, "of generalised advantages", low=0, high=1)
+    clip_eps: float = setting(0.2, "clipping of the ratio and of the value estimate", above=0)
+    value_clipping: bool = setting(True, "clip value estimates around the old ones")
+    huber_delta: float = setting(10.0, "Huber loss: from squared to absolute [normalised returns]", above=0)
+    entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0)
+    max_grad_norm: float = setting(10.0, "of actors, and of the critic with the encoder", above=0)
+    initial_log_std: float = setting(-0.5, "of continuous actions, per dimension")
+    encoder_epochs: int = setting(1, "first passes in which the value loss trains the encoder too; 0: never", low=0)
+    critic_per_agent: bool = setting(False, "one critic network per agent, not one network with a value per agent")
+    hidden: tuple[int, ...] = setting((128, 128), "widths of the hidden layers of actors and critic")
+    activation: str = setting("tanh", "of the hidden layers", choices=("relu", "gelu", "tanh"))
+    layer_norm: bool = setting(False, "normalise hidden layers")
+    agent_id: bool = setting(True, "put the agent's one-hot number into the actor's input")
+
+    @property
+    def mlp(self) -> MlpConfig:
+        return MlpConfig(self.hidden, self.activation, self.layer_norm, self.agent_id)
+
+
+class Batch(NamedTuple):
+    """What the losses need beside the rollout."""
+
+    advantage: Tensor  # (T, B, N)   normalised
+    returns: Tensor  # (T, B, N)   normalised as the critic's outputs
+    old_value: Tensor  # (T, B, N)   likewise
+    latent: Tensor  # (T, B, global_dim)   the critic's
+
+
+class Mappo(Learner):
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        config: MappoConfig,
+        spec: EnvSpec,
+        encoder: TaskEncoder,
+        make_sharing: Callable[[int], ParameterSharing],
+        generator: torch.Generator,
+    ) -> None:
+        self.config = config
+        self.sharing = make_sharing(spec.n_agents)
+        self.actor = Actor(spec, encoder.local_dim, self.sharing, config.mlp, config.initial_log_std)
+        self.critic = Critic(spec, encoder.global_dim, config.mlp, generator, per_agent=config.critic_per_agent)
+        self.total_env_steps = self.sharing.total_env_steps
+        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=config.actor_lr, eps=1e-5, fused=True)
+        self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), lr=config.critic_lr, eps=1e-5, fused=True)
+        encoder_parameters = encoder.critic_parameters() if config.encoder_epochs else []
+        if encoder_parameters:
+            self.critic_optimiser.add_param_group({"params": encoder_parameters})
+
+    def to(self, device: torch.device) -> Mappo:
+        self.actor.to(device)
+        self.critic.to(device)
+        return self
+
+    def act(
+        self,
+        obs: Tensor,
+        legal: Tensor | None,
+        local_latent: Tensor,
+        recurrent_state: Tensor | None,
+        generator: torch.Generator,
+        *,
+        explore: bool,
+    ) -> ActionSample:
+        distribution = self.actor(obs, local_latent, legal)
+        action = distribution.sample(generator) if explore else distribution.mode()
+        return ActionSample(action, distribution.log_prob(action), recurrent_state)
+
+    def update(self, rollout: Rollout, encoder: TaskEncoder, env_steps: int, generator: torch.Generator) -> Metrics:
+        self._decay_learning_rates(env_steps)
+        batch, metrics = self._prepare(rollout, encoder)
+        steps: list[dict[str, Tensor]] = []
+        for epoch in range(self.config.n_epochs):
+            order = torch.randperm(len(rollout.task), generator=generator, device=rollout.task.device)
+            trains_encoder = encoder.learns and epoch < self.config.encoder_epochs
+            latent = encoder.latents(rollout).global_[:-1] if trains_encoder else batch.latent
+            leaf = latent.detach().requires_grad_(trains_encoder)  # (T, B, global_dim)
+            for index in order.chunk(self.config.n_minibatches):
+                rows, rows_batch = rollout.rows(index), Batch(*(x[:, index] for x in batch._replace(latent=leaf)))
+                steps.append(self._actor_step(rows, rows_batch) | self._critic_step(rows, rows_batch))
+            if trains_encoder:
+                self._step(self.critic_optimiser, latent, gradient=leaf.grad)
+        self.actor.fit_normaliser(rollout.obs)
+        self.critic.fit_normaliser(rollout.state)
+        metrics |= {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
+        metrics["train/first_ratio_error"] = steps[0]["train/ratio_error"]
+        metrics |= self.sharing.on_env_steps(self.actor, self.actor_optimiser, env_steps, generator)
+        return metrics | self.sharing.metrics(self.actor)
+
+    @torch.no_grad()
+    def _prepare(self, rollout: Rollout, encoder: TaskEncoder) -> tuple[Batch, Metrics]:
+        """Values, advantages and returns of a rollout, by the critic and the encoder as they are now."""
+        latent = encoder.latents(rollout).global_  # (T + 1, B, global_dim)
+        old_value = self.critic(rollout.state, latent[:-1])
+        values = Values(
+            self.critic.moments.denormalise(old_value),
+            self.critic.moments.denormalise(self.critic(rollout.next_state, latent[1:])),
+        )
+        advantage = generalized_advantages(
+            rollout.reward,
+            values,
+            rollout.terminated,
+            rollout.truncated,
+            gamma=self.config.gamma,
+            gae_lambda=self.config.gae_lambda,
+        )
+        returns = advantage + values.value
+        metrics: Metrics = {
+            "train/explained_variance": explained_variance(values.value, returns),
+            "train/value": values.value.mean(),
+        }
+        self.critic.moments.update(returns.unsqueeze(-1))
+        normalised = self.critic.moments.normalise(returns.unsqueeze(-1)).squeeze(-1)
+        spread = advantage[rollout.alive].std().clamp(min=1e-6)
+        centred = (advantage - masked_mean(advantage, rollout.alive)) / spread
+        return Batch(centred, normalised, old_value, latent[:-1]), metrics
+
+    def _actor_step(self, rows: Rollout, batch: Batch) -> dict[str, Tensor]:
+        assert rows.acting is not None
+        config = self.config
+        distribution = self.actor(rows.obs, rows.latent.local, rows.legal)
+        surrogate, metrics = clipped_surrogate(
+            distribution.log_prob(rows.action), rows.acting.log_prob, batch.advantage, config.clip_eps, rows.alive
+        )
+        entropy = masked_mean(distribution.entropy(), rows.alive)
+        sharing_loss, sharing_metrics = self.sharing.loss(self.actor, surrogate)
+        loss = surrogate - config.entropy_coef * entropy + sharing_loss
+        norm = self._step(self.actor_optimiser, loss)
+        metrics |= {"train/surrogate": surrogate, "train/entropy": entropy, "train/actor_grad_norm": norm}
+        return {name: torch.as_tensor(value).detach() for name, value in (metrics | sharing_metrics).items()}
+
+    def _critic_step(self, rows: Rollout, batch: Batch) -> dict[str, Tensor]:
+        config = self.config
+        loss = clipped_value_loss(
+            self.critic(rows.state, batch.latent),
+            batch.old_value,
+            batch.returns,
+            clip_eps=config.clip_eps if config.value_clipping else math.inf,
+            delta=config.huber_delta,
+            weight=rows.alive,
+        )
+        norm = self._step(self.critic_optimiser, loss)
+        return {"train/value_loss": loss.detach(), "train/critic_grad_norm": norm}
+
+    def _step(self, optimiser: torch.optim.Optimizer, loss: Tensor, gradient: Tensor | None = None) -> Tensor:
+        """One step on what ``loss`` depends on (others' gradients are None); the gradient's norm before clipping."""
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward(gradient)
+        parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
+        optimiser.step()
+        return norm.detach()
+
+    def _decay_learning_rates(self, env_steps: int) -> None:
+        left = 1.0
+        if self.config.lr_decay == "linear" and math.isfinite(self.total_env_steps):
+            left = max(0.0, 1 - env_steps / (1.02 * self.total_env_steps))  # a last update of rate 0 would be wasted
+        for optimiser, lr in (
+            (self.actor_optimiser, self.config.actor_lr),
+            (self.critic_optimiser, self.config.critic_lr),
+        ):
+            for group in optimiser.param_groups:
+                group["lr"] = lr * left
+
+    def state_dict(self) -> State:
+        return {
+            "actor": self.actor.state_dict(),
+            "critic": self.critic.state_dict(),
+            "actor_optimiser": self.actor_optimiser.state_dict(),
+            "critic_optimiser": self.critic_optimiser.state_dict(),
+            "sharing": self.sharing.state_dict(),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.actor.load_state_dict(state["actor"])
+        self.critic.load_state_dict(state["critic"])
+        self.actor_optimiser.load_state_dict(state["actor_optimiser"])
+        self.critic_optimiser.load_state_dict(state["critic_optimiser"])
+        self.sharing.load_state_dict(state["sharing"])

@@ -1,0 +1,3 @@
+"""Losses and estimators as pure functions."""
+
+from __future__ import annotations

@@ -1,0 +1,82 @@
+"""Advantages and losses of actor-critic methods. Axes (T, B, N)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mg2l_kalei.types import Metrics
+
+
+class Values(NamedTuple):
+    """A critic's estimates along a trial, in units of reward."""
+
+    value: Tensor  # (T, B, N)   of the state acted in
+    next_value: Tensor  # (T, B, N)   of its true successor
+
+
+def generalized_advantages(
+    reward: Tensor, values: Values, terminated: Tensor, truncated: Tensor, *, gamma: float, gae_lambda: float
+) -> Tensor:
+    """GAE (Schulman et al. 2016, eq. 16): reward (T, B, N), terminated and truncated (T, B) -> (T, B, N).
+
+    Nothing follows a termination; a truncated episode bootstraps from its true successor. Neither lets the sum run on
+    into the episode after it.
+    """
+    ended = (terminated | truncated).unsqueeze(-1)
+    bootstrap = gamma * values.next_value.masked_fill(terminated.unsqueeze(-1), 0.0)
+    delta = reward + bootstrap - values.value
+    decay = gamma * gae_lambda * (~ended)
+    advantage = torch.zeros_like(delta)
+    running = torch.zeros_like(delta[0])
+    for t in reversed(range(len(delta))):
+        running = delta[t] + decay[t] * running
+        advantage[t] = running
+    return advantage
+
+
+def masked_mean(x: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean of x over entries where ``weight`` (same shape, bool) is True; None: over all."""
+    if weight is None:
+        return x.mean()
+    return (x * weight).sum() / weight.sum().clamp(min=1)
+
+
+def clipped_surrogate(
+    log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_eps: float, weight: Tensor | None = None
+) -> tuple[Tensor, Metrics]:
+    """Negative clipped surrogate (Schulman et al. 2017, eq. 7) of arrays of one shape -> scalar and ``train/`` metrics."""
+    log_ratio = log_prob - old_log_prob
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - clip_eps, 1 + clip_eps)
+    loss = -masked_mean(torch.minimum(ratio * advantage, clipped * advantage), weight)
+    with torch.no_grad():
+        metrics: Metrics = {
+            "train/approx_kl": masked_mean(ratio - 1 - log_ratio, weight),
+            "train/clip_fraction": masked_mean(((ratio - 1).abs() > clip_eps).float(), weight),
+            "train/ratio_error": (ratio - 1).abs().max(),
+        }
+    return loss, metrics
+
+
+def clipped_value_loss(
+    value: Tensor, old_value: Tensor, returns: Tensor, *, clip_eps: float, delta: float, weight: Tensor | None = None
+) -> Tensor:
+    """Huber loss, the larger of the estimate's own and of the one clipped around ``old_value``: one shape -> scalar.
+
+    ``clip_eps`` of infinity switches the clipping off. All in the critic's normalised units.
+    """
+    loss = F.huber_loss(value, returns, delta=delta, reduction="none")
+    if clip_eps != float("inf"):
+        clipped = old_value + (value - old_value).clamp(-clip_eps, clip_eps)
+        loss = torch.maximum(loss, F.huber_loss(clipped, returns, delta=delta, reduction="none"))
+    return masked_mean(loss, weight)
+
+
+def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
+    """1 - Var(target - prediction) / Var(target), of arrays of one shape -> scalar; 0 says nothing was explained."""
+    variance = target.var()
+    return torch.where(variance > 0, 1 - (target - prediction).var() / variance, torch.zeros_like(variance))

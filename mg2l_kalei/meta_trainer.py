@@ -1,0 +1,138 @@
+"""Meta-training: collect a trial in every row, learn to infer the task, learn to act; and all the state of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from mg2l_kalei.build import System
+from mg2l_kalei.buffers.contexts import ContextBuffer, balanced_draw
+from mg2l_kalei.collector import Held, Team, collect
+from mg2l_kalei.finite import check_finite
+from mg2l_kalei.seeding import torch_generator
+from mg2l_kalei.task_inference import InferenceTrainer
+from mg2l_kalei.types import Metrics, Rollout, State
+
+STREAMS = ("env", "exploration_env", "acting", "tasks", "contexts", "learner")
+
+
+class MetaTrainer:
+    """Trains a system, an iteration at a time. ``bad_batch`` is where a batch with non-finite values is written."""
+
+    def __init__(self, system: System, bad_batch: Path) -> None:
+        config, self.device = system.config, system.device
+        self.system, self.config, self.bad_batch = system, config, bad_batch
+        self.generators = {name: torch_generator(config.seed, name, device=self.device) for name in STREAMS}
+        buffer = ContextBuffer(config.context, system.family.spec, system.trial_steps, self.device)
+        self.inference = InferenceTrainer(system.encoder, buffer, self.generators["contexts"])
+        self.team = Team(system.learner, system.encoder, self.generators["acting"])
+        self.train_tasks = system.family.task_ids("train").to(self.device)
+        self.env = system.family.make(config.n_rows, self.device, self.generators["env"])
+        explore_rows = config.context.explore_rows
+        self.exploration_env = system.family.make(explore_rows, self.device, self.generators["exploration_env"])
+        self.iteration = 0
+        self.env_steps = 0
+        self.best_return: float | None = None  # of evaluations on training tasks, in their last episode
+        self._seconds: dict[str, float] = {}
+
+    def iterate(self) -> Metrics:
+        """One iteration: rollout, encoder updates, learner update. Returns its metrics."""
+        self._seconds = {}
+        started, steps_before = time.perf_counter(), self.env_steps
+        self._explore()
+        rollout = self._collect()
+        self.inference.add(rollout)
+        with self._timed("inference"):
+            metrics = self.inference.update()
+        with self._timed("update"):
+            learner = self.system.learner
+            metrics |= learner.update(rollout, self.system.encoder, self.env_steps, self.generators["learner"])
+        self._check({name: torch.as_tensor(value) for name, value in metrics.items()})
+        self._check(dict(self.system.encoder.named_parameters()) | dict(learner.actor.named_parameters()))
+        self.iteration += 1
+        elapsed = time.perf_counter() - started
+        shares: Metrics = {f"time/{name}_share": seconds / elapsed for name, seconds in self._seconds.items()}
+        return metrics | shares | self._rollout_metrics(rollout, steps_before, elapsed)
+
+    def _collect(self) -> Rollout:
+        task = balanced_draw(self.train_tasks, self.config.n_rows, self.generators["tasks"])
+        with self._timed("inference"):
+            held = self.inference.held_latents(task)
+        with self._timed("collect"):
+            rollout = collect(self.env, self.team, task, self.system.trial_steps, explore=True, held=held)
+        self._check(rollout._asdict())
+        self.env_steps += self.system.steps_per_iteration
+        return rollout
+
+    def _explore(self) -> None:
+        """Replay: fill the context buffer by trials that act on a latent of the prior, held for the trial."""
+        context = self.config.context
+        if context.source == "online" or not self.system.encoder.learns or self.iteration % context.explore_interval:
+            return
+        n_trials = -(-len(self.train_tasks) // context.explore_rows) if self.iteration == 0 else 1  # every task at first
+        n_rows, n_agents = context.explore_rows, self.system.family.spec.n_agents
+        tasks = balanced_draw(self.train_tasks, n_trials * n_rows, self.generators["tasks"])
+        for task in tasks.split(n_rows):
+            held: Held = self.inference.prior_latents(n_rows, n_agents)
+            with self._timed("collect"):
+                trial = collect(
+                    self.exploration_env, self.team, task, self.system.trial_steps, explore=True, held=held
+                )
+            self._check(trial._asdict())
+            self.inference.add(trial)
+            self.env_steps += n_rows * self.system.trial_steps
+
+    def _rollout_metrics(self, rollout: Rollout, steps_before: int, elapsed: float) -> Metrics:
+        n_episodes = rollout.episode_start.sum()
+        return {
+            "train/episode_return": rollout.reward.mean(-1).sum() / n_episodes,
+            "time/env_steps_per_s": (self.env_steps - steps_before) / elapsed,
+            "time/iteration_s": elapsed,
+        }
+
+    def _check(self, named: dict[str, torch.Tensor]) -> None:
+        check_finite(named, self.bad_batch)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def note_evaluation(self, evaluated: Mapping[str, float]) -> bool:
+        """Whether this evaluation on training tasks is the best so far, by its last episode. Held-out tasks have no say."""
+        last = evaluated[f"evaluation/train/return_k{self.config.eval_episodes - 1}"]
+        is_best = self.best_return is None or last > self.best_return
+        if is_best:
+            self.best_return = last
+        return is_best
+
+    def state_dict(self) -> State:
+        """Everything that changes in training: an iteration starts new trials, so the simulators hold none of it."""
+        return {
+            "iteration": self.iteration,
+            "env_steps": self.env_steps,
+            "best_return": self.best_return,
+            "encoder": dict(self.system.encoder.state_dict()),
+            "learner": self.system.learner.state_dict(),
+            "inference": self.inference.state_dict(),
+            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what ``state_dict`` gave; the generators last."""
+        self.iteration, self.env_steps = state["iteration"], state["env_steps"]
+        self.best_return = state["best_return"]
+        self.load_weights(state)
+        self.inference.load_state_dict(state["inference"])
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name])
+
+    def load_weights(self, state: State) -> None:
+        """Networks and their optimisers alone: a warm start."""
+        self.system.encoder.load_state_dict(state["encoder"])
+        self.system.learner.load_state_dict(state["learner"])

@@ -1,0 +1,17 @@
+"""Networks for groups of agents, action distributions and input normalisation."""
+
+from __future__ import annotations
+
+from mg2l_kalei.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian, categorical
+from mg2l_kalei.networks.mlp import GroupedMlp, MlpConfig
+from mg2l_kalei.networks.normaliser import RunningMoments
+
+__all__ = [
+    "ActionDistribution",
+    "Categorical",
+    "DiagonalGaussian",
+    "GroupedMlp",
+    "MlpConfig",
+    "RunningMoments",
+    "categorical",
+]

@@ -1,0 +1,82 @@
+"""A multilayer perceptron for a group of members; a sharing scheme decides whose weights are whose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from envs.core import setting
+from mg2l_kalei.sharing.base import GroupedLinear, ParameterSharing
+
+# An activation, and the gain of the layer before it that keeps the variance of its input.
+ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
+    "relu": (F.relu, math.sqrt(2)),
+    "gelu": (F.gelu, math.sqrt(2)),
+    "tanh": (torch.tanh, 5 / 3),
+}
+
+
+@dataclass(frozen=True)
+class MlpConfig:
+    """Shape of a grouped MLP."""
+
+    hidden: tuple[int, ...] = setting((128, 128), "widths of the hidden layers")
+    activation: str = setting("relu", "activation of the hidden layers", choices=tuple(ACTIVATIONS))
+    layer_norm: bool = setting(True, "normalise each hidden layer before its activation")
+    member_id: bool = setting(True, "put each member's one-hot number before its input")
+
+
+class GroupedMlp(nn.Module):
+    """``(..., G, in_features) -> (..., G, out_features)``, member g by its own effective weights.
+
+    Layers weigh 1, 2, 4, ... in a masking scheme's diversity term. ``output_gain`` is the last layer's initial gain
+    (0.01 for policies).
+    """
+
+    def __init__(
+        self,
+        sharing: ParameterSharing,
+        in_features: int,
+        out_features: int,
+        config: MlpConfig,
+        *,
+        output_gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.activation, gain = ACTIVATIONS[config.activation]
+        self.n_members, self.member_id = sharing.n_members, config.member_id
+        width = in_features + (sharing.n_members if config.member_id else 0)
+        self.hidden = nn.ModuleList()
+        for depth, out in enumerate(config.hidden):
+            linear = sharing.linear(width, out, gain=gain, layer_weight=2.0**depth)
+            norm = GroupedLayerNorm(sharing, out) if config.layer_norm else nn.Identity()
+            self.hidden.append(nn.Sequential(linear, norm))
+            width = out
+        depth = len(config.hidden)
+        self.output: GroupedLinear = sharing.linear(width, out_features, gain=output_gain, layer_weight=2.0**depth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.member_id:
+            one_hot = torch.eye(self.n_members, dtype=x.dtype, device=x.device)
+            x = torch.cat([one_hot.expand(*x.shape[:-1], -1), x], dim=-1)  # (..., G, G + in)
+        for layer in self.hidden:
+            x = self.activation(layer(x))
+        y: Tensor = self.output(x)
+        return y
+
+
+class GroupedLayerNorm(nn.Module):
+    """Layer normalisation whose scale and shift are the sharing scheme's free vectors."""
+
+    def __init__(self, sharing: ParameterSharing, size: int) -> None:
+        super().__init__()
+        self.scale = sharing.vector(size, 1.0)
+        self.shift = sharing.vector(size, 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:]) * self.scale + self.shift

@@ -1,0 +1,82 @@
+"""Runs on disk: nothing beyond the folder is needed to evaluate, render or act."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from envs.core import TaskFamily
+from mg2l_kalei.build import SCHEMA, System, build
+from mg2l_kalei.checkpoint import CheckpointError, Checkpoints
+from mg2l_kalei.collector import Team
+from mg2l_kalei.config import RunConfig, from_dict, read_yaml
+from mg2l_kalei.run_folder import RunFolder
+from mg2l_kalei.seeding import torch_generator
+
+
+class LoadedRun(NamedTuple):
+    """A trained run, ready to act."""
+
+    folder: RunFolder
+    system: System
+    env_steps: int  # that it was trained for
+    iteration: int
+
+    @property
+    def config(self) -> RunConfig:
+        return self.system.config
+
+    @property
+    def family(self) -> TaskFamily:
+        return self.system.family
+
+    def policy(self, seed: int = 0) -> Team:
+        """A team that acts and infers: ``begin`` a trial, then ``act`` and ``observe`` in turn."""
+        generator = torch_generator(seed, "acting", device=self.system.device)
+        return Team(self.system.learner, self.system.encoder, generator)
+
+
+def load_run(path: str | Path, *, best: bool = False, device: str = "cpu") -> LoadedRun:
+    """The run in folder ``path`` with the weights of its latest (or best) checkpoint.
+
+    Raises FileNotFoundError where there is no run, CheckpointError where its checkpoints are missing or damaged, and
+    ValueError where today's family gives other tasks than those it was trained on.
+    """
+    folder = RunFolder(Path(path))
+    if not folder.config.is_file():
+        raise FileNotFoundError(f"{path} holds no run: {folder.config} is missing")
+    config = from_dict(read_yaml(folder.config), SCHEMA)
+    system = build(config, torch.device(device))
+    check_tasks(folder, system.family)
+    checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
+    loaded = checkpoints.load_best() if best else checkpoints.load_latest()
+    if loaded is None:
+        raise CheckpointError(f"{path} holds no checkpoint{' marked best' if best else ''}: nothing was trained")
+    system.encoder.load_state_dict(loaded.state["encoder"])
+    system.learner.load_state_dict(loaded.state["learner"])
+    return LoadedRun(folder, system, loaded.state["env_steps"], loaded.state["iteration"])
+
+
+def describe_tasks(family: TaskFamily) -> dict[str, object]:
+    """What ``tasks.json`` holds: the family's fingerprint and all of its tasks."""
+    return {
+        "family": family.name,
+        "version": family.version,
+        "fingerprint": family.fingerprint(),
+        "tasks": [{**task._asdict(), "params": dict(task.params)} for task in family.tasks],
+    }
+
+
+def check_tasks(folder: RunFolder, family: TaskFamily) -> None:
+    """Raise ValueError if the tasks that the run was trained on are not those of ``family``."""
+    if not folder.tasks.is_file():
+        raise ValueError(f"{folder.path} lacks its tasks ({folder.tasks.name}): the run is not whole")
+    trained_on = json.loads(folder.tasks.read_text())["fingerprint"]
+    if trained_on != family.fingerprint():
+        raise ValueError(
+            f"{folder.path} was trained on other tasks of {family.name} (fingerprint {trained_on[:12]}) than this "
+            f"version draws ({family.fingerprint()[:12]})"
+        )

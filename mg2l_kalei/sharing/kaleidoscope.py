@@ -1,0 +1,197 @@
+"""Kaleidoscope: one set of weights, a learnable mask per member over it (Li et al., NeurIPS 2024, arXiv 2410.08540)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from envs.core import setting
+from mg2l_kalei.sharing.base import GroupedLinear, orthogonal_weight
+from mg2l_kalei.sharing.full import FullSharing
+from mg2l_kalei.sharing.masked_linear import MaskedLinear, masked_layers
+from mg2l_kalei.types import Metrics, State
+
+HISTORY = 100  # losses over which the coefficient averages, as in the paper's code
+
+
+@dataclass(frozen=True)
+class KaleidoscopeConfig:
+    """Masks, their diversity term and their resets."""
+
+    diversity_coef: float = setting(0.5, "beta: size of the diversity term relative to the main loss", low=0.0)
+    main_loss_average: str = setting(
+        "magnitude",
+        "what the coefficient averages: mean of |loss| (policy gradients, which average near zero) or |mean of loss|",
+        choices=("magnitude", "signed"),
+    )
+    diversity_floor: float = setting(1e-4, "least mean diversity that the coefficient divides by", above=0.0)
+    max_coefficient: float = setting(10.0, "bound on the coefficient", above=0.0)
+    threshold_bias: float = setting(5.0, "initial thresholds lie at least this far below 0, before the sigmoid")
+    threshold_scale: float = setting(5.0, "width of the uniform range of initial thresholds below that", low=0.0)
+    threshold_eps: float = setting(1e-8, "Adam's epsilon for thresholds, whose gradients start near 1e-7", above=0.0)
+    reset_interval: int = setting(200_000, "environment steps between resets of weights that every member masks", low=1)
+    reset_probability: float = setting(0.1, "share of the dead weights that a reset redraws", low=0.0, high=1.0)
+
+
+class KaleidoscopeSharing(FullSharing):
+    """Full sharing whose maskable layers have a mask per member, pushed apart by a diversity term."""
+
+    config: KaleidoscopeConfig
+
+    def __init__(
+        self,
+        config: KaleidoscopeConfig,
+        n_members: int,
+        generator: torch.Generator,
+        *,
+        total_env_steps: float = math.inf,
+    ) -> None:
+        super().__init__(config, n_members, generator, total_env_steps=total_env_steps)
+        self.main_losses = torch.zeros(HISTORY)  # rings: entry i % HISTORY is that of the i-th call of ``loss``
+        self.diversities = torch.zeros(HISTORY)
+        self.n_losses = 0
+        self.n_intervals = 0  # reset intervals that have passed
+
+    def linear(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        gain: float,
+        masked: bool = True,
+        resettable: bool = True,
+        layer_weight: float = 1.0,
+    ) -> GroupedLinear:
+        if not masked:
+            return super().linear(in_features, out_features, gain=gain)
+        weight = orthogonal_weight(out_features, in_features, gain, self.generator)
+        # Far below 0, sigmoid(s) = exp(s): log(gain) makes thresholds as small as the weights, or a policy's last layer
+        # (gain 0.01) would be half masked from the start. Not in the paper, whose gains are near 1.
+        thresholds = self._initial_thresholds(weight.shape, self.generator) + min(0.0, math.log(gain))
+        return MaskedLinear(weight, thresholds, resettable=resettable, layer_weight=layer_weight)
+
+    def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
+        # The sigmoid is flat at the initial thresholds: under the epsilon of 1e-5 usual in PPO they would hardly move.
+        thresholds = [layer.thresholds for layer in masked_layers(network)]
+        others = set(network.parameters()) - set(thresholds)
+        return [
+            {"params": [parameter for parameter in network.parameters() if parameter in others]},
+            {"params": thresholds, "eps": self.config.threshold_eps},
+        ]
+
+    def loss(self, network: nn.Module, main_loss: Tensor) -> tuple[Tensor, Metrics]:
+        """-c J_div, J_div = sum_l w_l sum_{i,j} || |W| (M_i - M_j) ||_1 / (G (G - 1) P), P = all maskable weights.
+
+        The coefficient c = |beta mean(main loss) / mean(J_div)| is a constant to the gradient; see the config.
+        """
+        layers = masked_layers(network)
+        n_pairs = max(1, self.n_members * (self.n_members - 1))  # a single member has no pairs, and J_div = 0
+        n_weights = sum(layer.weight.numel() for layer in layers)
+        total = torch.stack([layer.diversity() for layer in layers]).sum()
+        diversity = total / (n_pairs * n_weights)
+        self._remember(main_loss.detach(), diversity.detach())
+        coefficient = self._coefficient()
+        metrics: Metrics = {"sharing/diversity": diversity.detach(), "sharing/coefficient": coefficient}
+        return -coefficient * diversity, metrics
+
+    def on_env_steps(
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, env_steps: int, generator: torch.Generator
+    ) -> Metrics:
+        """Redraw a share of the weights that all members mask, once per ``reset_interval``, but not in the last one."""
+        n_intervals = env_steps // self.config.reset_interval
+        if n_intervals <= self.n_intervals:
+            return {}
+        self.n_intervals = n_intervals
+        if env_steps >= self.total_env_steps - self.config.reset_interval:
+            return {}
+        layers = [layer for layer in masked_layers(network) if layer.resettable]
+        return {"sharing/reset_weights": float(sum(self._reset(layer, optimiser, generator) for layer in layers))}
+
+    def metrics(self, network: nn.Module) -> Metrics:
+        """Sparsity of each member and of all, and how far masks differ between two members on average."""
+        masks = all_masks(network)
+        sparsity = 1 - masks.mean(1)
+        differences = mask_differences(network)
+        metrics: Metrics = {f"sharing/sparsity_{member}": value for member, value in enumerate(sparsity)}
+        metrics["sharing/sparsity"] = sparsity.mean()
+        metrics["sharing/mask_difference"] = differences.sum() / max(1, self.n_members * (self.n_members - 1))
+        return metrics
+
+    def state_dict(self) -> State:
+        return {
+            "main_losses": self.main_losses.clone(),
+            "diversities": self.diversities.clone(),
+            "n_losses": self.n_losses,
+            "n_intervals": self.n_intervals,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        self.main_losses = state["main_losses"].clone()
+        self.diversities = state["diversities"].clone()
+        self.n_losses = state["n_losses"]
+        self.n_intervals = state["n_intervals"]
+
+    def _initial_thresholds(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        uniform = torch.rand(self.n_members, *shape, generator=generator, device=generator.device)
+        return -(uniform * self.config.threshold_scale + self.config.threshold_bias)
+
+    def _remember(self, main_loss: Tensor, diversity: Tensor) -> None:
+        if self.main_losses.device != main_loss.device:  # made before the network's device was known
+            self.main_losses = self.main_losses.to(main_loss.device)
+            self.diversities = self.diversities.to(main_loss.device)
+        self.main_losses[self.n_losses % HISTORY] = main_loss
+        self.diversities[self.n_losses % HISTORY] = diversity
+        self.n_losses += 1
+
+    def _coefficient(self) -> Tensor:
+        seen = slice(min(self.n_losses, HISTORY))
+        losses, diversities = self.main_losses[seen], self.diversities[seen]
+        main_loss = losses.abs().mean() if self.config.main_loss_average == "magnitude" else losses.mean().abs()
+        floored = diversities.mean().clamp(min=self.config.diversity_floor)
+        return (self.config.diversity_coef * main_loss / floored).clamp(max=self.config.max_coefficient)
+
+    def _reset(self, layer: MaskedLinear, optimiser: torch.optim.Optimizer, generator: torch.Generator) -> int:
+        """Redraw dead weights and their thresholds with ``reset_probability``; returns how many."""
+        shape, device = layer.weight.shape, layer.weight.device
+        dead = ~layer.masks().any(0)  # (out, in)
+        drawn = torch.rand(shape, generator=generator, device=generator.device).to(device)
+        chosen = dead & (drawn < self.config.reset_probability)
+        weight = nn.init.kaiming_uniform_(
+            torch.empty(shape, device=generator.device), a=math.sqrt(5), generator=generator
+        ).to(device)
+        thresholds = self._initial_thresholds(shape, generator).to(device)
+        with torch.no_grad():
+            layer.weight.copy_(torch.where(chosen, weight, layer.weight))
+            layer.thresholds.copy_(torch.where(chosen, thresholds, layer.thresholds))
+        for parameter in (layer.weight, layer.thresholds):
+            clear_moments(optimiser, parameter, chosen)
+        return int(chosen.sum())
+
+
+def all_masks(network: nn.Module) -> Tensor:
+    """Every maskable weight of the network, 1 where a member uses it: (G, P) float32."""
+    return torch.cat([layer.masks().flatten(1) for layer in masked_layers(network)], dim=1).float()
+
+
+def clear_moments(optimiser: torch.optim.Optimizer, parameter: nn.Parameter, where: Tensor) -> None:
+    """Zero what the optimiser remembers of a parameter's entries where ``where`` (broadcastable, bool) is True."""
+    for moment in optimiser.state.get(parameter, {}).values():
+        if isinstance(moment, Tensor) and moment.shape == parameter.shape:
+            moment.masked_fill_(where, 0.0)
+
+
+def layer_sparsity(network: nn.Module) -> dict[str, Tensor]:
+    """For each maskable layer, by its name in the network, the share of weights that each member masks: (G,)."""
+    named = network.named_modules()
+    return {name: 1 - m.masks().float().mean((1, 2)) for name, m in named if isinstance(m, MaskedLinear)}
+
+
+def mask_differences(network: nn.Module) -> Tensor:
+    """Share of the maskable weights that exactly one of members i and j uses: (G, G), symmetric, zero diagonal."""
+    masks = all_masks(network)
+    used = masks.sum(1)
+    return (used[:, None] + used[None, :] - 2 * masks @ masks.T) / masks.shape[1]

@@ -1,0 +1,283 @@
+"""Does every check trip on a family that is dishonest in that one way?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from envs.check import check_family
+from envs.core import Observation, Scene, StepResult, Task
+from envs.toy import Corners, CornersBatch, CornersConfig, Turns, TurnsBatch, TurnsConfig
+
+
+class Family(Corners):
+    """``toy-corners``, with batches of another class, and other tasks or facts."""
+
+    def __init__(self, batch: type[CornersBatch] = CornersBatch) -> None:
+        super().__init__("dishonest", CornersConfig(), np.random.default_rng(0))
+        self._batch = batch
+
+    def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> CornersBatch:
+        return self._batch(self, n_rows, device, generator)
+
+
+class GlobalRandomness(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        return super().step(action + 0.1 * torch.rand(2))
+
+
+class OwnSeed(CornersBatch):
+    def __init__(self, family: Corners, n_rows: int, device: torch.device, generator: torch.Generator) -> None:
+        super().__init__(family, n_rows, device, torch.Generator().manual_seed(7))
+
+
+class RowsStartAlike(CornersBatch):
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        super().reset(tasks, where)
+        self.now = self.now._replace(pos=self.now.pos[:1].repeat(len(tasks), 1, 1))
+        return Observation(*self._views()[:2], None, self._views()[2])
+
+
+class SameTask(CornersBatch):
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        return super().reset(torch.zeros_like(tasks), where)
+
+
+class DriftsWithResets(CornersBatch):
+    """As a simulator does whose model is edited in place at every reset."""
+
+    scale = 1.0
+
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        self.scale *= 0.9
+        return super().reset(tasks, where)
+
+    def step(self, action: Tensor) -> StepResult:
+        return super().step(action.clamp(-1, 1) * self.scale)
+
+
+class ResetsAll(CornersBatch):
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        return super().reset(tasks)
+
+
+class ResetsNone(CornersBatch):
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        return super().reset(tasks, None if where is None else torch.zeros_like(where))
+
+
+class ResetsAllClocks(CornersBatch):
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        shown = super().reset(tasks, where)
+        self.now.elapsed.zero_()
+        return shown
+
+
+class ResetsAllTasks(CornersBatch):
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        shown = super().reset(tasks, where)
+        self.now = self.now._replace(goal=self._goals[tasks])
+        return shown
+
+
+class RowsMix(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        return super().step(action.clamp(-1, 1) - 0.1 * action.clamp(-1, 1).mean(dim=0))
+
+
+class SharesItsState(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        return super().step(action)._replace(state=self.now.pos.flatten(1))
+
+
+class SharesItsTasks(CornersBatch):
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        self.given = tasks
+        return super().reset(tasks, where)
+
+    def step(self, action: Tensor) -> StepResult:
+        self.now = self.now._replace(goal=self._goals[self.given])
+        return super().step(action)
+
+
+class ReusesItsReward(CornersBatch):
+    def __init__(self, family: Corners, n_rows: int, device: torch.device, generator: torch.Generator) -> None:
+        super().__init__(family, n_rows, device, generator)
+        self.buffer = torch.zeros(n_rows, 2)
+
+    def step(self, action: Tensor) -> StepResult:
+        result = super().step(action)
+        return result._replace(reward=self.buffer.copy_(result.reward))
+
+
+class WritesIntoActions(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        return super().step(action.mul_(0.5))
+
+
+class NeverEnds(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        result = super().step(action)
+        return result._replace(truncated=torch.zeros_like(result.truncated))
+
+
+class EndsTwice(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        result = super().step(action)
+        return result._replace(terminated=result.truncated.clone())
+
+
+class Unclamped(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        start = self.now.pos
+        result = super().step(action)
+        self.now = self.now._replace(pos=start + 0.01 * action)
+        obs, state, _ = self._views()
+        return result._replace(obs=obs, state=state)
+
+
+class WrongDtype(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        result = super().step(action)
+        return result._replace(reward=result.reward.double())
+
+
+class WrongShape(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        result = super().step(action)
+        return result._replace(reward=result.reward[:, 0])
+
+
+class Expanded(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        result = super().step(action)
+        return result._replace(reward=result.reward[:, :1].expand(-1, 2))
+
+
+class NotFinite(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        result = super().step(action)
+        return result._replace(reward=result.reward.log())
+
+
+class LegalThoughContinuous(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        return super().step(action)._replace(legal=torch.ones(4, 2, 2, dtype=torch.bool))
+
+
+class OtherSpec(CornersBatch):
+    def __init__(self, family: Corners, n_rows: int, device: torch.device, generator: torch.Generator) -> None:
+        super().__init__(family, n_rows, device, generator)
+        self.spec = self.spec._replace(episode_steps=7)
+
+
+class NothingToDraw(CornersBatch):
+    def scene(self, row: int) -> Scene:
+        return Scene((), -1.0, 1.0)
+
+
+DISHONEST = {
+    GlobalRandomness: "one seed and the same actions differ in",
+    OwnSeed: "different seeds do not differ",
+    RowsStartAlike: "all rows start alike",
+    SameTask: "differ neither in reward nor in dynamics",
+    DriftsWithResets: "something is left over",
+    ResetsAll: "reset with `where` changes obs",
+    ResetsNone: "does not restart the rows chosen",
+    ResetsAllClocks: "rows not chosen go on differently in truncated",
+    ResetsAllTasks: "rows not chosen go on differently in reward",
+    RowsMix: "of the other rows",
+    SharesItsState: "writing into a record",
+    SharesItsTasks: "writing into a record, or the tasks",
+    ReusesItsReward: "reward of an earlier record changes",
+    WritesIntoActions: "writes into the actions",
+    NeverEnds: "truncated is [False",
+    EndsTwice: "terminated and truncated at once",
+    Unclamped: "are not clamped",
+    WrongDtype: "reward must be (4, 2) torch.float32 on cpu; it is (4, 2) torch.float64",
+    WrongShape: "reward must be (4, 2) torch.float32 on cpu; it is (4,)",
+    Expanded: "reward is an expanded view",
+    NotFinite: "reward is not finite",
+    LegalThoughContinuous: "legal must be None",
+    OtherSpec: "the batch's spec is not the family's",
+    NothingToDraw: "a scene needs markers",
+}
+
+
+@pytest.mark.parametrize("batch", DISHONEST, ids=lambda batch: batch.__name__)
+def test_a_dishonest_batch_is_caught(batch: type[CornersBatch]) -> None:
+    problems = check_family(Family(batch))
+    assert any(DISHONEST[batch] in problem for problem in problems), problems
+
+
+TASK = Task("one", {"x": 1}, (0.5,))
+BAD_TASKS = {
+    "there is no task": (),
+    "the same name": (TASK, TASK._replace(features=(1.0,))),
+    "train among them": (TASK._replace(split="test"),),
+    "splits must be of": (TASK, Task("two", {}, (0.0,), "valid")),
+    "not plain finite numbers": (TASK._replace(params={"x": torch.zeros(1)}),),
+    "features must have one width": (TASK, Task("two", {}, (0.0, 1.0))),
+    "features are not finite": (TASK._replace(features=(float("nan"),)),),
+    "must stay in [-1, 1]; they reach 3": (TASK, Task("two", {}, (3.0,), "test")),
+    "the oracle cannot tell them apart": (TASK, TASK._replace(name="two")),
+}
+
+
+@pytest.mark.parametrize("problem", BAD_TASKS)
+def test_bad_tasks_are_caught(problem: str) -> None:
+    family = Family()
+    family.tasks = BAD_TASKS[problem]
+    assert any(problem in found for found in check_family(family))
+
+
+def test_only_tasks_outside_the_range_may_have_features_outside_of_it() -> None:
+    family = Family()
+    family.tasks = (*family.tasks[:3], family.tasks[3]._replace(features=(2.0, 2.0), split="ood"))
+    assert not any("features" in problem for problem in check_family(family))
+
+
+@pytest.mark.parametrize(
+    ("facts", "problem"),
+    [
+        ({"obs_sizes": (4,)}, "spec.obs_sizes must be empty or have n_agents = 2 entries"),
+        ({"obs_sizes": (4, 9)}, "spec.obs_sizes must lie in 1 to 4"),
+        ({"action_sizes": (2, 0)}, "spec.action_sizes must lie in 1 to 2"),
+        ({"agent_types": (0, 0, 1)}, "spec.agent_types must be empty"),
+        ({"obs_sizes": (4, 3)}, "obs of agent 1 is not zero beyond its true size 3"),
+    ],
+)
+def test_facts_that_do_not_fit_are_caught(facts: dict[str, Any], problem: str) -> None:
+    family = Family()
+    family.spec = family.spec._replace(**facts)
+    assert any(problem in found for found in check_family(family))
+
+
+class NoLegalAction(TurnsBatch):
+    def step(self, action: Tensor) -> StepResult:
+        result = super().step(action)
+        assert result.legal is not None
+        return result._replace(legal=torch.zeros_like(result.legal))
+
+
+@pytest.mark.parametrize(
+    ("batch", "action_sizes", "problem"),
+    [
+        (NoLegalAction, (), "leaves a living agent without any action"),
+        (TurnsBatch, (4, 3), "lets agent 1 act beyond its 3 actions"),
+    ],
+)
+def test_senseless_legal_actions_are_caught(
+    batch: type[TurnsBatch], action_sizes: tuple[int, ...], problem: str
+) -> None:
+    class Dishonest(Turns):
+        def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> TurnsBatch:
+            return batch(self, n_rows, device, generator)
+
+    family = Dishonest("dishonest", TurnsConfig(), np.random.default_rng(0))
+    family.spec = family.spec._replace(action_sizes=action_sizes)
+    assert any(problem in found for found in check_family(family))

@@ -1,0 +1,61 @@
+"""Is every registered family honest, and does the registry say what it has?"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+import envs
+from envs import ENVS, make_family
+from envs.check import check_family
+from envs.core import TaskFamily
+
+
+def family(name: str, seed: int = 0) -> TaskFamily:
+    return make_family(name, ENVS[name][1], np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_the_family_is_honest(name: str) -> None:
+    assert check_family(family(name)) == []
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_equal_generators_draw_equal_tasks_and_others_draw_others(name: str) -> None:
+    first = family(name)
+    assert first.fingerprint() == family(name).fingerprint()
+    assert (first.fingerprint() == family(name, seed=1).fingerprint()) == first.seen_only
+
+
+@pytest.mark.parametrize("name", ENVS)
+def test_every_setting_states_its_meaning_and_its_default_is_legal(name: str) -> None:
+    config = ENVS[name][1]
+    for entry in fields(config):
+        value, rule = getattr(config, entry.name), entry.metadata
+        assert rule["meaning"]
+        assert rule["low"] is None or value >= rule["low"]
+        assert rule["above"] is None or value > rule["above"]
+        assert rule["high"] is None or value <= rule["high"]
+        assert rule["choices"] is None or value in rule["choices"]
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(KeyError, match="no environment 'mpe-spred'; did you mean 'mpe-spread'"):
+        make_family("mpe-spred", None, np.random.default_rng(0))
+
+
+def test_no_name_is_registered_twice() -> None:
+    tree = ast.parse(inspect.getsource(envs))
+    literals = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]
+    assert [len(literal.keys) for literal in literals] == [len(ENVS)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ENVS)
+def test_the_family_is_honest_on_a_gpu(name: str) -> None:
+    assert check_family(family(name), "cuda") == []

@@ -1,0 +1,98 @@
+"""Are the pictures there, do they show the data, and is a failed one only a warning?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from PIL import Image
+
+from mg2l_kalei.evaluation.comparison import Comparison, compare
+from mg2l_kalei.evaluation.figures import (
+    adaptation_figure,
+    mask_figure,
+    plane_coordinates,
+    save_picture,
+    task_space_figure,
+    training_figure,
+)
+from mg2l_kalei.evaluation.plot_style import LABEL_GAP
+from mg2l_kalei.evaluation.results import AdaptationResult
+
+MakeResult = Callable[..., AdaptationResult]
+
+
+@pytest.fixture
+def comparison(make_result: MakeResult) -> Comparison:
+    references = {"none": [make_result([-80.0, -80.0], seed=1)], "oracle": [make_result([-20.0, -20.0], seed=2)]}
+    return compare("ours", [make_result([-60.0, -30.0])], references, np.random.default_rng(0))
+
+
+def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
+    result = comparison.lines[0].seeds[0]
+    latents, steps = result.latents, np.arange(5.0)
+    assert latents is not None
+    many = np.concatenate([latents] * 5, axis=1)
+    return {
+        "adaptation": lambda: adaptation_figure(comparison),
+        "task space": lambda: task_space_figure(latents, result.probe, result.tasks),
+        "many tasks": lambda: task_space_figure(many, result.probe, [str(i) for i in range(15)]),
+        "constant latents": lambda: task_space_figure(0 * latents, result.probe, result.tasks),
+        "no latents": lambda: task_space_figure(latents[..., :0], result.probe, result.tasks),
+        "masks": lambda: mask_figure(np.full((3, 3), 0.1) * (1 - np.eye(3)), np.array([0.1, 0.2, 0.3])),
+        "equal masks": lambda: mask_figure(np.zeros((12, 12)), np.zeros(12)),
+        "training": lambda: training_figure({"many": (1e5 * steps, steps**2), "one": (steps[:1], steps[:1])}, "return"),
+    }
+
+
+def test_every_picture_is_written_and_not_blank(comparison: Comparison, tmp_path: Path) -> None:
+    for name, draw in _drawings(comparison).items():
+        path = tmp_path / f"{name}.png"
+        assert save_picture(path, draw), name
+        pixels = np.asarray(Image.open(path).convert("L"))
+        assert min(pixels.shape) > 300, name
+        assert 0.002 < (pixels < 200).mean() < 0.7, f"{name} is blank or black"
+
+
+def test_a_failed_picture_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def draw() -> Figure:
+        raise RuntimeError("no ink")
+
+    with caplog.at_level(logging.WARNING):
+        assert not save_picture(tmp_path / "a.png", draw)
+        assert not save_picture(tmp_path / "no such folder" / "b.png", Figure)
+    assert "a.png was not written: RuntimeError: no ink" in caplog.text
+    assert "b.png was not written" in caplog.text
+
+
+def test_the_curve_shows_the_estimates_and_labels_every_line(comparison: Comparison) -> None:
+    figure = adaptation_figure(comparison)
+    _, across = figure.axes
+    drawn = [line.get_ydata() for line in across.lines if line.get_marker() == "o"]
+    for line, values in zip(comparison.lines, drawn, strict=True):
+        np.testing.assert_array_equal(values, line.estimate.value)
+    assert {text.get_text() for text in across.texts} == {"ours", "none", "oracle"}
+    assert "preliminary" in figure.get_suptitle()
+
+
+def test_labels_of_lines_that_end_together_stay_apart() -> None:
+    together = np.array([0.0, 1.0]), np.array([0.0, 5.0])
+    axes: Axes = training_figure({"a": together, "b": together, "c": together}, "return").axes[0]
+    heights = sorted(text.xy[1] for text in axes.texts if isinstance(text, Annotation))
+    assert np.diff(heights).min() > LABEL_GAP * 0.99
+
+
+def test_the_plane_is_that_of_the_last_moments_largest_variance() -> None:
+    noise = np.random.default_rng(0)
+    latents = noise.normal(size=(2, 3, 50, 6)) * np.array([1, 1, 30, 1, 10, 1])
+    flat = plane_coordinates(latents)
+    assert flat.shape == (2, 3, 50, 2)
+    spread = flat[-1].reshape(-1, 2).std(axis=0)
+    np.testing.assert_allclose(spread, [30, 10], rtol=0.15)
+    np.testing.assert_allclose(flat[-1].reshape(-1, 2).mean(axis=0), 0, atol=1e-9)

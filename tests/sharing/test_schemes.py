@@ -1,0 +1,139 @@
+"""What every sharing scheme owes: looped over the registry, so a new scheme is tested by existing."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mg2l_kalei.sharing import SHARINGS, GroupedLinear, ParameterSharing
+
+G, IN, OUT = 3, 5, 4
+
+
+def make(kind: str, seed: int = 0, n_members: int = G) -> ParameterSharing:
+    sharing_class, config = SHARINGS[kind]
+    return sharing_class(config, n_members, torch.Generator().manual_seed(seed))
+
+
+def draw(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def member_matrices(layer: GroupedLinear) -> tuple[Tensor, Tensor]:
+    """Each member's own matrix (G, OUT, IN) and bias (G, OUT), read off its responses to unit vectors."""
+    bias = layer(torch.zeros(G, IN))
+    responses = layer(torch.eye(IN).unsqueeze(1).expand(IN, G, IN)) - bias  # (IN, G, OUT)
+    return responses.permute(1, 2, 0), bias
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+@pytest.mark.parametrize("leading", [(), (7,), (6, 2), (2, 3, 4)])
+def test_grouped_equals_a_loop_over_members(kind: str, leading: tuple[int, ...]) -> None:
+    layer = make(kind).linear(IN, OUT, gain=1.0)
+    with torch.no_grad():
+        for parameter in layer.parameters():  # biases are zero at first
+            parameter.add_(draw(*parameter.shape))
+    x = draw(*leading, G, IN)
+    weights, biases = member_matrices(layer)
+    loop = torch.stack([F.linear(x[..., g, :], weights[g], biases[g]) for g in range(G)], dim=-2)
+    torch.testing.assert_close(layer(x), loop, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_a_member_sees_only_its_own_row(kind: str) -> None:
+    layer = make(kind).linear(IN, OUT, gain=1.0)
+    x = draw(6, G, IN).requires_grad_()
+    (layer(x)[:, 1] * draw(6, OUT)).sum().backward()
+    assert x.grad is not None
+    assert (x.grad[:, 1] != 0).all()
+    assert (x.grad[:, [0, 2]] == 0).all()
+
+
+def test_an_independent_members_gradient_stays_its_own() -> None:
+    sharing = make("independent")
+    layer, vector = sharing.linear(IN, OUT, gain=1.0), sharing.vector(OUT, 0.5)
+    ((layer(draw(6, G, IN)) + vector)[:, 1] * draw(6, OUT)).sum().backward()
+    for parameter in (*layer.parameters(), vector):
+        assert parameter.grad is not None
+        assert (parameter.grad[1] != 0).all()
+        assert (parameter.grad[[0, 2]] == 0).all()
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_who_shares_a_matrix_with_whom(kind: str) -> None:
+    weights, _ = member_matrices(make(kind).linear(IN, OUT, gain=1.0))
+    distance = (weights[0] - weights[1]).norm() / weights[0].norm()
+    expected = {"full": (0.0, 1e-6), "independent": (0.5, 2.0), "kaleidoscope": (1e-4, 0.05)}  # almost dense at first
+    low, high = expected.get(kind, (0.0, 2.0))
+    assert low <= distance <= high
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_unmasked_weights_are_orthogonal_times_gain_and_bias_is_zero(kind: str) -> None:
+    weights, bias = member_matrices(make(kind).linear(IN, OUT, gain=3.0, masked=False))
+    expected = 9.0 * torch.eye(OUT).expand(G, OUT, OUT)
+    torch.testing.assert_close(weights @ weights.mT, expected, rtol=0, atol=1e-4)
+    assert (bias == 0).all()
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_initial_weights_come_from_the_given_generator_alone(kind: str) -> None:
+    first, again, other = (make(kind, seed).linear(IN, OUT, gain=1.0).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["weight"], other["weight"])
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_every_parameter_is_in_exactly_one_optimiser_group(kind: str) -> None:
+    sharing = make(kind)
+    network = torch.nn.Sequential(sharing.linear(IN, OUT, gain=1.0), sharing.linear(OUT, OUT, gain=1.0, masked=False))
+    grouped = [id(parameter) for group in sharing.parameter_groups(network) for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_a_vector_broadcasts_over_members_and_learns(kind: str) -> None:
+    vector = make(kind).vector(OUT, -0.5)
+    assert torch.equal(vector.expand(G, OUT), torch.full((G, OUT), -0.5))
+    assert vector.requires_grad
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_a_restored_scheme_goes_on_as_the_saved_one(kind: str) -> None:
+    saved, restored = make(kind), make(kind, seed=5)
+    network = saved.linear(IN, OUT, gain=1.0)
+    optimiser = torch.optim.Adam(network.parameters())
+    for step in range(130):  # longer than any history kept
+        saved.loss(network, torch.tensor(math.sin(step)))
+    saved.on_env_steps(network, optimiser, 10**7, torch.Generator().manual_seed(0))
+    state = copy.deepcopy(saved.state_dict())
+    expected = saved.loss(network, torch.tensor(0.3))[0]
+    restored.load_state_dict(state)
+    assert torch.equal(restored.loss(network, torch.tensor(0.3))[0], expected)
+    assert restored.on_env_steps(network, optimiser, 10**7, torch.Generator().manual_seed(0)) == {}
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_a_saved_state_does_not_change_with_its_scheme(kind: str) -> None:
+    sharing = make(kind)
+    network = sharing.linear(IN, OUT, gain=1.0)
+    state = sharing.state_dict()
+    before = copy.deepcopy(state)
+    sharing.loss(network, torch.tensor(2.0))
+    for name, value in before.items():
+        assert torch.equal(torch.as_tensor(state[name]), torch.as_tensor(value)), name
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_a_group_of_one_works(kind: str) -> None:
+    sharing = make(kind, n_members=1)
+    layer = sharing.linear(IN, OUT, gain=1.0)
+    loss, _ = sharing.loss(layer, torch.tensor(1.0))
+    assert loss == 0
+    assert layer(draw(2, 1, IN)).shape == (2, 1, OUT)
+    assert all(torch.as_tensor(value).isfinite() for value in sharing.metrics(layer).values())
