@@ -219,7 +219,7 @@ class CornersBatch:
     def _views(self) -> tuple[Tensor, Tensor, Tensor]:
         """obs, state, alive."""
         pos = self.now.pos
-        others = pos.index_select(1, self._others).view(*pos.shape[:2], -1, 2)  # (B, N, N - 1, 2)
+        others = pos.index_select(1, self._others).view(*pos.shape[:2], self.spec.n_agents - 1, 2)
         obs = torch.cat((pos, (others - pos[:, :, None]).flatten(2)), dim=-1)
         alive = torch.ones(pos.shape[:2], dtype=torch.bool, device=pos.device)
         return obs, pos.flatten(1).clone(), alive

@@ -16,6 +16,7 @@ from mg2l_kalei.evaluation.comparison import Comparison, compare
 from mg2l_kalei.evaluation.figures import adaptation_figure, mask_figure, save_picture, task_space_figure
 from mg2l_kalei.evaluation.report import adaptation_table
 from mg2l_kalei.evaluation.results import AdaptationResult, to_json
+from mg2l_kalei.metric_log import attempt
 from mg2l_kalei.run_folder import RunFolder
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.sharing.kaleidoscope import all_masks, mask_differences
@@ -51,7 +52,8 @@ def compare_runs(
 def publish(folder: RunFolder, system: System, result: AdaptationResult, comparison: Comparison) -> str:
     """Write raw results and pictures into the run's folder; the table, with the pictures' paths, as text."""
     write_atomically(folder.evaluation / f"{result.split}-{result.env_steps}.json", to_json(result))
-    folder.figures.mkdir(parents=True, exist_ok=True)
+    with attempt(f"making {folder.figures}"):
+        folder.figures.mkdir(parents=True, exist_ok=True)
     pictures = [folder.figures / f"adaptation-{result.split}.png"]
     drawn = [save_picture(pictures[0], lambda: adaptation_figure(comparison))]
     latents = result.latents
@@ -61,8 +63,9 @@ def publish(folder: RunFolder, system: System, result: AdaptationResult, compari
     actor = system.learner.actor
     if masked_layers(actor):
         pictures.append(folder.figures / "masks.png")
-        sparsity = 1 - all_masks(actor).mean(1)
-        drawn.append(save_picture(pictures[-1], lambda: mask_figure(mask_differences(actor).cpu().numpy(), sparsity.cpu().numpy())))
+        sparsity = (1 - all_masks(actor).mean(1)).cpu().numpy()
+        differences = mask_differences(actor).cpu().numpy()
+        drawn.append(save_picture(pictures[-1], lambda: mask_figure(differences, sparsity)))
     written: list[Path] = [picture for picture, is_drawn in zip(pictures, drawn, strict=True) if is_drawn]
     table = adaptation_table(comparison)
     write_atomically(folder.evaluation / f"{result.split}.txt", table + "\n")

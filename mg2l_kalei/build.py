@@ -19,6 +19,7 @@ from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.learners.base import Learner
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
+from mg2l_kalei.types import State
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "config"
 
@@ -41,6 +42,15 @@ class System(NamedTuple):
     def steps_per_iteration(self) -> int:
         """Environment steps of one rollout: every row's team acts once in a step."""
         return self.trial_steps * self.config.n_rows
+
+    def load_weights(self, state: State) -> None:
+        """Networks, with their optimisers, out of a checkpoint. Raises ValueError where they are another system's."""
+        try:
+            self.encoder.load_state_dict(state["encoder"])
+            self.learner.load_state_dict(state["learner"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            first = " ".join(str(error).split("\n\t")[:2])
+            raise ValueError(f"its networks are not those of these settings: {first}") from error
 
 
 def build(config: RunConfig, device: torch.device) -> System:

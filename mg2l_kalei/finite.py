@@ -17,11 +17,14 @@ class NonFiniteError(RuntimeError):
     """A tensor holds NaN or infinities; the message names it, and the file that the whole batch was written to."""
 
 
-def check_finite(named: Mapping[str, Tensor | tuple[Any, ...] | None], batch_path: Path) -> None:
+def check_finite(
+    named: Mapping[str, Tensor | tuple[Any, ...] | None], batch_path: Path, *, time_first: bool = False
+) -> None:
     """Raise NonFiniteError if any tensor is not finite; else cost one reduction per tensor and one wait for the device.
 
     Values are tensors, None, or NamedTuples of such; give them in the order in which they came about, as the first bad
-    one is named. The batch is written to ``batch_path`` as safetensors.
+    one is named; ``time_first``: they are (T, ...), and the one that is bad at the earliest step comes before others.
+    The batch is written to ``batch_path`` as safetensors.
     """
     tensors = dict(_flat(named))
     floating = {name: t for name, t in tensors.items() if t.is_floating_point() and t.numel()}
@@ -31,7 +34,8 @@ def check_finite(named: Mapping[str, Tensor | tuple[Any, ...] | None], batch_pat
     is_finite = torch.isfinite(torch.stack([peak.to(peaks[0].device) for peak in peaks])).tolist()
     bad = [name for name, fine in zip(floating, is_finite, strict=True) if not fine]
     if bad:
-        raise NonFiniteError(f"{_describe(bad[0], floating[bad[0]])}; {_write(tensors, batch_path)}")
+        first = min(bad, key=lambda name: _first_index(floating[name])[:1]) if time_first else bad[0]
+        raise NonFiniteError(f"{_describe(first, floating[first])}; {_write(tensors, batch_path)}")
 
 
 def _flat(named: Mapping[str, Tensor | tuple[Any, ...] | None], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -44,9 +48,13 @@ def _flat(named: Mapping[str, Tensor | tuple[Any, ...] | None], prefix: str = ""
 
 
 def _describe(name: str, tensor: Tensor) -> str:
-    bad = ~torch.isfinite(tensor.detach())
-    index, shape = tuple(bad.nonzero()[0].tolist()), tuple(tensor.shape)
-    return f"{name} has {int(bad.sum())} non-finite values of {tensor.numel()}, the first at {index} of {shape}"
+    n_bad = int((~torch.isfinite(tensor.detach())).sum())
+    index, shape = _first_index(tensor), tuple(tensor.shape)
+    return f"{name} has {n_bad} non-finite values of {tensor.numel()}, the first at {index} of {shape}"
+
+
+def _first_index(tensor: Tensor) -> tuple[int, ...]:
+    return tuple((~torch.isfinite(tensor.detach())).nonzero()[0].tolist())
 
 
 def _write(tensors: Mapping[str, Tensor], path: Path) -> str:

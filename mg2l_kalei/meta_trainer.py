@@ -18,6 +18,7 @@ from mg2l_kalei.task_inference import InferenceTrainer
 from mg2l_kalei.types import Metrics, Rollout, State
 
 STREAMS = ("env", "exploration_env", "acting", "tasks", "contexts", "learner")
+WITHIN_A_STEP = ("obs", "state", "latent", "action", "acting", "reward")  # each may spoil those after it
 
 
 class MetaTrainer:
@@ -51,8 +52,7 @@ class MetaTrainer:
         with self._timed("update"):
             learner = self.system.learner
             metrics |= learner.update(rollout, self.system.encoder, self.env_steps, self.generators["learner"])
-        self._check({name: torch.as_tensor(value) for name, value in metrics.items()})
-        self._check(dict(self.system.encoder.named_parameters()) | dict(learner.actor.named_parameters()))
+        self._check_update(rollout, metrics)
         self.iteration += 1
         elapsed = time.perf_counter() - started
         shares: Metrics = {f"time/{name}_share": seconds / elapsed for name, seconds in self._seconds.items()}
@@ -64,7 +64,7 @@ class MetaTrainer:
             held = self.inference.held_latents(task)
         with self._timed("collect"):
             rollout = collect(self.env, self.team, task, self.system.trial_steps, explore=True, held=held)
-        self._check(rollout._asdict())
+        self._check_trial(rollout)
         self.env_steps += self.system.steps_per_iteration
         return rollout
 
@@ -82,7 +82,7 @@ class MetaTrainer:
                 trial = collect(
                     self.exploration_env, self.team, task, self.system.trial_steps, explore=True, held=held
                 )
-            self._check(trial._asdict())
+            self._check_trial(trial)
             self.inference.add(trial)
             self.env_steps += n_rows * self.system.trial_steps
 
@@ -94,8 +94,15 @@ class MetaTrainer:
             "time/iteration_s": elapsed,
         }
 
-    def _check(self, named: dict[str, torch.Tensor]) -> None:
-        check_finite(named, self.bad_batch)
+    def _check_trial(self, rollout: Rollout) -> None:
+        named = {name: getattr(rollout, name) for name in (*WITHIN_A_STEP, *rollout._fields)}
+        check_finite(named, self.bad_batch, time_first=True)
+
+    def _check_update(self, rollout: Rollout, metrics: Metrics) -> None:
+        networks = {"encoder": self.system.encoder, "actor": self.system.learner.actor}
+        scalars = {name: torch.as_tensor(value) for name, value in metrics.items()}
+        parameters = {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
+        check_finite({**rollout._asdict(), **scalars, **parameters}, self.bad_batch)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -127,12 +134,7 @@ class MetaTrainer:
         """Restore what ``state_dict`` gave; the generators last."""
         self.iteration, self.env_steps = state["iteration"], state["env_steps"]
         self.best_return = state["best_return"]
-        self.load_weights(state)
+        self.system.load_weights(state)
         self.inference.load_state_dict(state["inference"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
-
-    def load_weights(self, state: State) -> None:
-        """Networks and their optimisers alone: a warm start."""
-        self.system.encoder.load_state_dict(state["encoder"])
-        self.system.learner.load_state_dict(state["learner"])

@@ -79,13 +79,18 @@ def run_name(config: RunConfig) -> str:
     """``<expt>-s<seed>-<hash>``: the same for the same settings, whatever merely extends or watches the run."""
     if config.run_name is not None:
         return config.run_name
+    digest = hashlib.sha256(json.dumps(deciding_settings(config), sort_keys=True).encode()).hexdigest()
+    return f"{config.expt}-s{config.seed}-{digest[:8]}"
+
+
+def deciding_settings(config: RunConfig) -> dict[str, Any]:
+    """What makes it this run and no other: ``to_dict`` without the settings that merely extend or watch a run."""
     watching = {name for name, rule in rules(RunConfig).items() if rule.extends}
     settings = {key: value for key, value in to_dict(config).items() if key not in watching}
     for section in (*AXES, "context"):
         extending = {name for name, rule in rules(getattr(config, section)).items() if rule.extends}
         settings[section] = {name: value for name, value in settings[section].items() if name not in extending}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    return f"{config.expt}-s{config.seed}-{digest[:8]}"
+    return settings
 
 
 def run_dir(config: RunConfig) -> Path:

@@ -142,7 +142,7 @@ class RecurrentPooling(Pooling):
 
     def __init__(self, dim: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.cell: nn.GRU = nn.utils.skip_init(nn.GRU, dim, dim)
+        self.cell: nn.GRU = nn.GRU(dim, dim, device="meta").to_empty(device="cpu")  # no global randomness
         for name, parameter in self.cell.named_parameters():
             if name.startswith("weight"):
                 for gate in parameter.data.chunk(3):

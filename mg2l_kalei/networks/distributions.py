@@ -63,7 +63,8 @@ class Categorical(NamedTuple):
     log_probs: Tensor  # (..., N, n_actions), normalised
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        flat = self.log_probs.flatten(0, -2).exp()
+        # NaN passes: what checks the rollout names where it began, while multinomial would only break off.
+        flat = self.log_probs.flatten(0, -2).exp().nan_to_num(nan=1.0)
         return torch.multinomial(flat, 1, generator=generator).view(self.log_probs.shape[:-1])
 
     def mode(self) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,22 @@ def family(name: str, seed: int = 0) -> TaskFamily:
 @pytest.mark.parametrize("name", ENVS)
 def test_the_family_is_honest(name: str) -> None:
     assert check_family(family(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("mpe-hunting", {"n_predators": 1, "n_preys": 1, "episode_steps": 2}),
+        ("mpe-hunting", {"n_predators": 2, "n_preys": 3, "prey_noise": "original", "episode_steps": 10}),
+        ("mpe-spread", {"n_agents": 1, "n_landmarks": 1, "episode_steps": 1}),
+        ("mpe-spread", {"n_agents": 3, "n_landmarks": 6, "episode_steps": 10}),
+        ("toy-corners", {"n_agents": 1, "start_spread": 1.0}),
+        ("toy-turns", {"n_agents": 1, "n_actions": 2}),
+    ],
+)
+def test_the_family_is_honest_at_other_sizes(name: str, settings: dict[str, Any]) -> None:
+    config = replace(ENVS[name][1], **settings)
+    assert check_family(make_family(name, config, np.random.default_rng(0))) == []
 
 
 @pytest.mark.parametrize("name", ENVS)

@@ -96,7 +96,7 @@ def test_illegal_actions_are_never_sampled_and_legal_ones_as_often_as_they_shoul
     assert sample.double().mean().item() == pytest.approx(1 / (1 + math.exp(-1)), abs=0.02)
 
 
-@pytest.mark.parametrize("logit_scale", [1.0, 1e4])
+@pytest.mark.parametrize("logit_scale", [1.0, 1e4, 1e35])
 def test_gradients_are_finite_and_illegal_logits_get_none(logit_scale: float) -> None:
     logits, legal = (logit_scale * draw(6, 2, 5)).requires_grad_(), some_legal()
     distribution = categorical(logits, legal)

@@ -1,0 +1,113 @@
+"""Small encoders, learners and random rollouts for tests: nothing here depends on a family's physics."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from envs.core import EnvSpec
+from mg2l_kalei.encoders import ENCODERS
+from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.learners import LEARNERS
+from mg2l_kalei.learners.base import Learner
+from mg2l_kalei.sharing import SHARINGS, ParameterSharing
+from mg2l_kalei.types import Acting, Contexts, Rollout, TaskLatent
+
+CONTINUOUS = EnvSpec(n_agents=3, obs_dim=4, state_dim=5, action_dim=2, is_discrete=False, episode_steps=4)
+DISCRETE = EnvSpec(n_agents=3, obs_dim=4, state_dim=5, action_dim=6, is_discrete=True, episode_steps=4)
+SPECS = {"continuous": CONTINUOUS, "discrete": DISCRETE}
+FEATURES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])  # of three tasks
+
+SMALL: dict[str, dict[str, Any]] = {"mg2l": {"latent_dim": 4, "hidden": (16, 16), "n_heads": 2, "window": 4}}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed))
+
+
+def make_encoder(kind: str, spec: EnvSpec = CONTINUOUS, *, seed: int = 0, **settings: Any) -> TaskEncoder:
+    """An encoder of little width for the three tasks of ``FEATURES``; all are training tasks."""
+    encoder_class, default = ENCODERS[kind]
+    config = dataclasses.replace(default, **SMALL.get(kind, {}) | settings)
+    return encoder_class(config, spec, FEATURES, len(FEATURES), generator(seed))
+
+
+def make_learner(
+    encoder: TaskEncoder,
+    spec: EnvSpec = CONTINUOUS,
+    *,
+    kind: str = "mappo",
+    sharing: str = "full",
+    seed: int = 0,
+    **settings: Any,
+) -> Learner:
+    """A learner with hidden layers of 16."""
+    learner_class, default = LEARNERS[kind]
+    config = dataclasses.replace(default, **{"hidden": (16, 16)} | settings)
+    weights = generator(seed)
+
+    def make_sharing(n_members: int) -> ParameterSharing:
+        sharing_class, sharing_config = SHARINGS[sharing]
+        return sharing_class(sharing_config, n_members, weights, total_env_steps=10_000)
+
+    return learner_class(config, spec, encoder, make_sharing, weights)
+
+
+def random_rollout(spec: EnvSpec = CONTINUOUS, n_steps: int = 9, n_rows: int = 4, *, seed: int = 0) -> Rollout:
+    """A rollout of noise: shapes and types as they should be, episodes of ``spec.episode_steps`` that time ends."""
+    T, B, N = n_steps, n_rows, spec.n_agents
+    stream = generator(seed)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=stream)
+
+    if spec.is_discrete:
+        action = torch.randint(spec.action_dim, (T, B, N), generator=stream)
+    else:
+        action = noise(T, B, N, spec.action_dim)
+    step = torch.arange(T).unsqueeze(-1).expand(T, B)
+    return Rollout(
+        obs=noise(T, B, N, spec.obs_dim),
+        next_obs=noise(T, B, N, spec.obs_dim),
+        state=noise(T, B, spec.state_dim),
+        next_state=noise(T, B, spec.state_dim),
+        action=action,
+        legal=None,
+        next_legal=None,
+        reward=noise(T, B, N),
+        terminated=torch.zeros(T, B, dtype=torch.bool),
+        truncated=(step + 1) % spec.episode_steps == 0,
+        episode_start=step % spec.episode_steps == 0,
+        alive=torch.ones(T, B, N, dtype=torch.bool),
+        task=torch.arange(B) % len(FEATURES),
+        latent=TaskLatent(torch.zeros(T, B, 0), torch.zeros(T, B, N, 0)),
+        acting=None,
+    )
+
+
+def acted_by(learner: Learner, encoder: TaskEncoder, rollout: Rollout, *, seed: int = 0) -> Rollout:
+    """The rollout with the latents, actions and log-probabilities that the learner would have had in it."""
+    with torch.no_grad():
+        latent = TaskLatent(*(part[:-1] for part in encoder.latents(rollout)))
+        stream = generator(seed)
+        acted = [
+            learner.act(obs, legal, local, None, stream, explore=True)
+            for obs, legal, local in zip(
+                rollout.obs, [None] * len(rollout.obs) if rollout.legal is None else rollout.legal, latent.local,
+                strict=True,
+            )
+        ]
+    action, log_prob = (torch.stack([getattr(step, name) for step in acted]) for name in ("action", "log_prob"))
+    return rollout._replace(latent=latent, action=action, acting=Acting(log_prob, None))
+
+
+def as_contexts(rollout: Rollout) -> Contexts:
+    """Each row's whole trial as one context."""
+    return Contexts(rollout.transition, rollout.task)
