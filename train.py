@@ -1,4 +1,4 @@
-"""Meta-train: ``python train.py --expt=default --algo=mg2l_kalei --env=mpe-spread seed=3`` (``--help`` lists the rest)."""
+"""Meta-train: ``python train.py --expt=default --algo=mg2l_kalei --env=mpe-spread seed=3``; see ``--help``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
         return 2
-    except (CheckpointError, RunFolderLocked, NonFiniteError, FileNotFoundError, ValueError) as error:
+    except (CheckpointError, RunFolderLocked, NonFiniteError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -18,6 +18,7 @@ from mg2l_kalei.evaluation.report import adaptation_table
 from mg2l_kalei.evaluation.results import AdaptationResult, to_json
 from mg2l_kalei.metric_log import attempt
 from mg2l_kalei.run_folder import RunFolder
+from mg2l_kalei.saved_run import LoadedRun
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.sharing.kaleidoscope import all_masks, mask_differences
 from mg2l_kalei.sharing.masked_linear import masked_layers
@@ -37,9 +38,7 @@ def assess(system: System, env_steps: int, split: str, *, n_episodes: int, n_tri
         return collect(env, team, task.to(system.device), n_steps, explore=False, sample=sample)
 
     with torch.no_grad():
-        return evaluate(
-            play, system.family, split, n_episodes, n_trials, seed=system.config.seed, env_steps=env_steps
-        )
+        return evaluate(play, system.family, split, n_episodes, n_trials, seed=system.config.seed, env_steps=env_steps)
 
 
 def compare_runs(
@@ -49,9 +48,34 @@ def compare_runs(
     return compare(label, runs, references, numpy_generator(runs[0].seed, "bootstrap"))
 
 
+def assess_runs(
+    runs: Sequence[LoadedRun],
+    references: Mapping[str, Sequence[LoadedRun]],
+    split: str,
+    *,
+    n_episodes: int,
+    n_trials: int,
+) -> str:
+    """Evaluate runs that are seeds of one method beside reference runs; the table, as text.
+
+    Raw results go into each run's folder, the table and pictures into the first's. Raises ValueError where the runs
+    cannot be compared, before anything is written.
+    """
+
+    def play(run: LoadedRun) -> AdaptationResult:
+        return assess(run.system, run.env_steps, split, n_episodes=n_episodes, n_trials=n_trials)
+
+    results = [play(run) for run in runs]
+    beside = {line: [play(run) for run in seeds] for line, seeds in references.items()}
+    comparison = compare_runs(runs[0].config.algo, results, beside)
+    for run, result in zip(runs[1:], results[1:], strict=True):
+        _write_raw(run.folder, result)
+    return publish(runs[0].folder, runs[0].system, results[0], comparison)
+
+
 def publish(folder: RunFolder, system: System, result: AdaptationResult, comparison: Comparison) -> str:
     """Write raw results and pictures into the run's folder; the table, with the pictures' paths, as text."""
-    write_atomically(folder.evaluation / f"{result.split}-{result.env_steps}.json", to_json(result))
+    _write_raw(folder, result)
     with attempt(f"making {folder.figures}"):
         folder.figures.mkdir(parents=True, exist_ok=True)
     pictures = [folder.figures / f"adaptation-{result.split}.png"]
@@ -70,3 +94,7 @@ def publish(folder: RunFolder, system: System, result: AdaptationResult, compari
     table = adaptation_table(comparison)
     write_atomically(folder.evaluation / f"{result.split}.txt", table + "\n")
     return "\n".join([table, "", *(f"picture: {path}" for path in written)])
+
+
+def _write_raw(folder: RunFolder, result: AdaptationResult) -> None:
+    write_atomically(folder.evaluation / f"{result.split}-{result.env_steps}.json", to_json(result))

@@ -88,11 +88,6 @@ def choose_device(config: RunConfig) -> tuple[torch.device, str | None]:
 
 def _impossible(config: RunConfig) -> Iterator[str]:
     """Combinations that cannot work, a line each."""
-    if config.learner.n_minibatches > config.n_rows:
-        yield (
-            f"learner.n_minibatches={config.learner.n_minibatches} exceeds n_rows={config.n_rows}: "
-            "a minibatch holds whole trials"
-        )
     if config.kinds["encoder"] != "none" and config.context.batch % 2:
         yield f"context.batch={config.context.batch} is odd: contexts are drawn in pairs"
 

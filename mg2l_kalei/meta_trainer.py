@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from mg2l_kalei.build import System
 from mg2l_kalei.buffers.contexts import ContextBuffer, balanced_draw
+from mg2l_kalei.build import System
 from mg2l_kalei.collector import Held, Team, collect
 from mg2l_kalei.finite import check_finite
 from mg2l_kalei.seeding import torch_generator
@@ -73,15 +73,14 @@ class MetaTrainer:
         context = self.config.context
         if context.source == "online" or not self.system.encoder.learns or self.iteration % context.explore_interval:
             return
-        n_trials = -(-len(self.train_tasks) // context.explore_rows) if self.iteration == 0 else 1  # every task at first
+        covering = -(-len(self.train_tasks) // context.explore_rows)  # trials until every task has been explored
+        n_trials = covering if self.iteration == 0 else 1
         n_rows, n_agents = context.explore_rows, self.system.family.spec.n_agents
         tasks = balanced_draw(self.train_tasks, n_trials * n_rows, self.generators["tasks"])
         for task in tasks.split(n_rows):
             held: Held = self.inference.prior_latents(n_rows, n_agents)
             with self._timed("collect"):
-                trial = collect(
-                    self.exploration_env, self.team, task, self.system.trial_steps, explore=True, held=held
-                )
+                trial = collect(self.exploration_env, self.team, task, self.system.trial_steps, explore=True, held=held)
             self._check_trial(trial)
             self.inference.add(trial)
             self.env_steps += n_rows * self.system.trial_steps
@@ -111,7 +110,7 @@ class MetaTrainer:
         self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
 
     def note_evaluation(self, evaluated: Mapping[str, float]) -> bool:
-        """Whether this evaluation on training tasks is the best so far, by its last episode. Held-out tasks have no say."""
+        """Whether this evaluation, on training tasks, is the best so far, by its last episode. Others have no say."""
         last = evaluated[f"evaluation/train/return_k{self.config.eval_episodes - 1}"]
         is_best = self.best_return is None or last > self.best_return
         if is_best:

@@ -13,6 +13,7 @@ from mg2l_kalei.build import SCHEMA, System, build
 from mg2l_kalei.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.collector import Team
 from mg2l_kalei.config import RunConfig, from_dict, read_yaml
+from mg2l_kalei.config.settings import nearest
 from mg2l_kalei.run_folder import RunFolder
 from mg2l_kalei.seeding import torch_generator
 
@@ -43,20 +44,24 @@ def load_run(path: str | Path, *, best: bool = False, device: str = "cpu") -> Lo
     """The run in folder ``path`` with the weights of its latest (or best) checkpoint.
 
     Raises FileNotFoundError where there is no run, CheckpointError where its checkpoints are missing or damaged, and
-    ValueError where today's family gives other tasks than those it was trained on.
+    ValueError where its settings are not legal or today's family gives other tasks than those it was trained on.
     """
     folder = RunFolder(Path(path))
     if not folder.config.is_file():
-        raise FileNotFoundError(f"{path} holds no run: {folder.config} is missing")
+        raise FileNotFoundError(f"{path} holds no run, which has a {folder.config.name}{_nearest_run(folder.path)}")
     config = from_dict(read_yaml(folder.config), SCHEMA)
     system = build(config, torch.device(device))
     check_tasks(folder, system.family)
     checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
     loaded = checkpoints.load_best() if best else checkpoints.load_latest()
     if loaded is None:
-        raise CheckpointError(f"{path} holds no checkpoint{' marked best' if best else ''}: nothing was trained")
-    system.encoder.load_state_dict(loaded.state["encoder"])
-    system.learner.load_state_dict(loaded.state["learner"])
+        missing = "checkpoint marked best: evaluations during training mark it" if best else "checkpoint"
+        raise CheckpointError(f"{path} holds no {missing}")
+    try:
+        system.load_weights(loaded.state)
+    except ValueError as error:
+        reason = f"checkpoint {loaded.step} does not fit {folder.config.name}, or not this version: {error}"
+        raise CheckpointError(f"{path}: {reason}") from error
     return LoadedRun(folder, system, loaded.state["env_steps"], loaded.state["iteration"])
 
 
@@ -74,9 +79,29 @@ def check_tasks(folder: RunFolder, family: TaskFamily) -> None:
     """Raise ValueError if the tasks that the run was trained on are not those of ``family``."""
     if not folder.tasks.is_file():
         raise ValueError(f"{folder.path} lacks its tasks ({folder.tasks.name}): the run is not whole")
-    trained_on = json.loads(folder.tasks.read_text())["fingerprint"]
-    if trained_on != family.fingerprint():
+    try:
+        trained_on = json.loads(folder.tasks.read_bytes())
+        differing = [name for name, value in _plain(describe_tasks(family)).items() if trained_on[name] != value]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder.tasks} is damaged ({type(error).__name__}: {error})") from error
+    if differing:
         raise ValueError(
-            f"{folder.path} was trained on other tasks of {family.name} (fingerprint {trained_on[:12]}) than this "
-            f"version draws ({family.fingerprint()[:12]})"
+            f"{folder.path} was trained on other tasks than those of {family.name} version {family.version}, "
+            f"fingerprint {family.fingerprint()[:12]}: {folder.tasks.name} differs in {', '.join(differing)}"
         )
+
+
+def _plain(content: dict[str, object]) -> dict[str, object]:
+    """As JSON gives it back: tuples become lists."""
+    plain: dict[str, object] = json.loads(json.dumps(content))
+    return plain
+
+
+def _nearest_run(missing: Path) -> str:
+    """The run folder beside ``missing`` whose name is most like it; or else the folder at the first wrong turn."""
+    turn = missing
+    while not turn.parent.is_dir():
+        turn = turn.parent
+    beside = [path for path in turn.parent.iterdir() if path.is_dir() and path != missing]
+    runs = [path for path in beside if (path / "config.yaml").is_file()]
+    return nearest(str(turn), map(str, runs or beside))

@@ -6,6 +6,8 @@ import dataclasses
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
@@ -14,15 +16,16 @@ import torch
 from mg2l_kalei.assessment import assess, compare_runs, publish
 from mg2l_kalei.build import SCHEMA, System, build, choose_device
 from mg2l_kalei.checkpoint import CheckpointError, Checkpoints
-from mg2l_kalei.config import RunConfig, from_dict, read_yaml, run_dir, to_yaml
+from mg2l_kalei.config import ConfigError, RunConfig, differences, from_dict, read_yaml, run_dir, to_yaml
 from mg2l_kalei.durable import write_atomically, write_json
 from mg2l_kalei.evaluation.adaptation import metrics as evaluation_metrics
+from mg2l_kalei.evaluation.adaptation import refuse_overlap
 from mg2l_kalei.evaluation.results import AdaptationResult
 from mg2l_kalei.meta_trainer import MetaTrainer
 from mg2l_kalei.metric_log import MetricLog
 from mg2l_kalei.progress import Progress
 from mg2l_kalei.run_folder import RunFolder
-from mg2l_kalei.saved_run import check_tasks, describe_tasks, load_run
+from mg2l_kalei.saved_run import LoadedRun, check_tasks, describe_tasks, load_run
 
 STOPPED = 128  # plus the signal's number: the exit code of a run that was told to stop, and saved
 REFERENCES = {"none": ("mappo", "none"), "oracle": ("oracle", "oracle")}  # line -> recipe, encoder
@@ -32,11 +35,12 @@ def train(config: RunConfig) -> int:
     """Train to the end, or go on with the run that the same settings began; returns the exit code.
 
     0: trained and evaluated. 143 (130): stopped by SIGTERM (SIGINT) after saving; the same command goes on.
-    Raises CheckpointError, RunFolderLocked or ValueError where the run's folder forbids it, NonFiniteError where
-    training diverged.
+    Raises ConfigError, before anything is written, where no such run can be; CheckpointError, RunFolderLocked or
+    ValueError where the run's folder forbids it; NonFiniteError where training diverged.
     """
     if config.n_threads:
         torch.set_num_threads(config.n_threads)
+    run = TrainingRun(config)  # before its references, lest they be trained for a run that cannot be
     references: dict[str, Path] = {}
     if config.references:
         for line, reference in reference_configs(config).items():
@@ -45,7 +49,7 @@ def train(config: RunConfig) -> int:
             if code:
                 return code
             references[line] = run_dir(reference)
-    return TrainingRun(config, references).go()
+    return run.go(references)
 
 
 def reference_configs(config: RunConfig) -> dict[str, RunConfig]:
@@ -60,13 +64,27 @@ def reference_configs(config: RunConfig) -> dict[str, RunConfig]:
     return lines
 
 
+def reference_folders(run: LoadedRun) -> dict[str, Path]:
+    """Folders of the run's reference runs, by line: those that there are, in the results folder that it stands in."""
+    results = (run.folder.path / "../../..").resolve()
+    configs = reference_configs(dataclasses.replace(run.config, results_dir=str(results)))
+    folders = {line: run_dir(config) for line, config in configs.items()}
+    return {line: path for line, path in folders.items() if RunFolder(path).config.is_file()}
+
+
 class StopSignal:
-    """Notes SIGTERM and SIGINT, for the loop to save and leave; a second one ends the process at once."""
+    """In its block, notes SIGTERM and SIGINT, for the run to save and leave; a second one ends the process at once."""
 
     def __init__(self) -> None:
         self.received = 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+
+    def __enter__(self) -> StopSignal:
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received:
@@ -75,105 +93,116 @@ class StopSignal:
 
 
 class TrainingRun:
-    """The run of one config, in its folder. ``references``: folders of the lines to compare with at the end."""
+    """The run of one config, in its folder. Raises ConfigError where the config cannot be built; writes nothing yet."""
 
-    def __init__(self, config: RunConfig, references: dict[str, Path] | None = None) -> None:
+    def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self.references = references or {}
         self.folder = RunFolder(run_dir(config))
-
-    def go(self) -> int:
-        """Train until done or told to stop; returns the exit code."""
-        if self.config.resume == "never":
-            self._set_aside()
-        device, warning = choose_device(self.config)
+        device, warning = choose_device(config)
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
-        stop = StopSignal()
-        with self.folder.lock():
-            system = build(self.config, device)
-            trainer = MetaTrainer(system, self.folder.path / "bad_batch.safetensors")
-            self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.keep_checkpoints)
-            self.metric_log = MetricLog(self.folder)
-            self._start_or_resume(trainer)
-            self._loop(trainer, stop)
-            self.metric_log.close()
-            if trainer.iteration < self.config.n_iters:
-                print(f"stopped and saved at iteration {trainer.iteration}; the same command goes on from there")
-                return STOPPED + stop.received
-            self._finish(system, trainer.env_steps)
+        try:
+            self.system = build(config, device)
+            for split in self.system.family.splits:
+                refuse_overlap(self.system.family, split)
+        except ValueError as error:
+            raise ConfigError([str(error)]) from error
+        self.trainer = MetaTrainer(self.system, self.folder.path / "bad_batch.safetensors")
+        self.checkpoints = Checkpoints(self.folder.checkpoints, config.keep_checkpoints)
+        if config.init_from is not None and (config.resume == "never" or not self.folder.config.is_file()):
+            self._warm_start(config.init_from)
+
+    def go(self, references: Mapping[str, Path] | None = None) -> int:
+        """Train until done or told to stop, and evaluate beside the runs in ``references``; returns the exit code."""
+        if self.config.resume == "never":
+            self._set_aside()
+        with StopSignal() as stop, self.folder.lock(), closing(MetricLog(self.folder)) as metric_log:
+            self._start_or_resume()
+            metric_log.cut_back(self.trainer.iteration)
+            self._loop(metric_log, stop)
+            if stop.received:
+                self._save()
+            else:
+                self._finish(references or {})
+        if stop.received:
+            print(f"stopped and saved at iteration {self.trainer.iteration}; the same command goes on from there")
+            return STOPPED + stop.received
         return 0
 
-    def _start_or_resume(self, trainer: MetaTrainer) -> None:
-        folder, family = self.folder, trainer.system.family
+    def _start_or_resume(self) -> None:
+        folder, trainer = self.folder, self.trainer
         is_begun = folder.config.is_file()
         loaded = self.checkpoints.load_latest() if is_begun else None
         if loaded is not None:
-            check_tasks(folder, family)
+            check_tasks(folder, self.system.family)
             self._refuse_other_settings()
             trainer.load_state_dict(loaded.state)
             print(f"{folder.path}: going on from iteration {trainer.iteration} of {self.config.n_iters}")
         elif is_begun:
             raise CheckpointError(f"{folder.path} has no checkpoint left; start afresh with resume=never")
+        elif any(step > 0 for step in self.checkpoints.steps()):
+            raise CheckpointError(
+                f"{folder.path} has checkpoints but no {folder.config.name}; put it back, or start afresh with "
+                "resume=never"
+            )
         else:
-            if self.config.init_from is not None:
-                self._warm_start(trainer, self.config.init_from)
             print(f"{folder.path}: {self.config.n_iters} iterations on {trainer.device}")
-            self._save(trainer)
-            write_json(folder.tasks, describe_tasks(family))
+            self._save()
+            write_json(folder.tasks, describe_tasks(self.system.family))
         write_atomically(folder.config, to_yaml(self.config))  # last: its being there says that the rest is
-        self.metric_log.cut_back(trainer.iteration)
 
     def _refuse_other_settings(self) -> None:
         """The folder's name holds a hash of the settings, unless ``run_name`` was given."""
-        was = from_dict(read_yaml(self.folder.config), SCHEMA)
-        anonymous = [dataclasses.replace(config, run_name=None) for config in (was, self.config)]
-        if run_dir(anonymous[0]).name != run_dir(anonymous[1]).name:
-            raise ValueError(
-                f"{self.folder.path} holds a run of other settings (see its config.yaml); choose another run_name, "
-                "or resume=never to start afresh"
+        differing = differences(from_dict(read_yaml(self.folder.config), SCHEMA), self.config)
+        if differing:
+            raise ConfigError(
+                [
+                    f"{self.folder.path} holds a run of other settings than {' '.join(differing)}; choose another "
+                    "run_name, or resume=never to start afresh"
+                ]
             )
 
-    def _warm_start(self, trainer: MetaTrainer, path: str) -> None:
-        source = load_run(path, device=str(trainer.device))
-        trainer.load_weights(
-            {"encoder": source.system.encoder.state_dict(), "learner": source.system.learner.state_dict()}
-        )
+    def _warm_start(self, path: str) -> None:
+        try:
+            source = load_run(path, device=str(self.trainer.device))
+            system = source.system
+            self.system.load_weights({"encoder": system.encoder.state_dict(), "learner": system.learner.state_dict()})
+        except (FileNotFoundError, ValueError) as error:
+            raise ConfigError([f"init_from={path}: {error}"]) from error
         print(f"initial weights from {path}, iteration {source.iteration}")
 
-    def _loop(self, trainer: MetaTrainer, stop: StopSignal) -> None:
-        config = self.config
-        steps = trainer.system.steps_per_iteration
+    def _loop(self, metric_log: MetricLog, stop: StopSignal) -> None:
+        config, trainer = self.config, self.trainer
+        steps = self.system.steps_per_iteration
         with Progress(config.n_iters, steps, done=trainer.iteration) as progress:
             while trainer.iteration < config.n_iters and not stop.received:
                 metrics = trainer.iterate()
                 is_last = trainer.iteration == config.n_iters
-                is_best = False
+                is_best, evaluated = False, {}
                 if config.eval_interval and trainer.iteration % config.eval_interval == 0 and not is_last:
-                    evaluated = evaluation_metrics(self._assess(trainer.system, trainer.env_steps, "train"))
+                    evaluated = evaluation_metrics(self._assess(self.system, trainer.env_steps, "train"))
                     is_best = trainer.note_evaluation(evaluated)
-                    metrics |= evaluated
-                if trainer.iteration % config.log_interval == 0 or is_last:
-                    self.metric_log.log(trainer.env_steps, trainer.iteration, metrics)
-                if trainer.iteration % config.checkpoint_interval == 0 or is_last or is_best or stop.received:
-                    self._save(trainer, best=is_best)
+                if trainer.iteration % config.log_interval == 0 or evaluated or is_last:
+                    metric_log.log(trainer.env_steps, trainer.iteration, metrics | evaluated)
+                if trainer.iteration % config.checkpoint_interval == 0 or is_last or is_best:
+                    self._save(best=is_best)
                 progress.update(trainer.iteration, float(metrics["train/episode_return"]))
 
-    def _save(self, trainer: MetaTrainer, best: bool = False) -> None:
-        self.checkpoints.save(trainer.state_dict(), trainer.iteration, best=best)
+    def _save(self, best: bool = False) -> None:
+        self.checkpoints.save(self.trainer.state_dict(), self.trainer.iteration, best=best)
 
     def _assess(self, system: System, env_steps: int, split: str) -> AdaptationResult:
         config = self.config
         return assess(system, env_steps, split, n_episodes=config.eval_episodes, n_trials=config.eval_trials)
 
-    def _finish(self, system: System, env_steps: int) -> None:
+    def _finish(self, references: Mapping[str, Path]) -> None:
         """Evaluate on every split beside the references; print tables and where the pictures are."""
-        runs = {line: load_run(path) for line, path in self.references.items()}
-        for split in system.family.splits:
-            result = self._assess(system, env_steps, split)
+        runs = {line: load_run(path, device=str(self.system.device)) for line, path in references.items()}
+        for split in self.system.family.splits:
+            result = self._assess(self.system, self.trainer.env_steps, split)
             beside = {line: [self._assess(run.system, run.env_steps, split)] for line, run in runs.items()}
             comparison = compare_runs(self.config.algo, [result], beside)
-            print("\n" + publish(self.folder, system, result, comparison))
+            print("\n" + publish(self.folder, self.system, result, comparison))
         print(f"run folder: {self.folder.path}")
 
     def _set_aside(self) -> None:

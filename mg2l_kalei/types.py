@@ -66,18 +66,6 @@ class Rollout(NamedTuple):
     acting: Acting | None
     contexts: Contexts | None = None  # (K, B, N, ...)   what `latent` was inferred from, where not from the trial itself
 
-    def rows(self, index: Tensor) -> Rollout:
-        """The trials of some rows, index (b,) int64."""
-
-        def take(name: str, value: Any) -> Any:
-            if value is None:
-                return None
-            if hasattr(value, "_asdict"):
-                return type(value)(*(take(*item) for item in value._asdict().items()))
-            return value[index] if name in ("task", "recurrent_state") else value[:, index]
-
-        return Rollout(*(take(*item) for item in self._asdict().items()))
-
     @property
     def transition(self) -> Transition:
         """The agents' transitions, (T, B, N, ...)."""

@@ -21,7 +21,12 @@ DISCRETE = EnvSpec(n_agents=3, obs_dim=4, state_dim=5, action_dim=6, is_discrete
 SPECS = {"continuous": CONTINUOUS, "discrete": DISCRETE}
 FEATURES = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])  # of three tasks
 
-SMALL: dict[str, dict[str, Any]] = {"mg2l": {"latent_dim": 4, "hidden": (16, 16), "n_heads": 2, "window": 4}}
+SMALL_ENCODERS: dict[str, dict[str, Any]] = {
+    "mg2l": {"latent_dim": 4, "hidden": (16, 16), "n_heads": 2, "window": 4},
+}
+SMALL_LEARNERS: dict[str, dict[str, Any]] = {
+    "mappo": {"hidden": (16, 16), "n_epochs": 2, "n_minibatches": 2, "encoder_epochs": 1},
+}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -35,7 +40,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 def make_encoder(kind: str, spec: EnvSpec = CONTINUOUS, *, seed: int = 0, **settings: Any) -> TaskEncoder:
     """An encoder of little width for the three tasks of ``FEATURES``; all are training tasks."""
     encoder_class, default = ENCODERS[kind]
-    config = dataclasses.replace(default, **SMALL.get(kind, {}) | settings)
+    config = dataclasses.replace(default, **SMALL_ENCODERS.get(kind, {}) | settings)
     return encoder_class(config, spec, FEATURES, len(FEATURES), generator(seed))
 
 
@@ -48,9 +53,9 @@ def make_learner(
     seed: int = 0,
     **settings: Any,
 ) -> Learner:
-    """A learner with hidden layers of 16."""
+    """A learner of little width that makes few steps."""
     learner_class, default = LEARNERS[kind]
-    config = dataclasses.replace(default, **{"hidden": (16, 16)} | settings)
+    config = dataclasses.replace(default, **SMALL_LEARNERS.get(kind, {}) | settings)
     weights = generator(seed)
 
     def make_sharing(n_members: int) -> ParameterSharing:
@@ -97,13 +102,8 @@ def acted_by(learner: Learner, encoder: TaskEncoder, rollout: Rollout, *, seed: 
     with torch.no_grad():
         latent = TaskLatent(*(part[:-1] for part in encoder.latents(rollout)))
         stream = generator(seed)
-        acted = [
-            learner.act(obs, legal, local, None, stream, explore=True)
-            for obs, legal, local in zip(
-                rollout.obs, [None] * len(rollout.obs) if rollout.legal is None else rollout.legal, latent.local,
-                strict=True,
-            )
-        ]
+        pairs = zip(rollout.obs, latent.local, strict=True)
+        acted = [learner.act(obs, None, local, None, stream, explore=True) for obs, local in pairs]
     action, log_prob = (torch.stack([getattr(step, name) for step in acted]) for name in ("action", "log_prob"))
     return rollout._replace(latent=latent, action=action, acting=Acting(log_prob, None))
 

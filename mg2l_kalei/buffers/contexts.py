@@ -23,8 +23,8 @@ class ContextConfig:
     )
     capacity: int = setting(4096, "trials that are kept", low=2)
     batch: int = setting(64, "contexts per encoder update", low=4)
-    length: int = setting(64, "transitions per context", low=1)
-    n_updates: int = setting(20, "encoder updates per iteration", low=0)
+    length: int = setting(32, "transitions per context", low=1)
+    n_updates: int = setting(12, "encoder updates per iteration", low=0)
     explore_rows: int = setting(4, "replay: rows of an exploration trial, which acts on a prior latent", low=1)
     explore_interval: int = setting(5, "replay: iterations between exploration trials", low=1)
 
@@ -54,10 +54,11 @@ class ContextBuffer:
 
     def add(self, transition: Transition, task: Tensor) -> None:
         """Store the trials of all rows: (T, B, N, ...), task (B,)."""
-        slots = (self._added + torch.arange(len(task), device=task.device)) % self.config.capacity
+        kept = slice(-self.config.capacity, None)  # no slot twice: which of two writes comes last is not defined
+        slots = ((self._added + torch.arange(len(task), device=task.device)) % self.config.capacity)[kept]
         for stored, new in zip(self._trials, transition, strict=True):
-            stored[slots] = new.transpose(0, 1)
-        self._task[slots] = task
+            stored[slots] = new.transpose(0, 1)[kept]
+        self._task[slots] = task[kept]
         self._added += len(task)
 
     def sample(self, generator: torch.Generator, tasks: Tensor | None = None) -> Contexts:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from mg2l_kalei.config.files import DEFAULTS, names_in
 from mg2l_kalei.config.layers import dotted
 from mg2l_kalei.config.loading import Resolved
-from mg2l_kalei.config.run_config import Schema, to_dict
+from mg2l_kalei.config.run_config import Schema, flat, to_dict
 from mg2l_kalei.config.settings import Rule, describe, to_text
 
 _USAGE = """Usage: python train.py [--expt=NAME] [--algo=NAME] [--env=NAME] [KEY=VALUE ...] [--print-config]
@@ -29,11 +28,7 @@ def render_help(schema: Schema, config_dir: Path) -> str:
 
 def render_sources(resolved: Resolved) -> str:
     """The resolved config, a line per setting, each with its source."""
-    values: dict[str, Any] = {}
-    for key, value in to_dict(resolved.config).items():
-        section, settings = (key, value) if isinstance(value, dict) else ("", {key: value})
-        values |= {dotted(section, name): inner for name, inner in settings.items()}
-    lines = {key: f"{key}={to_text(value)}" for key, value in values.items()}
+    lines = {key: f"{key}={to_text(value)}" for key, value in flat(to_dict(resolved.config)).items()}
     width = max(len(line) for line in lines.values())
     return "\n".join(f"{line:<{width}}  # {resolved.sources[key]}" for key, line in lines.items())
 

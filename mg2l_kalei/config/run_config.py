@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 from omegaconf import OmegaConf
 
 from envs.core import setting
-from mg2l_kalei.config.settings import Rule, rules
+from mg2l_kalei.config.layers import dotted
+from mg2l_kalei.config.settings import Rule, rules, to_text
 
 AXES = ("env", "encoder", "sharing", "learner")
 
@@ -70,6 +71,12 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return {"expt": config.expt, "algo": config.algo, **_plain(config), **sections, "context": _plain(config.context)}
 
 
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``to_dict``, or some of them, by dotted key."""
+    sections = {key: value if isinstance(value, dict) else {"": value} for key, value in settings.items()}
+    return {dotted(key, name) if name else key: v for key, inner in sections.items() for name, v in inner.items()}
+
+
 def to_yaml(config: RunConfig) -> str:
     """The text of a run folder's ``config.yaml``."""
     return OmegaConf.to_yaml(OmegaConf.create(to_dict(config)))
@@ -79,11 +86,17 @@ def run_name(config: RunConfig) -> str:
     """``<expt>-s<seed>-<hash>``: the same for the same settings, whatever merely extends or watches the run."""
     if config.run_name is not None:
         return config.run_name
-    digest = hashlib.sha256(json.dumps(deciding_settings(config), sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(_deciding_settings(config), sort_keys=True).encode()).hexdigest()
     return f"{config.expt}-s{config.seed}-{digest[:8]}"
 
 
-def deciding_settings(config: RunConfig) -> dict[str, Any]:
+def differences(was: RunConfig, now: RunConfig) -> list[str]:
+    """Settings that make ``now`` another run than ``was``, as one would write them: ``learner.gamma=0.9``."""
+    before, after = flat(_deciding_settings(was)), flat(_deciding_settings(now))
+    return [f"{key}={to_text(value)}" for key, value in after.items() if value != before.get(key)]
+
+
+def _deciding_settings(config: RunConfig) -> dict[str, Any]:
     """What makes it this run and no other: ``to_dict`` without the settings that merely extend or watch a run."""
     watching = {name for name, rule in rules(RunConfig).items() if rule.extends}
     settings = {key: value for key, value in to_dict(config).items() if key not in watching}

@@ -54,7 +54,7 @@ class TaskEncoder(nn.Module, ABC):
         """What the critic's loss trains: the layers that the global latent comes from."""
         return []
 
-    def fit_normaliser(self, transition: Transition) -> None:  # noqa: B027 - optional
+    def fit_normaliser(self, transition: Transition) -> None:
         """Update the input statistics with new transitions (T, B, N, ...)."""
 
     def loss(self, contexts: Contexts, generator: torch.Generator) -> tuple[Tensor, Metrics]:

@@ -42,7 +42,7 @@ LOG_STD_RANGE = (-5.0, 1.0)
 @dataclass(frozen=True)
 class Mg2lConfig:
     latent_dim: int = setting(16, "width of z and of each z^i", low=1)
-    hidden: tuple[int, ...] = setting((128, 128, 128), "widths of the transition encoder; the reward joins at the last")
+    hidden: tuple[int, ...] = setting((128, 128, 64), "widths of the transition encoder; the reward joins at the last")
     pooling: str = setting(
         "attention_head", "aggregation over time", choices=("attention_head", "attention_blocks", "recurrent")
     )
@@ -52,7 +52,7 @@ class Mg2lConfig:
     temperature: float = setting(0.1, "of the contrast's cosine similarities", above=0)
     pairwise_coef: float = setting(1.0, "weight of InfoNCE between contexts", low=0)
     prototype_coef: float = setting(1.0, "weight of the contrast with a learned prototype per training task", low=0)
-    kl_coef: float = setting(1e-3, "weight of the KL divergence from the posteriors to N(0, I)", low=0)
+    kl_coef: float = setting(1e-2, "weight of the KL divergence from the posteriors to N(0, I)", low=0)
     reward_prediction_coef: float = setting(
         1.0, "weight of predicting each training task's reward from what the transition encoder sees", low=0
     )

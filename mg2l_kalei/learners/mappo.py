@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ from mg2l_kalei.losses.policy_gradient import (
     explained_variance,
     generalized_advantages,
     masked_mean,
+    standardised,
 )
 from mg2l_kalei.networks.mlp import MlpConfig
 from mg2l_kalei.sharing.base import ParameterSharing
@@ -38,8 +40,8 @@ class MappoConfig:
     actor_lr: float = setting(5e-4, "Adam's learning rate of the actors", above=0)
     critic_lr: float = setting(5e-4, "Adam's learning rate of the critic (and of the encoder by its loss)", above=0)
     lr_decay: str = setting("linear", "to 0 over the run, or none", choices=("linear", "none"))
-    n_epochs: int = setting(10, "passes over each rollout", low=1)
-    n_minibatches: int = setting(4, "per pass; each holds whole trials, so at most n_rows", low=1)
+    n_epochs: int = setting(5, "passes over each rollout", low=1)
+    n_minibatches: int = setting(16, "per pass, of steps drawn at random from all rows", low=1)
     gamma: float = setting(0.99, "discount per step", low=0, high=1)
     gae_lambda: float = setting(0.95, "of generalised advantages", low=0, high=1)
     clip_eps: float = setting(0.2, "clipping of the ratio and of the value estimate", above=0)
@@ -51,7 +53,7 @@ class MappoConfig:
     encoder_epochs: int = setting(1, "first passes in which the value loss trains the encoder too; 0: never", low=0)
     critic_per_agent: bool = setting(False, "one critic network per agent, not one network with a value per agent")
     hidden: tuple[int, ...] = setting((128, 128), "widths of the hidden layers of actors and critic")
-    activation: str = setting("tanh", "of the hidden layers", choices=("relu", "gelu", "tanh"))
+    activation: str = setting("relu", "of the hidden layers", choices=("relu", "gelu", "tanh"))
     layer_norm: bool = setting(False, "normalise hidden layers")
     agent_id: bool = setting(True, "put the agent's one-hot number into the actor's input")
 
@@ -60,13 +62,24 @@ class MappoConfig:
         return MlpConfig(self.hidden, self.activation, self.layer_norm, self.agent_id)
 
 
-class Batch(NamedTuple):
-    """What the losses need beside the rollout."""
+class Samples(NamedTuple):
+    """What the losses look at, over S = T B steps of a rollout, or a minibatch of them."""
 
-    advantage: Tensor  # (T, B, N)   normalised
-    returns: Tensor  # (T, B, N)   normalised as the critic's outputs
-    old_value: Tensor  # (T, B, N)   likewise
-    latent: Tensor  # (T, B, global_dim)   the critic's
+    obs: Tensor  # (S, N, obs_dim)
+    legal: Tensor | None  # (S, N, n_actions)
+    local_latent: Tensor  # (S, N, local_dim)   that was acted on
+    action: Tensor  # (S, N, action_dim) or (S, N)
+    log_prob: Tensor  # (S, N)   when acting
+    alive: Tensor  # (S, N)
+    state: Tensor  # (S, state_dim)
+    global_latent: Tensor  # (S, global_dim)   the critic's
+    advantage: Tensor  # (S, N)   normalised
+    returns: Tensor  # (S, N)   normalised as the critic's outputs
+    old_value: Tensor  # (S, N)   likewise
+
+    def take(self, index: Tensor) -> Samples:
+        """The samples at index (s,)."""
+        return Samples(*(None if x is None else x[index] for x in self))  # type: ignore[arg-type]
 
 
 class Mappo(Learner):
@@ -85,8 +98,9 @@ class Mappo(Learner):
         self.actor = Actor(spec, encoder.local_dim, self.sharing, config.mlp, config.initial_log_std)
         self.critic = Critic(spec, encoder.global_dim, config.mlp, generator, per_agent=config.critic_per_agent)
         self.total_env_steps = self.sharing.total_env_steps
-        self.actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=config.actor_lr, eps=1e-5, fused=True)
-        self.critic_optimiser = torch.optim.Adam(self.critic.parameters(), lr=config.critic_lr, eps=1e-5, fused=True)
+        adam = partial(torch.optim.Adam, eps=1e-5, fused=True)
+        self.actor_optimiser = adam(self.sharing.parameter_groups(self.actor), lr=config.actor_lr)
+        self.critic_optimiser = adam(self.critic.parameters(), lr=config.critic_lr)
         encoder_parameters = encoder.critic_parameters() if config.encoder_epochs else []
         if encoder_parameters:
             self.critic_optimiser.add_param_group({"params": encoder_parameters})
@@ -112,18 +126,18 @@ class Mappo(Learner):
 
     def update(self, rollout: Rollout, encoder: TaskEncoder, env_steps: int, generator: torch.Generator) -> Metrics:
         self._decay_learning_rates(env_steps)
-        batch, metrics = self._prepare(rollout, encoder)
+        samples, metrics = self._prepare(rollout, encoder)
         steps: list[dict[str, Tensor]] = []
         for epoch in range(self.config.n_epochs):
-            order = torch.randperm(len(rollout.task), generator=generator, device=rollout.task.device)
             trains_encoder = encoder.learns and epoch < self.config.encoder_epochs
-            latent = encoder.latents(rollout).global_[:-1] if trains_encoder else batch.latent
-            leaf = latent.detach().requires_grad_(trains_encoder)  # (T, B, global_dim)
+            z = encoder.latents(rollout).global_[:-1].flatten(0, 1) if trains_encoder else samples.global_latent
+            leaf = z.detach().requires_grad_(trains_encoder)
+            order = torch.randperm(len(leaf), generator=generator, device=leaf.device)
             for index in order.chunk(self.config.n_minibatches):
-                rows, rows_batch = rollout.rows(index), Batch(*(x[:, index] for x in batch._replace(latent=leaf)))
-                steps.append(self._actor_step(rows, rows_batch) | self._critic_step(rows, rows_batch))
+                minibatch = samples._replace(global_latent=leaf).take(index)
+                steps.append(self._actor_step(minibatch) | self._critic_step(minibatch))
             if trains_encoder:
-                self._step(self.critic_optimiser, latent, gradient=leaf.grad)
+                self._step(self.critic_optimiser, z, gradient=leaf.grad)
         self.actor.fit_normaliser(rollout.obs)
         self.critic.fit_normaliser(rollout.state)
         metrics |= {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
@@ -132,56 +146,61 @@ class Mappo(Learner):
         return metrics | self.sharing.metrics(self.actor)
 
     @torch.no_grad()
-    def _prepare(self, rollout: Rollout, encoder: TaskEncoder) -> tuple[Batch, Metrics]:
+    def _prepare(self, rollout: Rollout, encoder: TaskEncoder) -> tuple[Samples, Metrics]:
         """Values, advantages and returns of a rollout, by the critic and the encoder as they are now."""
+        assert rollout.acting is not None
+        config, moments = self.config, self.critic.moments
         latent = encoder.latents(rollout).global_  # (T + 1, B, global_dim)
         old_value = self.critic(rollout.state, latent[:-1])
-        values = Values(
-            self.critic.moments.denormalise(old_value),
-            self.critic.moments.denormalise(self.critic(rollout.next_state, latent[1:])),
-        )
+        next_value = self.critic(rollout.next_state, latent[1:])
+        values = Values(moments.denormalise(old_value), moments.denormalise(next_value))
+        ends = (rollout.terminated, rollout.truncated)
         advantage = generalized_advantages(
-            rollout.reward,
-            values,
-            rollout.terminated,
-            rollout.truncated,
-            gamma=self.config.gamma,
-            gae_lambda=self.config.gae_lambda,
+            rollout.reward, values, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda
         )
         returns = advantage + values.value
+        moments.update(returns.unsqueeze(-1))
+        samples = Samples(
+            obs=rollout.obs,
+            legal=rollout.legal,
+            local_latent=rollout.latent.local,
+            action=rollout.action,
+            log_prob=rollout.acting.log_prob,
+            alive=rollout.alive,
+            state=rollout.state,
+            global_latent=latent[:-1],
+            advantage=standardised(advantage, rollout.alive),
+            returns=moments.normalise(returns.unsqueeze(-1)).squeeze(-1),
+            old_value=old_value,
+        )
         metrics: Metrics = {
             "train/explained_variance": explained_variance(values.value, returns),
             "train/value": values.value.mean(),
         }
-        self.critic.moments.update(returns.unsqueeze(-1))
-        normalised = self.critic.moments.normalise(returns.unsqueeze(-1)).squeeze(-1)
-        spread = advantage[rollout.alive].std().clamp(min=1e-6)
-        centred = (advantage - masked_mean(advantage, rollout.alive)) / spread
-        return Batch(centred, normalised, old_value, latent[:-1]), metrics
+        return Samples(*(None if x is None else x.flatten(0, 1) for x in samples)), metrics  # type: ignore[arg-type]
 
-    def _actor_step(self, rows: Rollout, batch: Batch) -> dict[str, Tensor]:
-        assert rows.acting is not None
+    def _actor_step(self, batch: Samples) -> dict[str, Tensor]:
         config = self.config
-        distribution = self.actor(rows.obs, rows.latent.local, rows.legal)
+        distribution = self.actor(batch.obs, batch.local_latent, batch.legal)
+        log_prob = distribution.log_prob(batch.action)
         surrogate, metrics = clipped_surrogate(
-            distribution.log_prob(rows.action), rows.acting.log_prob, batch.advantage, config.clip_eps, rows.alive
+            log_prob, batch.log_prob, batch.advantage, config.clip_eps, weight=batch.alive
         )
-        entropy = masked_mean(distribution.entropy(), rows.alive)
+        entropy = masked_mean(distribution.entropy(), batch.alive)
         sharing_loss, sharing_metrics = self.sharing.loss(self.actor, surrogate)
-        loss = surrogate - config.entropy_coef * entropy + sharing_loss
-        norm = self._step(self.actor_optimiser, loss)
+        norm = self._step(self.actor_optimiser, surrogate - config.entropy_coef * entropy + sharing_loss)
         metrics |= {"train/surrogate": surrogate, "train/entropy": entropy, "train/actor_grad_norm": norm}
         return {name: torch.as_tensor(value).detach() for name, value in (metrics | sharing_metrics).items()}
 
-    def _critic_step(self, rows: Rollout, batch: Batch) -> dict[str, Tensor]:
+    def _critic_step(self, batch: Samples) -> dict[str, Tensor]:
         config = self.config
         loss = clipped_value_loss(
-            self.critic(rows.state, batch.latent),
+            self.critic(batch.state, batch.global_latent),
             batch.old_value,
             batch.returns,
             clip_eps=config.clip_eps if config.value_clipping else math.inf,
             delta=config.huber_delta,
-            weight=rows.alive,
+            weight=batch.alive,
         )
         norm = self._step(self.critic_optimiser, loss)
         return {"train/value_loss": loss.detach(), "train/critic_grad_norm": norm}

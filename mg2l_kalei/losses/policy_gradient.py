@@ -45,6 +45,11 @@ def masked_mean(x: Tensor, weight: Tensor | None) -> Tensor:
     return (x * weight).sum() / weight.sum().clamp(min=1)
 
 
+def standardised(x: Tensor, weight: Tensor) -> Tensor:
+    """x less its mean, over its deviation, both over entries where ``weight`` (same shape, bool) is True."""
+    return (x - masked_mean(x, weight)) / x[weight].std().clamp(min=1e-6)
+
+
 def clipped_surrogate(
     log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_eps: float, weight: Tensor | None = None
 ) -> tuple[Tensor, Metrics]:

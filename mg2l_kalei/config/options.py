@@ -1,0 +1,50 @@
+"""Options of a command that works on what is there already, such as the evaluation of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from mg2l_kalei.config.command_line import parse
+from mg2l_kalei.config.files import ConfigError
+from mg2l_kalei.config.layers import COMMAND_LINE
+from mg2l_kalei.config.settings import describe, from_text, nearest, problem, read, rules, to_text
+
+Options = TypeVar("Options")
+
+
+def read_options(words: Sequence[str], default: Options) -> tuple[list[str], Options]:
+    """The words that are no option, in their order, and ``default`` (a dataclass of settings) as the others have it.
+
+    An option is written ``key=value`` or ``--key=value``. Raises ConfigError with everything that is wrong.
+    """
+    options = [word for word in words if word.startswith("--") or _is_assignment(word)]
+    assignments, problems = parse(options)
+    known, given = rules(default), {}
+    for key, text in assignments:
+        if key not in known:
+            problems.append(problem(COMMAND_LINE, key, text, f"no such option{nearest(key, known)}"))
+            continue
+        try:
+            given[key] = read(from_text(text, known[key]), known[key])
+        except ValueError as error:
+            problems.append(problem(COMMAND_LINE, key, text, error))
+    if problems:
+        raise ConfigError(problems)
+    dataclass: Any = default
+    return [word for word in words if word not in options], replace(dataclass, **given)
+
+
+def option_lines(default: object) -> list[str]:
+    """A line for each option: its default, meaning and legal values."""
+    return [
+        f"    {name}={to_text(rule.default)}  {rule.meaning} ({describe(rule)})"
+        for name, rule in rules(default).items()
+    ]
+
+
+def _is_assignment(word: str) -> bool:
+    """A path may hold an equals sign too, but behind a slash or in a name that is no option's."""
+    key, sign, _ = word.partition("=")
+    return bool(sign) and key.isidentifier()

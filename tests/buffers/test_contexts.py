@@ -1,0 +1,171 @@
+"""Does the context buffer keep the latest trials, and draw contexts of the right tasks and trials?"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mg2l_kalei.buffers.contexts import ContextBuffer, ContextConfig, balanced_draw
+from mg2l_kalei.types import Contexts, Transition
+from tests.small_systems import CONTINUOUS, DISCRETE, generator
+
+T = 5
+CPU = torch.device("cpu")
+
+
+def make_buffer(**settings: Any) -> ContextBuffer:
+    return ContextBuffer(ContextConfig(**{"capacity": 8, "batch": 8, "length": 3, **settings}), CONTINUOUS, T, CPU)
+
+
+def numbered(trials: list[int]) -> Transition:
+    """Trials whose entries all say ``100 * trial + step``; the action is its negative."""
+    mark = 100.0 * torch.tensor(trials).float() + torch.arange(T).unsqueeze(-1)  # (T, B)
+    N, spec = CONTINUOUS.n_agents, CONTINUOUS
+    wide = mark[:, :, None, None].expand(T, len(trials), N, spec.obs_dim)
+    return Transition(wide, -wide[..., : spec.action_dim], wide[..., 0], wide + 0.5)
+
+
+def fill(buffer: ContextBuffer, tasks: list[int], first: int = 0) -> None:
+    """Add a trial for each task, numbered from ``first`` on."""
+    buffer.add(numbered(list(range(first, first + len(tasks)))), torch.tensor(tasks))
+
+
+def marks(contexts: Contexts) -> Tensor:
+    """``100 * trial + step`` of each transition: (K, R) int64."""
+    return contexts.transition.reward[..., 0].long()
+
+
+def held(buffer: ContextBuffer, task: int, n: int = 200) -> set[int]:
+    """The trials that contexts of a task come from."""
+    return set((marks(buffer.sample(generator(), torch.full((n,), task))) // 100).flatten().tolist())
+
+
+def test_the_oldest_trials_are_overwritten_first() -> None:
+    buffer = make_buffer(capacity=8)
+    fill(buffer, [0] * 6)
+    assert len(buffer) == 6 and held(buffer, 0) == set(range(6))
+    fill(buffer, [0] * 5, first=6)
+    assert len(buffer) == 8 and held(buffer, 0) == set(range(3, 11))
+    fill(buffer, [0] * 8, first=11)
+    assert len(buffer) == 8 and held(buffer, 0) == set(range(11, 19))
+
+
+def test_of_more_trials_than_it_holds_the_last_are_kept() -> None:
+    buffer = make_buffer(capacity=4)
+    fill(buffer, [0] * 11)
+    assert len(buffer) == 4 and held(buffer, 0) == {7, 8, 9, 10}
+
+
+def test_an_overwritten_trials_task_goes_with_it() -> None:
+    buffer = make_buffer(capacity=4)
+    fill(buffer, [0, 1, 0, 1])
+    fill(buffer, [2, 2], first=4)
+    assert held(buffer, 2) == {4, 5} and held(buffer, 0) == {2} and held(buffer, 1) == {3}
+
+
+def test_all_parts_of_a_transition_belong_together() -> None:
+    buffer = make_buffer()
+    fill(buffer, [0, 1, 2, 1])
+    transition = buffer.sample(generator()).transition
+    mark = transition.reward[..., None]
+    assert (transition.obs == mark).all() and (transition.action == -mark).all()
+    assert (transition.next_obs == mark + 0.5).all()
+
+
+def test_what_is_stored_is_a_copy() -> None:
+    buffer, trials = make_buffer(), Transition(*(field.clone() for field in numbered([0, 1])))
+    buffer.add(trials, torch.tensor([0, 0]))
+    for field in trials:
+        field.fill_(-1e6)
+    assert held(buffer, 0) == {0, 1}
+
+
+def test_contexts_are_of_the_tasks_asked_for() -> None:
+    buffer, tasks = make_buffer(), torch.tensor([2, 0, 0, 1, 2])
+    fill(buffer, [0, 1, 2, 2, 1, 0])
+    contexts = buffer.sample(generator(), tasks)
+    assert torch.equal(contexts.task, tasks)
+    task_of_trial = torch.tensor([0, 1, 2, 2, 1, 0])
+    assert (task_of_trial[marks(contexts) // 100] == tasks).all()
+
+
+@pytest.mark.parametrize(("scope", "from_one_trial"), [("trial", True), ("task", False)])
+def test_a_context_comes_from_one_trial_or_from_all_of_its_task(scope: str, from_one_trial: bool) -> None:
+    buffer = make_buffer(scope=scope)
+    fill(buffer, [0, 1] * 4)
+    trials = marks(buffer.sample(generator(), torch.arange(100) % 2)) // 100  # (K, R)
+    assert (trials == trials[0]).all(0).float().mean() == pytest.approx(1.0 if from_one_trial else 1 / 16, abs=0.05)
+    assert (trials % 2 == torch.arange(100) % 2).all()
+
+
+def test_a_context_within_a_trial_repeats_no_transition_and_any_step_may_come_first() -> None:
+    buffer = make_buffer(length=T)
+    fill(buffer, [0, 1])
+    steps = marks(buffer.sample(generator(), torch.zeros(200, dtype=torch.int64))) % 100  # (T, R)
+    assert (steps.sort(0).values == torch.arange(T).unsqueeze(-1)).all()
+    assert set(steps[0].tolist()) == set(range(T))
+
+
+def test_contexts_may_be_longer_than_trials() -> None:
+    buffer = make_buffer(length=3 * T)
+    fill(buffer, [0, 1])
+    steps = marks(buffer.sample(generator())) % 100
+    assert steps.shape == (3 * T, 8) and set(steps.flatten().tolist()) == set(range(T))
+
+
+def test_a_balanced_draw_pairs_contexts_of_a_task_half_a_batch_apart_but_not_the_same_ones() -> None:
+    buffer = make_buffer(batch=24)
+    fill(buffer, [0, 0, 0, 1, 1, 2, 2, 2])  # tasks in unequal shares
+    contexts = buffer.sample(generator())
+    assert torch.equal(contexts.task[:12], contexts.task[12:])
+    assert contexts.task.bincount().tolist() == [8, 8, 8]
+    assert (marks(contexts)[:, :12] != marks(contexts)[:, 12:]).any()
+
+
+def test_tasks_that_were_never_tried_are_not_drawn() -> None:
+    buffer = make_buffer()
+    fill(buffer, [0, 2, 2])
+    assert set(buffer.sample(generator()).task.tolist()) == {0, 2}
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 7, 12])
+def test_a_balanced_draw_takes_each_item_as_often_as_the_others_or_once_more(n: int) -> None:
+    items = torch.tensor([5, 7, 9])
+    drawn = balanced_draw(items, n, generator())
+    counts = torch.stack([(drawn == item).sum() for item in items])
+    assert counts.sum() == n and counts.max() - counts.min() <= 1
+    orders = {tuple(balanced_draw(items, 3, generator(seed)).tolist()) for seed in range(50)}
+    assert len(orders) == 6
+
+
+def test_draws_come_from_the_given_generator_alone() -> None:
+    buffer = make_buffer()
+    fill(buffer, [0, 1, 2, 0])
+    first, again, other = (marks(buffer.sample(generator(seed))) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("n_trials", [3, 11], ids=["filling", "full"])
+def test_a_restored_buffer_goes_on_as_the_saved_one(n_trials: int) -> None:
+    saved, restored = make_buffer(), make_buffer()
+    fill(restored, [2] * 8, first=50)
+    fill(saved, [i % 3 for i in range(n_trials)])
+    restored.load_state_dict(copy.deepcopy(saved.state_dict()))
+    for buffer in (saved, restored):
+        fill(buffer, [1, 0], first=20)
+    assert len(restored) == len(saved)
+    first, second = saved.sample(generator()), restored.sample(generator())
+    assert torch.equal(first.task, second.task) and torch.equal(marks(first), marks(second))
+
+
+def test_discrete_actions_stay_whole_numbers() -> None:
+    buffer = ContextBuffer(ContextConfig(capacity=4, batch=4, length=2), DISCRETE, T, CPU)
+    action = torch.arange(T * 2 * 3).view(T, 2, 3) % 6
+    wide = torch.zeros(T, 2, 3, DISCRETE.obs_dim)
+    buffer.add(Transition(wide, action, wide[..., 0], wide), torch.tensor([0, 1]))
+    sampled = buffer.sample(generator()).transition.action
+    assert sampled.dtype == torch.int64 and sampled.shape == (2, 4, 3)

@@ -1,0 +1,255 @@
+"""Does MAPPO do what its papers say: first ratio 1, proper time limits, and gradients where they belong?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from envs.core import EnvSpec
+from mg2l_kalei.buffers.contexts import ContextBuffer, ContextConfig
+from mg2l_kalei.encoders import ENCODERS
+from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.learners.critic import Critic
+from mg2l_kalei.learners.mappo import Mappo
+from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages
+from mg2l_kalei.networks import MlpConfig
+from mg2l_kalei.sharing import SHARINGS
+from mg2l_kalei.task_inference import InferenceTrainer
+from mg2l_kalei.types import Rollout
+from tests.small_systems import CONTINUOUS, SPECS, acted_by, as_contexts, draw, generator, make_encoder, make_learner
+from tests.small_systems import random_rollout
+
+GAMMA = 0.8
+
+
+def mappo(encoder: TaskEncoder, spec: EnvSpec = CONTINUOUS, **settings: Any) -> Mappo:
+    learner = make_learner(encoder, spec, kind="mappo", **settings)
+    assert isinstance(learner, Mappo)
+    return learner
+
+
+def moved(encoder: TaskEncoder, before: dict[str, Tensor]) -> set[str]:
+    """Names of the encoder's parameters that are not what they were."""
+    return {name for name, parameter in encoder.named_parameters() if not torch.equal(parameter, before[name])}
+
+
+def copied(encoder: TaskEncoder) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in encoder.named_parameters()}
+
+
+# --- actors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_the_first_ratio_is_one(kind: str, sharing: str, spec: EnvSpec) -> None:
+    """Also in later updates, and where the encoder has changed between acting and learning."""
+    encoder = make_encoder(kind, spec)
+    learner = mappo(encoder, spec, sharing=sharing, actor_lr=1e-2)
+    for i in range(3):
+        rollout = acted_by(learner, encoder, random_rollout(spec, seed=i))
+        if encoder.learns:
+            encoder.fit_normaliser(rollout.transition)
+            with torch.no_grad():
+                for parameter in encoder.parameters():
+                    parameter.add_(0.1 * draw(*parameter.shape))
+        metrics = learner.update(rollout, encoder, 36 * (i + 1), generator(i))
+        assert float(metrics["train/first_ratio_error"]) <= 1e-5
+        assert float(metrics["train/ratio_error"]) > 1e-4  # later passes do move away
+
+
+def test_a_ratio_of_another_latent_would_show() -> None:
+    encoder = make_encoder("mg2l")
+    learner = mappo(encoder)
+    rollout = acted_by(learner, encoder, random_rollout())
+    other = rollout.latent._replace(local=rollout.latent.local + 1)
+    metrics = learner.update(rollout._replace(latent=other), encoder, 36, generator())
+    assert float(metrics["train/first_ratio_error"]) > 1e-4
+
+
+def test_kaleidoscopes_thresholds_learn_in_spite_of_their_tiny_gradients() -> None:
+    encoder, rollout = make_encoder("none"), random_rollout(n_rows=8)
+    learner = mappo(encoder, sharing="kaleidoscope", actor_lr=1e-3, lr_decay="none", n_epochs=10)
+    thresholds = [p for name, p in learner.actor.named_parameters() if "thresholds" in name]
+    before = torch.cat([p.detach().flatten().clone() for p in thresholds])
+    learner.update(acted_by(learner, encoder, rollout), encoder, 72, generator())
+    n_steps = learner.config.n_epochs * learner.config.n_minibatches
+    way = (torch.cat([p.detach().flatten() for p in thresholds]) - before).abs()
+    print(way.median()/n_steps/1e-3)
+    assert way.median() > 0.05 * n_steps * 1e-3
+
+
+# --- critic -----------------------------------------------------------------------------------------------------------
+
+
+def learnt_value(reward: Tensor, ends: str, *, per_agent: bool = False) -> Tensor:
+    """What the critic comes to say (N,) of an environment in one state that pays each agent ``reward`` (N,) a step.
+
+    It never ends, but is watched for 6 steps at a time; ``ends`` says what the last of them is taken for.
+    """
+    encoder, rollout = make_encoder("none"), random_rollout(n_steps=6, n_rows=8)
+    settings = {"critic_lr": 2e-2, "lr_decay": "none", "n_epochs": 5, "n_minibatches": 1}
+    learner = mappo(encoder, gamma=GAMMA, critic_per_agent=per_agent, **settings)
+    last = (torch.arange(6) == 5).unsqueeze(-1).expand(6, 8)
+    rollout = rollout._replace(
+        state=torch.ones_like(rollout.state),
+        next_state=torch.ones_like(rollout.state),
+        reward=reward.expand(6, 8, CONTINUOUS.n_agents),
+        terminated=last & (ends == "terminated"),
+        truncated=last & (ends == "truncated"),
+    )
+    rollout = acted_by(learner, encoder, rollout)
+    for i in range(20):
+        learner.update(rollout, encoder, 0, generator(i))
+    with torch.no_grad():
+        value = learner.critic(rollout.state[0, :1], torch.zeros(1, 0))
+    print(learner.critic.moments.denormalise(value.unsqueeze(-1)).flatten())
+    return learner.critic.moments.denormalise(value.unsqueeze(-1)).flatten()
+
+
+@pytest.mark.parametrize("per_agent", [False, True], ids=["one critic", "critic per agent"])
+def test_the_value_of_an_endless_reward_is_that_of_the_geometric_series(per_agent: bool) -> None:
+    reward = torch.tensor([1.0, 2.0, -1.0])
+    value = learnt_value(reward, "truncated", per_agent=per_agent)
+    torch.testing.assert_close(value, reward / (1 - GAMMA), rtol=0.1, atol=0.3)
+
+
+def test_the_value_is_wrong_where_running_out_of_time_is_taken_for_the_end() -> None:
+    value = learnt_value(torch.ones(3), "terminated")
+    assert (value < 0.6 / (1 - GAMMA)).all()
+
+
+def test_each_agents_own_critic_keeps_its_gradient_to_itself() -> None:
+    shared, separate = (
+        Critic(CONTINUOUS, 2, MlpConfig(hidden=(8,)), generator(), per_agent=per_agent) for per_agent in (False, True)
+    )
+    state, latent = draw(5, CONTINUOUS.state_dim), draw(5, 2, seed=1)
+    for critic in (shared, separate):
+        value = critic(state, latent)
+        assert value.shape == (5, CONTINUOUS.n_agents)
+        (value[:, 1] * draw(5)).sum().backward()
+    for parameter in separate.parameters():
+        assert parameter.grad is not None
+        assert (parameter.grad[1] != 0).any() and (parameter.grad[[0, 2]] == 0).all()
+    assert sum(p.numel() for p in separate.parameters()) > 2 * sum(p.numel() for p in shared.parameters())
+
+
+# --- the encoder ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["own history", "held contexts"])
+def test_the_value_loss_trains_what_the_global_latent_comes_from_and_nothing_else(held: bool) -> None:
+    encoder = make_encoder("mg2l")
+    learner, before = mappo(encoder), copied(encoder)
+    rollout = random_rollout()
+    rollout = rollout._replace(contexts=as_contexts(random_rollout(seed=5))) if held else rollout
+    learner.update(acted_by(learner, encoder, rollout), encoder, 36, generator())
+    trained = {id(parameter) for parameter in encoder.critic_parameters()}
+    assert moved(encoder, before) == {name for name, p in encoder.named_parameters() if id(p) in trained}
+
+
+def test_the_actors_loss_does_not_reach_the_encoder() -> None:
+    """Without the value loss nothing of it moves; with it, it moves the same whatever the actor's loss is."""
+    encoder = make_encoder("mg2l")
+    learner, before = mappo(encoder, encoder_epochs=0), copied(encoder)
+    learner.update(acted_by(learner, encoder, random_rollout()), encoder, 36, generator())
+    assert moved(encoder, before) == set()
+    after = []
+    for shift in (0.0, 0.1):
+        encoder = make_encoder("mg2l")
+        learner = mappo(encoder)
+        rollout = acted_by(learner, encoder, random_rollout())
+        assert rollout.acting is not None and not rollout.latent.local.requires_grad
+        acting = rollout.acting._replace(log_prob=rollout.acting.log_prob + shift)
+        learner.update(rollout._replace(acting=acting), encoder, 36, generator())
+        after.append((copied(encoder), torch.cat([p.detach().flatten() for p in learner.actor.parameters()])))
+    assert all(torch.equal(after[0][0][name], after[1][0][name]) for name in before)
+    assert not torch.equal(after[0][1], after[1][1])
+
+
+def test_the_encoders_gradient_is_that_of_the_value_loss() -> None:
+    """Gathered from minibatches and taken through the encoder once: exactly that of the whole rollout at once."""
+    encoder, reference = make_encoder("mg2l"), make_encoder("mg2l")
+    settings = {"n_epochs": 1, "value_clipping": False, "huber_delta": 1e3, "max_grad_norm": 1e9, "critic_lr": 1e-12}
+    learner, fresh = mappo(encoder, n_minibatches=3, **settings), mappo(reference, **settings)
+    rollout = acted_by(learner, encoder, random_rollout())
+    learner.update(rollout, encoder, 36, generator())
+    latent = reference.latents(rollout).global_
+    value, next_value = fresh.critic(rollout.state, latent[:-1]), fresh.critic(rollout.next_state, latent[1:])
+    with torch.no_grad():
+        returns = value + generalized_advantages(
+            rollout.reward,
+            Values(value, next_value),
+            rollout.terminated,
+            rollout.truncated,
+            gamma=learner.config.gamma,
+            gae_lambda=learner.config.gae_lambda,
+        )
+        target = (returns - returns.mean()) / returns.std(correction=0)
+    (3 * 0.5 * (value - target).square().mean()).backward()  # each of three minibatches gives a mean of its own
+    for ours, whole in zip(encoder.critic_parameters(), reference.critic_parameters(), strict=True):
+        assert ours.grad is not None and whole.grad is not None
+        torch.testing.assert_close(ours.grad, whole.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_the_encoders_own_optimiser_is_not_fed_what_the_critic_left_behind() -> None:
+    results = []
+    for stale in (None, 1e3):
+        encoder, rollout = make_encoder("mg2l"), random_rollout()
+        buffer = ContextBuffer(ContextConfig(capacity=4, batch=4, length=3, n_updates=1), CONTINUOUS, 9, torch.device("cpu"))
+        trainer = InferenceTrainer(encoder, buffer, generator())
+        trainer.add(rollout)
+        for parameter in encoder.parameters():
+            parameter.grad = None if stale is None else torch.full_like(parameter, stale)
+        trainer.update()
+        results.append(copied(encoder))
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+# --- learning rates ---------------------------------------------------------------------------------------------------
+
+
+def rates(decay: str, env_steps: list[int]) -> list[set[float]]:
+    """Learning rates of all parameter groups at updates after so many steps, in units of the initial one."""
+    encoder = make_encoder("mg2l")
+    learner = mappo(encoder, sharing="kaleidoscope", lr_decay=decay, actor_lr=1e-3, critic_lr=1e-3, n_epochs=1)
+    rollout, seen = random_rollout(), []
+    for steps in env_steps:
+        learner.update(acted_by(learner, encoder, rollout), encoder, steps, generator())
+        groups = learner.actor_optimiser.param_groups + learner.critic_optimiser.param_groups
+        seen.append({group["lr"] / 1e-3 for group in groups})
+    return seen
+
+
+def test_learning_rates_fall_in_a_line_to_almost_nothing_and_never_below() -> None:
+    (early,), (half,), (end,), (beyond,) = rates("linear", [100, 5_000, 10_000, 20_000])
+    assert 0.95 < early <= 1.0
+    assert half == pytest.approx(0.5, abs=0.05)
+    assert 0 < end < 0.05
+    assert beyond == 0
+
+
+def test_learning_rates_can_be_kept() -> None:
+    assert rates("none", [100, 10_000, 20_000]) == [{1.0}] * 3
+
+
+# --- departed agents --------------------------------------------------------------------------------------------------
+
+
+def test_what_departed_agents_did_does_not_train_the_actors() -> None:
+    results = []
+    for agent in (None, 2, 1):  # whose log-probabilities are wrong; agent 2 has left
+        encoder = make_encoder("none")
+        learner, rollout = mappo(encoder), random_rollout()
+        rollout.alive[:, :, 2] = False
+        rollout = acted_by(learner, encoder, rollout)
+        if agent is not None and rollout.acting is not None:
+            rollout.acting.log_prob[:, :, agent] += 1.0
+        learner.update(rollout, encoder, 36, generator())
+        results.append(torch.cat([p.detach().flatten() for p in learner.actor.parameters()]))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])

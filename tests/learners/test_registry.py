@@ -1,0 +1,181 @@
+"""What every learner owes, with every sharing scheme: looped over the registries, so a new entry is tested by existing."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from envs import ENVS
+from envs.core import EnvSpec
+from envs.toy import Turns
+from mg2l_kalei.collector import Team, collect
+from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.learners import LEARNERS
+from mg2l_kalei.learners.base import Learner
+from mg2l_kalei.sharing import SHARINGS
+from mg2l_kalei.types import Rollout
+from tests.small_systems import CONTINUOUS, DISCRETE, SPECS, acted_by, generator, make_encoder, make_learner, random_rollout
+
+every_learner = pytest.mark.parametrize("kind", LEARNERS)
+every_sharing = pytest.mark.parametrize("sharing", SHARINGS)
+every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+
+# What learns the turns in ten rollouts.
+FAST: dict[str, dict[str, Any]] = {
+    "mappo": {"hidden": (32, 32), "actor_lr": 3e-3, "critic_lr": 3e-3, "n_epochs": 8, "n_minibatches": 2},
+}
+
+
+def parameters(learner: Learner, encoder: TaskEncoder) -> dict[str, Tensor]:
+    """Everything of them that could change in an update, by name."""
+    tensors: dict[str, Tensor] = {}
+
+    def walk(path: str, value: Any) -> None:
+        if isinstance(value, Tensor):
+            tensors[path] = value.detach().clone()
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                walk(f"{path}.{name}", item)
+
+    walk("learner", learner.state_dict())
+    walk("encoder", dict(encoder.state_dict()))
+    return tensors
+
+
+def updated(learner: Learner, encoder: TaskEncoder, rollout: Rollout, *, n: int = 1) -> dict[str, Tensor]:
+    """After some updates on the rollout, with the learner's own actions in it."""
+    for i in range(n):
+        learner.update(acted_by(learner, encoder, rollout), encoder, 36 * (i + 1), generator(i))
+    return parameters(learner, encoder)
+
+
+def differing(first: dict[str, Tensor], second: dict[str, Tensor]) -> set[str]:
+    assert first.keys() == second.keys()
+    return {name for name in first if not torch.equal(first[name], second[name])}
+
+
+@every_spec
+@every_sharing
+@every_learner
+def test_a_restored_learner_makes_the_same_next_update_bit_for_bit(kind: str, sharing: str, spec: EnvSpec) -> None:
+    rollout = random_rollout(spec)
+    systems = []
+    for seed in (0, 1):
+        encoder = make_encoder("mg2l", spec, seed=seed)
+        systems.append((make_learner(encoder, spec, kind=kind, sharing=sharing, seed=seed), encoder))
+    (saved, saved_encoder), (restored, restored_encoder) = systems
+    before = updated(saved, saved_encoder, rollout, n=2)
+    restored.load_state_dict(copy.deepcopy(saved.state_dict()))
+    restored_encoder.load_state_dict(saved_encoder.state_dict())
+    assert differing(before, parameters(restored, restored_encoder)) == set()
+    after = updated(saved, saved_encoder, rollout)
+    assert differing(after, updated(restored, restored_encoder, rollout)) == set()
+    assert differing(before, after)
+
+
+@every_sharing
+@every_learner
+def test_a_seed_makes_one_learner_and_another_seed_another(kind: str, sharing: str) -> None:
+    encoder = make_encoder("none")
+    first, again, other = (
+        parameters(make_learner(encoder, kind=kind, sharing=sharing, seed=seed), encoder) for seed in (0, 0, 1)
+    )
+    assert differing(first, again) == set()
+    assert differing(first, other)
+
+
+@every_spec
+@every_sharing
+@every_learner
+def test_gradients_that_others_left_behind_do_not_matter(kind: str, sharing: str, spec: EnvSpec) -> None:
+    rollout, results = random_rollout(spec), []
+    for stale in (None, 1e3):
+        encoder = make_encoder("mg2l", spec)
+        learner = make_learner(encoder, spec, kind=kind, sharing=sharing)
+        for parameter in (*encoder.parameters(), *learner.actor.parameters()):
+            parameter.grad = None if stale is None else torch.full_like(parameter, stale)
+        results.append(updated(learner, encoder, rollout))
+    assert differing(*results) == set()
+
+
+@every_sharing
+@every_learner
+def test_illegal_actions_are_never_taken(kind: str, sharing: str) -> None:
+    encoder = make_encoder("none", DISCRETE)
+    learner = make_learner(encoder, DISCRETE, kind=kind, sharing=sharing)
+    obs, nothing = random_rollout(DISCRETE, n_steps=1, n_rows=500).obs[0], torch.zeros(500, DISCRETE.n_agents, 0)
+    legal = torch.rand(500, DISCRETE.n_agents, DISCRETE.action_dim, generator=generator(1)) < 0.4
+    legal[..., 0] |= ~legal.any(-1)
+    for explore in (False, True):
+        action = learner.act(obs, legal, nothing, None, generator(), explore=explore).action
+        assert legal.gather(-1, action.unsqueeze(-1)).all()
+        free = learner.act(obs, None, nothing, None, generator(), explore=explore).action
+        assert not legal.gather(-1, free.unsqueeze(-1)).all()
+
+
+@every_spec
+@every_learner
+def test_exploration_is_random_and_the_mode_is_not(kind: str, spec: EnvSpec) -> None:
+    encoder = make_encoder("none", spec)
+    learner = make_learner(encoder, spec, kind=kind)
+    rollout = random_rollout(spec)
+    for explore in (False, True):
+        first, again, other = (
+            learner.act(rollout.obs[0], None, rollout.latent.local[0], None, generator(seed), explore=explore).action
+            for seed in (0, 0, 1)
+        )
+        assert torch.equal(first, again)
+        assert torch.equal(first, other) != explore
+
+
+@every_spec
+@every_sharing
+@every_learner
+def test_metrics_are_finite_numbers_under_their_groups_names(kind: str, sharing: str, spec: EnvSpec) -> None:
+    encoder = make_encoder("mg2l", spec)
+    learner = make_learner(encoder, spec, kind=kind, sharing=sharing)
+    metrics = learner.update(acted_by(learner, encoder, random_rollout(spec)), encoder, 36, generator())
+    assert metrics
+    for name, value in metrics.items():
+        assert name.split("/")[0] in ("train", "sharing"), name
+        assert torch.as_tensor(value).numel() == 1 and torch.as_tensor(value).isfinite(), name
+
+
+def turns_return(kind: str, sharing: str, **settings: Any) -> tuple[Turns, float]:
+    """The family, and the return of the mode after ten rollouts of 32 episodes."""
+    family = Turns("toy-turns", ENVS["toy-turns"][1], np.random.default_rng(0))
+    encoder, task = make_encoder("none", family.spec), torch.zeros(32, dtype=torch.int64)
+    learner = make_learner(encoder, family.spec, kind=kind, sharing=sharing, **FAST.get(kind, {}) | settings)
+    env, team = family.make(32, torch.device("cpu"), generator(1)), Team(learner, encoder, generator(2))
+    T = family.spec.episode_steps
+    for i in range(10):
+        rollout = collect(env, team, task, T, explore=True)
+        learner.update(rollout, encoder, 32 * T * (i + 1), generator(i))
+    print(sharing, collect(env, team, task, T, explore=False).reward.mean(-1).sum(0).mean())
+    return family, float(collect(env, team, task, T, explore=False).reward.mean(-1).sum(0).mean())
+
+
+@every_sharing
+@every_learner
+def test_every_scheme_learns_the_turns(kind: str, sharing: str) -> None:
+    family, learnt = turns_return(kind, sharing)
+    assert learnt >= 0.9 * family.optimal_return
+
+
+@every_learner
+def test_agents_that_share_all_and_do_not_know_who_they_are_cannot_take_turns(kind: str) -> None:
+    family, learnt = turns_return(kind, "full", agent_id=False)
+    assert 0.5 * family.indistinct_return < learnt <= 1.1 * family.indistinct_return
+
+
+def test_what_a_continuous_action_was_is_what_its_probability_is_of() -> None:
+    encoder = make_encoder("none")
+    learner, rollout = make_learner(encoder), random_rollout()
+    sample = learner.act(rollout.obs[0], None, rollout.latent.local[0], None, generator(), explore=True)
+    assert sample.action.shape == rollout.action[0].shape
+    assert sample.log_prob.shape == rollout.reward[0].shape == (4, CONTINUOUS.n_agents)
