@@ -12,7 +12,7 @@ from envs.core import TaskFamily
 from mg2l_kalei.build import SCHEMA, System, build
 from mg2l_kalei.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.collector import Team
-from mg2l_kalei.config import RunConfig, from_dict, read_yaml
+from mg2l_kalei.config import ConfigError, RunConfig, from_dict, read_yaml
 from mg2l_kalei.config.settings import nearest
 from mg2l_kalei.run_folder import RunFolder
 from mg2l_kalei.seeding import torch_generator
@@ -49,7 +49,7 @@ def load_run(path: str | Path, *, best: bool = False, device: str = "cpu") -> Lo
     folder = RunFolder(Path(path))
     if not folder.config.is_file():
         raise FileNotFoundError(f"{path} holds no run, which has a {folder.config.name}{_nearest_run(folder.path)}")
-    config = from_dict(read_yaml(folder.config), SCHEMA)
+    config = _read_config(folder)
     system = build(config, torch.device(device))
     check_tasks(folder, system.family)
     checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
@@ -63,6 +63,14 @@ def load_run(path: str | Path, *, best: bool = False, device: str = "cpu") -> Lo
         reason = f"checkpoint {loaded.step} does not fit {folder.config.name}, or not this version: {error}"
         raise CheckpointError(f"{path}: {reason}") from error
     return LoadedRun(folder, system, loaded.state["env_steps"], loaded.state["iteration"])
+
+
+def _read_config(folder: RunFolder) -> RunConfig:
+    content = read_yaml(folder.config)
+    try:
+        return from_dict(content, SCHEMA)
+    except ConfigError as error:
+        raise ConfigError([f"{folder.path}: {problem}" for problem in error.problems]) from error
 
 
 def describe_tasks(family: TaskFamily) -> dict[str, object]:

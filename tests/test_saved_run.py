@@ -58,10 +58,10 @@ def test_a_loaded_run_acts_in_five_lines(run: RunFolder) -> None:
 def test_a_moved_folder_acts_as_before_and_needs_nothing_else(run: RunFolder, tmp_path: Path) -> None:
     before = some_actions(load_run(run.path))
     moved = copy_of(run, tmp_path / "elsewhere" / "renamed")
-    for needless in ("metrics.jsonl", "lock"):
-        (moved.path / needless).unlink()
-    for needless in (moved.events, moved.evaluation):
-        shutil.rmtree(needless)
+    moved.metrics.unlink()
+    (moved.path / "lock").unlink()
+    shutil.rmtree(moved.events)
+    shutil.rmtree(moved.evaluation)
     loaded = load_run(str(moved.path))
     assert torch.equal(some_actions(loaded), before)
     assert loaded.folder == moved
@@ -122,7 +122,7 @@ def test_a_run_on_other_tasks_than_its_family_draws_now_is_refused(
     load_run(changed.path)
     change(content)
     changed.tasks.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="tasks.json"):
+    with pytest.raises(ValueError, match=r"tasks\.json"):
         load_run(changed.path)
     assert train.main(tiny(tmp_path)) == 1  # to go on with it is refused too
     assert "tasks.json" in capsys.readouterr().err
@@ -163,7 +163,7 @@ def test_a_foreign_config_can_neither_run_code_nor_read_the_environment(
     foreign.config.write_text(text.replace(old, new.replace("{mark}", str(tmp_path / "mark")), 1))
     with pytest.raises(ValueError, match=r"\S") as refused:
         load_run(foreign.path)
-    assert "config.yaml" in str(refused.value) or "run_name" in str(refused.value)
+    assert str(foreign.path) in str(refused.value)
     assert os.environ["HOME"] not in str(refused.value)
     assert not (tmp_path / "mark").exists()
 

@@ -46,6 +46,8 @@ class AttentionPooling(Pooling):
 
     def __init__(self, dim: int, n_heads: int, generator: torch.Generator) -> None:
         super().__init__()
+        if dim % n_heads:
+            raise ValueError(f"attention needs a width divisible by n_heads, got {dim} and {n_heads}")
         self.query, self.value, self.output = (linear(dim, out, generator) for out in (n_heads, dim, dim))
         self.token = nn.Parameter(torch.zeros(dim))
         self.n_heads = n_heads

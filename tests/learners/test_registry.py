@@ -156,7 +156,6 @@ def turns_return(kind: str, sharing: str, **settings: Any) -> tuple[Turns, float
     for i in range(10):
         rollout = collect(env, team, task, T, explore=True)
         learner.update(rollout, encoder, 32 * T * (i + 1), generator(i))
-    print(sharing, collect(env, team, task, T, explore=False).reward.mean(-1).sum(0).mean())
     return family, float(collect(env, team, task, T, explore=False).reward.mean(-1).sum(0).mean())
 
 

@@ -15,6 +15,7 @@ from mg2l_kalei.losses.policy_gradient import (
     explained_variance,
     generalized_advantages,
     masked_mean,
+    standardised,
 )
 
 GAMMA, LAMBDA = 0.9, 0.8
@@ -110,6 +111,14 @@ def test_the_mean_counts_only_where_the_weight_is_true() -> None:
     assert masked_mean(x, torch.tensor([[True, True], [True, False]])) == 2.0
     assert masked_mean(x, None) == 26.5
     assert masked_mean(x, torch.zeros(2, 2, dtype=torch.bool)) == 0.0
+
+
+def test_standardising_counts_only_where_the_weight_is_true() -> None:
+    x, weight = draw(5, 4) * 7 + 3, draw(5, 4, seed=1) > 0
+    y = standardised(x, weight)
+    assert y[weight].mean() == pytest.approx(0.0, abs=1e-5) and y[weight].std() == pytest.approx(1.0, rel=1e-5)
+    torch.testing.assert_close(y * x[weight].std() + x[weight].mean(), x)
+    assert standardised(torch.ones(4), torch.ones(4, dtype=torch.bool)).abs().max() == 0  # constant: no blow-up
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""Do the README's examples run?"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import train
+from envs import ENVS
+from envs.check import check_family
+from mg2l_kalei.encoders import ENCODERS
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+BLOCKS = {block.splitlines()[0]: block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)}
+
+
+def run_block(first_line: str, **names: Any) -> dict[str, Any]:
+    """What a block of the README defines."""
+    names["__name__"] = "readme"
+    exec(compile(BLOCKS[first_line], first_line, "exec"), names)
+    return names
+
+
+@pytest.fixture
+def levers(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = run_block("# envs/levers.py")
+    encoder = run_block("# mg2l_kalei/encoders/payoff.py")
+    monkeypatch.setitem(ENVS, "levers", (family["Levers"], family["LeversConfig"]()))
+    monkeypatch.setitem(ENCODERS, "payoff", (encoder["PayoffEncoder"], encoder["PayoffConfig"]()))
+
+
+def test_examples_take_at_most_40_lines_of_code() -> None:
+    for block in BLOCKS.values():
+        code = [line for line in block.splitlines() if line.strip() and not line.startswith(("#", "import", "from"))]
+        assert len(code) <= 40, block.splitlines()[0]
+
+
+@pytest.mark.usefixtures("levers")
+def test_the_family_of_the_readme_keeps_the_contract() -> None:
+    family_class, config = ENVS["levers"]
+    assert check_family(family_class("levers", config, np.random.default_rng(0))) == []
+
+
+@pytest.mark.usefixtures("levers")
+def test_family_and_encoder_of_the_readme_train_and_the_run_acts(tmp_path: Path) -> None:
+    words = ["--algo=mappo", "--env=levers", "encoder=payoff", "n_iters=12", "n_rows=16", f"results_dir={tmp_path}"]
+    assert train.main([*words, "trial_steps=20", "actor_lr=5e-3", "eval_trials=8", "eval_interval=0"]) == 0
+    (config,) = tmp_path.glob("*/*/*/config.yaml")
+    acted = run_block("# a trained team in five lines; RUN_DIR is the folder that train.py printed", RUN_DIR=config.parent)
+    assert acted["action"].shape == (4, 2)
+    assert acted["action"].dtype == torch.int64
