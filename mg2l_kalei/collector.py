@@ -88,8 +88,8 @@ class Team:
 
     def restart(self, where: Tensor) -> None:
         """A new episode within the trial, in rows where (B,) bool."""
-        if self.recurrent_state is not None:
-            start = self.policy.initial_recurrent_state(len(where))
+        start = self.policy.initial_recurrent_state(len(where))
+        if start is not None and self.recurrent_state is not None:
             self.recurrent_state = torch.where(where[:, None, None], start, self.recurrent_state)
 
 
@@ -113,8 +113,7 @@ def collect(
         for _ in range(n_steps):
             step, observation, starts = _step(env, team, task, (observation, starts), explore)
             steps.append(step)
-    columns = [_stack(column) for column in zip(*steps, strict=True)]
-    step = _Step(*columns)
+    step = _Step._make(_stack(column) for column in zip(*steps, strict=True))
     return Rollout(
         **{name: value for name, value in step._asdict().items() if name in Rollout._fields},
         task=task,

@@ -48,7 +48,7 @@ class MetaTrainer:
         rollout = self._collect()
         self.inference.add(rollout)
         with self._timed("inference"):
-            metrics = self.inference.update()
+            metrics = self.inference.update(self.iteration)
         with self._timed("update"):
             learner = self.system.learner
             metrics |= learner.update(rollout, self.system.encoder, self.env_steps, self.generators["learner"])

@@ -29,12 +29,14 @@ class InferenceTrainer:
             self.encoder.fit_normaliser(rollout.transition)
             self.buffer.add(rollout.transition, rollout.task)
 
-    def update(self) -> Metrics:
-        """``n_updates`` steps of the encoder's own loss; mean metrics under ``encoder/``."""
-        if self.optimiser is None or self.config.n_updates == 0:
+    def update(self, iteration: int) -> Metrics:
+        """The steps of the encoder's own loss that are due in ``iteration`` (0, 1, ...); mean metrics under ``encoder/``."""
+        config = self.config
+        n_updates = config.n_early_updates if iteration < config.n_early_iterations else config.n_updates
+        if self.optimiser is None or n_updates == 0:
             return {}
         sums: dict[str, Tensor] = {}
-        for _ in range(self.config.n_updates):
+        for _ in range(n_updates):
             loss, metrics = self.encoder.loss(self.buffer.sample(self.generator), self.generator)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -42,7 +44,7 @@ class InferenceTrainer:
             self.optimiser.step()
             for name, value in metrics.items():
                 sums[name] = sums.get(name, torch.zeros(())) + torch.as_tensor(value).detach()
-        return {name: total / self.config.n_updates for name, total in sums.items()}
+        return {name: total / n_updates for name, total in sums.items()}
 
     @torch.no_grad()
     def held_latents(self, task: Tensor) -> Held | None:

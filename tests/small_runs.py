@@ -25,6 +25,7 @@ ALL = {
     "context.batch": 4,
     "context.length": 4,
     "context.n_updates": 2,
+    "context.n_early_iterations": 0,
     "context.capacity": 6,  # so that the ring comes round
     "context.explore_rows": 2,
     "context.explore_interval": 2,

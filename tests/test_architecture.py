@@ -24,7 +24,7 @@ LAYERS = (
     ("build",),
     ("meta_trainer", "assessment", "saved_run", "filming"),
     ("training_run",),
-    ("__main__", "train"),
+    ("__init__", "__main__", "train"),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
@@ -36,7 +36,8 @@ def sources() -> Sources:
     """Every module of ours that is not a test; ``train.py`` counts as part of the package."""
     files = [*(ROOT / "mg2l_kalei").rglob("*.py"), *(ROOT / "envs").rglob("*.py")]
     named = {".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text() for path in files}
-    return {**named, "mg2l_kalei.train": (ROOT / "train.py").read_text()}
+    packages = {name.removesuffix(".__init__"): text for name, text in named.items()}
+    return {**packages, "mg2l_kalei.train": (ROOT / "train.py").read_text()}
 
 
 def imports(text: str, names: Sources) -> set[str]:
@@ -53,8 +54,8 @@ def imports(text: str, names: Sources) -> set[str]:
 
 
 def part(name: str) -> str:
-    """``mg2l_kalei.sharing.full`` -> ``sharing``."""
-    return name.split(".")[1]
+    """``mg2l_kalei.sharing.full`` -> ``sharing``; the package itself is ``__init__``."""
+    return f"{name}.__init__".split(".")[1]
 
 
 def upward_imports(sources: Sources) -> list[str]:
@@ -92,22 +93,20 @@ LEARNER_BASE = {"base", "actor", "critic"}  # what learners have in common
 
 
 def learners_importing_each_other(sources: Sources) -> list[str]:
-    wrong = []
-    for name, text in sources.items():
-        for imported in imports(text, sources):
-            places = [place.split(".") for place in (name, imported)]
-            if all(place[:2] == ["mg2l_kalei", "learners"] and len(place) > 2 for place in places):
-                if "__init__" not in (places[0][2], places[1][2]) and places[1][2] not in LEARNER_BASE:
-                    wrong.append(f"{name} imports {imported}")
-    return wrong
+    files = {name for name in sources if name.startswith("mg2l_kalei.learners.")}
+    learners = files - {f"mg2l_kalei.learners.{name}" for name in LEARNER_BASE}
+    return [f"{name} imports {other}" for name in files for other in imports(sources[name], sources) & learners]
 
 
-# --- randomness and foreign code ----------------------------------------------------------------------------------------
+# --- randomness, foreign code and budgets -----------------------------------------------------------------------------
 
-TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "normal", "multinomial", "bernoulli", "poisson"}
-METHOD_DRAWS = {"uniform_", "normal_", "random_", "exponential_", "bernoulli_", "kaiming_uniform_", "orthogonal_", "xavier_uniform_"}
-GLOBAL_RANDOMNESS = re.compile(r"np\.random\.(?!default_rng|Generator|SeedSequence|PCG64)|torch\.manual_seed|_rng_state")
-FORBIDDEN_NAMES = {"eval", "exec", "pickle", "cloudpickle", "joblib", "marshal", "shelve", "random", "compile"}
+TORCH_DRAW = re.compile(r"torch\.(rand|randn|randint|randperm|normal|multinomial|bernoulli|poisson)")
+METHOD_DRAW = re.compile(r".*\.(\w*uniform_|\w*normal_|random_|exponential_|bernoulli_|orthogonal_)")
+GLOBAL_RANDOMNESS = re.compile(
+    r"^(?:import|from) random\b|np\.random\.(?!default_rng|Generator|SeedSequence)|torch\.manual_seed|_rng_state",
+    re.MULTILINE,
+)
+FORBIDDEN_NAMES = {"eval", "exec", "pickle", "cloudpickle", "joblib", "marshal", "shelve", "compile"}
 FORBIDDEN_CALLS = {"torch.load", "torch.save", "numpy.load"}
 
 
@@ -118,12 +117,11 @@ def calls(text: str) -> Iterator[tuple[ast.Call, str]]:
             yield node, ast.unparse(node.func)
 
 
-def undirected_draws(text: str) -> list[str]:
+def draws_from_nowhere(text: str) -> list[str]:
     """Draws that are not given a generator, and uses of a global one."""
     wrong = [match.group() for match in GLOBAL_RANDOMNESS.finditer(text)]
     for node, name in calls(text):
-        last = name.rpartition(".")[2]
-        is_draw = (name.startswith("torch.") and last in TORCH_DRAWS) or last in METHOD_DRAWS
+        is_draw = TORCH_DRAW.fullmatch(name) or METHOD_DRAW.fullmatch(name)
         given = {ast.unparse(argument) for argument in node.args} | {keyword.arg for keyword in node.keywords}
         if is_draw and not any(name and name.endswith("generator") for name in given):
             wrong.append(ast.unparse(node))
@@ -140,11 +138,33 @@ def foreign_code(text: str) -> list[str]:
     return wrong
 
 
-# --- the tests ----------------------------------------------------------------------------------------------------------
+MAX_LINES, MAX_FUNCTION_LINES, MAX_POSITIONAL = 300, 40, 5
+
+
+def line_count(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def over_budget(text: str) -> list[str]:
+    """What is too long to be read in one sitting: files, functions without their docstrings, rows of parameters."""
+    wrong = [f"{len(text.splitlines())} lines"] if len(text.splitlines()) > MAX_LINES else []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        n_lines = line_count(node) - (line_count(node.body[0]) if ast.get_docstring(node) else 0)
+        positional = [argument.arg for argument in node.args.args if argument.arg not in ("self", "cls", "ctx")]
+        if n_lines > MAX_FUNCTION_LINES:
+            wrong.append(f"{node.name}: {n_lines} lines")
+        if len(positional) > MAX_POSITIONAL:
+            wrong.append(f"{node.name}: {len(positional)} positional parameters")
+    return wrong
+
+
+# --- the tests --------------------------------------------------------------------------------------------------------
 
 
 def test_every_module_has_its_layer(sources: Sources) -> None:
-    parts = {part(name) for name in sources if name.startswith("mg2l_kalei.") and part(name) != "__init__"}
+    parts = {part(name) for name in sources if name.startswith("mg2l_kalei")}
     assert parts == set(LEVEL), "place new modules in LAYERS, and take out those that are gone"
 
 
@@ -161,11 +181,16 @@ def test_learners_do_not_import_each_other(sources: Sources) -> None:
 
 
 def test_all_randomness_is_passed(sources: Sources) -> None:
-    assert {name: draws for name, text in sources.items() if (draws := undirected_draws(text))} == {}
+    assert {name: draws for name, text in sources.items() if (draws := draws_from_nowhere(text))} == {}
 
 
 def test_nothing_runs_code_that_it_read(sources: Sources) -> None:
     assert {name: found for name, text in sources.items() if (found := foreign_code(text))} == {}
+
+
+def test_everything_can_be_read_in_one_sitting(sources: Sources) -> None:
+    tests = {str(path.relative_to(ROOT)): path.read_text() for path in (ROOT / "tests").rglob("*.py")}
+    assert {name: found for name, text in {**sources, **tests}.items() if (found := over_budget(text))} == {}
 
 
 # --- that the tests above can fail ------------------------------------------------------------------------------------
@@ -187,7 +212,8 @@ def test_an_import_against_the_order_is_found(sources: Sources, module: str, tex
 
 def test_a_cycle_and_a_learner_that_imports_another_are_found(sources: Sources) -> None:
     new = {"mg2l_kalei.learners.qmix": "from mg2l_kalei.learners.mappo import Mappo"}
-    assert learners_importing_each_other({**sources, **new}) == ["mg2l_kalei.learners.qmix imports mg2l_kalei.learners.mappo"]
+    found = learners_importing_each_other({**sources, **new})
+    assert found == ["mg2l_kalei.learners.qmix imports mg2l_kalei.learners.mappo"]
     circle = {"mg2l_kalei.durable": "from mg2l_kalei import seeding", "mg2l_kalei.seeding": "import mg2l_kalei.durable"}
     assert set(cycles({**sources, **circle})) == {"mg2l_kalei.durable", "mg2l_kalei.seeding"}
 
@@ -199,15 +225,24 @@ def test_a_cycle_and_a_learner_that_imports_another_are_found(sources: Sources) 
         ("torch.randn(3, device=d)", 1),
         ("weight.uniform_(-1, 1)", 1),
         ("nn.init.orthogonal_(w, 1.0)", 1),
-        ("torch.manual_seed(0)\nnp.random.seed(0)\nnp.random.rand(3)", 3),
+        ("torch.manual_seed(0)\nnp.random.seed(0)\nnp.random.rand(3)\nimport random", 4),
     ],
 )
 def test_global_randomness_is_found(text: str, n_found: int) -> None:
-    assert len(undirected_draws(text)) == n_found
+    assert len(draws_from_nowhere(text)) == n_found
 
 
 @pytest.mark.parametrize(
-    "text", ["eval('1')", "exec(code)", "import pickle", "from pickle import loads", "torch.load(path)", "import random"]
+    "text", ["eval('1')", "exec(code)", "import pickle", "from pickle import loads", "torch.load(path)"]
 )
 def test_foreign_code_is_found(text: str) -> None:
     assert len(foreign_code(text)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x = 1\n" * 301, "def f() -> None:\n" + "    x = 1\n" * 40, "def f(a, b, c, d, e, g) -> None: ..."],
+    ids=["file", "function", "parameters"],
+)
+def test_what_is_too_long_is_found(text: str) -> None:
+    assert len(over_budget(text)) == 1

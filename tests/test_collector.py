@@ -88,9 +88,7 @@ class Memory(TaskEncoder):
     def observe(self, belief: Tensor, transition: Transition) -> Tensor:
         return belief + 1
 
-    def latent(
-        self, belief: Tensor, *, sample: bool = False, generator: torch.Generator | None = None
-    ) -> TaskLatent:
+    def latent(self, belief: Tensor, *, sample: bool = False, generator: torch.Generator | None = None) -> TaskLatent:
         return TaskLatent(belief[:, None], belief[:, None, None].expand(-1, N, 1))
 
     def latents(self, rollout: Rollout) -> TaskLatent:

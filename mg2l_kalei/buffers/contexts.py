@@ -24,7 +24,9 @@ class ContextConfig:
     capacity: int = setting(4096, "trials that are kept", low=2)
     batch: int = setting(64, "contexts per encoder update", low=4)
     length: int = setting(32, "transitions per context", low=1)
-    n_updates: int = setting(12, "encoder updates per iteration", low=0)
+    n_updates: int = setting(6, "encoder updates per iteration", low=0)
+    n_early_updates: int = setting(24, "the same in early iterations: actors can use a task once it is inferred", low=0)
+    n_early_iterations: int = setting(40, "how many iterations are early", low=0)
     explore_rows: int = setting(4, "replay: rows of an exploration trial, which acts on a prior latent", low=1)
     explore_interval: int = setting(5, "replay: iterations between exploration trials", low=1)
 

@@ -153,8 +153,8 @@ class RecurrentPooling(Pooling):
                 nn.init.zeros_(parameter)
 
     def initial(self, shape: tuple[int, ...]) -> PoolState:
-        weight = self.cell.weight_ih_l0
-        return (torch.zeros(*shape, weight.shape[-1], device=weight.device),)
+        device = next(self.cell.parameters()).device
+        return (torch.zeros(*shape, self.cell.hidden_size, device=device),)
 
     def add(self, state: PoolState, embedding: Tensor) -> PoolState:
         hidden = self._run(embedding.unsqueeze(0), state[0])

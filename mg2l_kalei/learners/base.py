@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from envs.core import EnvSpec
 from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.types import ActionSample, Metrics, Rollout, State
 
 
@@ -20,6 +24,16 @@ class Learner(ABC):
     """
 
     actor: nn.Module
+
+    @abstractmethod
+    def __init__(
+        self,
+        config: Any,
+        spec: EnvSpec,
+        encoder: TaskEncoder,
+        make_sharing: Callable[[int], ParameterSharing],
+        generator: torch.Generator,
+    ) -> None: ...
 
     def initial_recurrent_state(self, n_rows: int) -> Tensor | None:
         """(B, N, hidden) at an episode's start; None for feed-forward actors."""

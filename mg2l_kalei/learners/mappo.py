@@ -85,6 +85,8 @@ class Samples(NamedTuple):
 class Mappo(Learner):
     """See the module's docstring."""
 
+    actor: Actor
+
     def __init__(
         self,
         config: MappoConfig,

@@ -21,7 +21,12 @@ from tests.small_systems import as_contexts, generator, make_encoder, random_rol
 
 RULES = rules(Mg2lConfig)
 POOLINGS, OBJECTIVES = RULES["pooling"].choices or (), RULES["local_objective"].choices or ()
-LOCAL_ALONE = {"pairwise_coef": 0.0, "prototype_coef": 0.0, "kl_coef": 0.0, "reward_prediction_coef": 0.0}
+LOCAL_ALONE: dict[str, Any] = {
+    "pairwise_coef": 0.0,
+    "prototype_coef": 0.0,
+    "kl_coef": 0.0,
+    "reward_prediction_coef": 0.0,
+}
 
 
 def gradients(contexts: Contexts, **settings: Any) -> dict[str, Tensor]:
@@ -59,13 +64,16 @@ def test_which_local_objective_there_is_changes_nothing_but_the_local_layer(cont
 
 def test_reward_prediction_trains_what_the_reward_has_not_yet_joined(contexts: Contexts) -> None:
     gradient = gradients(contexts, **LOCAL_ALONE | {"reward_prediction_coef": 1.0})
-    moved = {name for name, value in gradient.items() if (value != 0).any() and not name.startswith("local_layer")}
-    assert moved and all(name.startswith(("transition_encoder.body", "transition_encoder.reward_heads")) for name in moved)
+    moved = {".".join(name.split(".")[:2]) for name, value in gradient.items() if (value != 0).any()}
+    assert {name for name in moved if not name.startswith("local_layer")} == {
+        "transition_encoder.body",
+        "transition_encoder.reward_heads",
+    }
 
 
 def test_each_context_trains_its_own_tasks_reward_head(contexts: Contexts) -> None:
-    gradient = gradients(contexts._replace(task=torch.tensor([2, 0, 2, 2, 0, 2])))["transition_encoder.reward_heads.weight"]
-    assert (gradient != 0).any(-1).tolist() == [True, False, True]
+    gradient = gradients(contexts._replace(task=torch.tensor([2, 0, 2, 2, 0, 2])))
+    assert (gradient["transition_encoder.reward_heads.weight"] != 0).any(-1).tolist() == [True, False, True]
 
 
 def test_the_divergence_pulls_posteriors_to_the_prior(contexts: Contexts) -> None:

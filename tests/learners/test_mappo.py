@@ -18,9 +18,17 @@ from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages
 from mg2l_kalei.networks import MlpConfig
 from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.task_inference import InferenceTrainer
-from mg2l_kalei.types import Rollout
-from tests.small_systems import CONTINUOUS, SPECS, acted_by, as_contexts, draw, generator, make_encoder, make_learner
-from tests.small_systems import random_rollout
+from tests.small_systems import (
+    CONTINUOUS,
+    SPECS,
+    acted_by,
+    as_contexts,
+    draw,
+    generator,
+    make_encoder,
+    make_learner,
+    random_rollout,
+)
 
 GAMMA = 0.8
 
@@ -91,7 +99,7 @@ def learnt_value(reward: Tensor, ends: str, *, per_agent: bool = False) -> Tenso
     It never ends, but is watched for 6 steps at a time; ``ends`` says what the last of them is taken for.
     """
     encoder, rollout = make_encoder("none"), random_rollout(n_steps=6, n_rows=8)
-    settings = {"critic_lr": 2e-2, "lr_decay": "none", "n_epochs": 5, "n_minibatches": 1}
+    settings: dict[str, Any] = {"critic_lr": 2e-2, "lr_decay": "none", "n_epochs": 5, "n_minibatches": 1}
     learner = mappo(encoder, gamma=GAMMA, critic_per_agent=per_agent, **settings)
     last = (torch.arange(6) == 5).unsqueeze(-1).expand(6, 8)
     rollout = rollout._replace(
@@ -175,7 +183,13 @@ def test_the_actors_loss_does_not_reach_the_encoder() -> None:
 def test_the_encoders_gradient_is_that_of_the_value_loss() -> None:
     """Gathered from minibatches and taken through the encoder once: exactly that of the whole rollout at once."""
     encoder, reference = make_encoder("mg2l"), make_encoder("mg2l")
-    settings = {"n_epochs": 1, "value_clipping": False, "huber_delta": 1e3, "max_grad_norm": 1e9, "critic_lr": 1e-12}
+    settings: dict[str, Any] = {
+        "n_epochs": 1,
+        "value_clipping": False,
+        "huber_delta": 1e3,
+        "max_grad_norm": 1e9,
+        "critic_lr": 1e-12,
+    }
     learner, fresh = mappo(encoder, n_minibatches=3, **settings), mappo(reference, **settings)
     rollout = acted_by(learner, encoder, random_rollout())
     learner.update(rollout, encoder, 36, generator())
@@ -201,12 +215,13 @@ def test_the_encoders_own_optimiser_is_not_fed_what_the_critic_left_behind() -> 
     results = []
     for stale in (None, 1e3):
         encoder, rollout = make_encoder("mg2l"), random_rollout()
-        buffer = ContextBuffer(ContextConfig(capacity=4, batch=4, length=3, n_updates=1), CONTINUOUS, 9, torch.device("cpu"))
+        config = ContextConfig(capacity=4, batch=4, length=3, n_early_updates=1)
+        buffer = ContextBuffer(config, CONTINUOUS, 9, torch.device("cpu"))
         trainer = InferenceTrainer(encoder, buffer, generator())
         trainer.add(rollout)
         for parameter in encoder.parameters():
             parameter.grad = None if stale is None else torch.full_like(parameter, stale)
-        trainer.update()
+        trainer.update(0)
         results.append(copied(encoder))
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 

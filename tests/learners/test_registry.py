@@ -1,4 +1,4 @@
-"""What every learner owes, with every sharing scheme: looped over the registries, so a new entry is tested by existing."""
+"""What every learner owes with every sharing scheme: looped over the registries, so new ones are tested by existing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.learners.base import Learner
 from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.types import Rollout
-from tests.small_systems import CONTINUOUS, DISCRETE, SPECS, acted_by, generator, make_encoder, make_learner, random_rollout
+from tests.small_systems import (
+    CONTINUOUS,
+    DISCRETE,
+    SPECS,
+    acted_by,
+    generator,
+    make_encoder,
+    make_learner,
+    random_rollout,
+)
 
 every_learner = pytest.mark.parametrize("kind", LEARNERS)
 every_sharing = pytest.mark.parametrize("sharing", SHARINGS)

@@ -70,9 +70,7 @@ def test_divergences_equal_the_reference(seed: int) -> None:
     q, p = gaussian(5, 4, seed=seed), gaussian(5, 4, seed=seed + 50)
     prior = Gaussian(torch.zeros(5, 4), torch.zeros(5, 4))
     torch.testing.assert_close(kl_divergence(q, p), distributions.kl_divergence(reference(q), reference(p)).sum(-1))
-    torch.testing.assert_close(
-        kl_to_prior(q), distributions.kl_divergence(reference(q), reference(prior)).sum(-1)
-    )
+    torch.testing.assert_close(kl_to_prior(q), distributions.kl_divergence(reference(q), reference(prior)).sum(-1))
 
 
 def test_divergences_are_never_negative_and_zero_at_equality_alone() -> None:

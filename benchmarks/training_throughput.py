@@ -1,0 +1,57 @@
+"""Environment steps per second of meta-training on mpe-spread, all updates included, and where the time goes.
+
+    python -m benchmarks.training_throughput [n_threads=2]
+
+Two recipes in turn, an iteration each, so that both see the same machine: `mg2l_kalei` with its own settings, and
+`mg2l` with those of the original code (15 full-batch epochs, 256 wide, one network per agent, 50 encoder updates), whose
+released implementation made 390 to 510 steps per second on two cores. Medians over iterations after the first.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from mg2l_kalei.build import CONFIG_DIR, SCHEMA, build
+from mg2l_kalei.config import load
+from mg2l_kalei.meta_trainer import MetaTrainer
+
+RECIPES = ("mg2l_kalei", "mg2l")
+ITERATIONS = 12
+STEADY = ("context.n_early_iterations=0",)  # the rate of most of a run, not of its first iterations
+ORIGINAL = (390, 510)  # env steps/s of the released code
+FIGURES = ("time/env_steps_per_s", "time/collect_share", "time/inference_share", "time/update_share")
+
+
+def trainer(recipe: str, words: list[str], bad_batch: Path) -> MetaTrainer:
+    config = load([f"--algo={recipe}", "--env=mpe-spread", *STEADY, *words], SCHEMA, CONFIG_DIR).config
+    if config.n_threads:
+        torch.set_num_threads(config.n_threads)
+    return MetaTrainer(build(config, torch.device("cpu")), bad_batch)
+
+
+def main(words: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        trainers = {recipe: trainer(recipe, words, Path(folder) / "bad_batch") for recipe in RECIPES}
+        rows: dict[str, list[list[float]]] = {recipe: [] for recipe in RECIPES}
+        for _ in range(ITERATIONS):
+            for recipe in RECIPES:
+                metrics = trainers[recipe].iterate()
+                rows[recipe].append([float(metrics[name]) for name in FIGURES])
+    print(f"mpe-spread, {torch.get_num_threads()} threads, median of {ITERATIONS - 1} iterations")
+    print(f"{'':>12}  env steps/s  collection  inference  update")
+    medians = {}
+    for recipe, measured in rows.items():
+        medians[recipe] = [statistics.median(column) for column in zip(*measured[1:], strict=True)]
+        rate, *shares = medians[recipe]
+        print(f"{recipe:>12}  {rate:>11,.0f}  {shares[0]:>10.0%}  {shares[1]:>9.0%}  {shares[2]:>6.0%}")
+    low, high = (medians["mg2l"][0] / peer for peer in reversed(ORIGINAL))
+    print(f"mg2l against the original's {ORIGINAL[0]} to {ORIGINAL[1]}: {low:.1f} to {high:.1f} times")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,94 @@
+"""A server of processes: it has everything imported, and each command line becomes a process forked off it.
+
+Requests are JSON lines on standard input. ``{"words": [...], "log": path, "kill_at": n}`` starts ``train.py`` with
+these words; the answer is its process number. ``{"wait": number}``: the answer is how it ended, ``-9`` for killed; that
+happens to those that take too long.
+``kill_at``: the process kills itself before its n-th moment, a call that touches the disk or ends an iteration.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from typing import Any
+
+import torch
+import torch.utils.tensorboard
+
+import train
+from mg2l_kalei import assessment
+from mg2l_kalei.meta_trainer import MetaTrainer
+from mg2l_kalei.metric_log import MetricLog
+
+MOMENTS = (
+    (os, "fsync"),
+    (os, "rename"),
+    (os, "replace"),
+    (shutil, "rmtree"),
+    (MetaTrainer, "iterate"),
+    (MetricLog, "log"),
+)
+PATIENCE = 60.0  # seconds that a process is waited for
+
+
+def run(words: list[str], log: str, kill_at: int) -> None:
+    """The forked process, from here to its end; ``log`` gets both of its streams, and the number of moments at last."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    moments = itertools.count(1)
+
+    def watch(owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def watched(*arguments: Any, **named: Any) -> Any:
+            if next(moments) == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **named)
+
+        setattr(owner, name, watched)
+
+    for owner, name in MOMENTS:
+        watch(owner, name)
+    assessment.save_picture = lambda path, draw: False
+    code = train.main(words)
+    print(f"{next(moments) - 1} moments", flush=True)
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def wait(process: int) -> int:
+    """The process's exit code, minus the signal that ended it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    os.kill(process, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def main() -> None:
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one imports a great deal
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = wait(request["wait"])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                try:
+                    run(**request)
+                finally:
+                    os._exit(70)  # an exception; else the process would go on here
+        print(answer, flush=True)
+
+
+if __name__ == "__main__":
+    main()
