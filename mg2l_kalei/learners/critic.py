@@ -41,6 +41,18 @@ class Critic(nn.Module):
         value = self.body(x.expand(*x.shape[:-2], self.n_networks, -1))  # (..., N, 1) or (..., 1, N)
         return value.flatten(-2)
 
+    @torch.no_grad()
+    def fit_returns(self, returns: Tensor) -> None:
+        """Take returns (...) into the moments, and rescale the last layer so that its values in units of reward stay.
+
+        PopArt (van Hasselt et al. 2016): without it, bootstrapped values grow with the moments they are scaled by.
+        """
+        mean, std = self.moments.mean.clone(), self.moments.std.clone()
+        self.moments.update(returns.unsqueeze(-1))
+        weight, bias = self.body.output.weight, self.body.output.bias
+        weight.mul_(std / self.moments.std)
+        bias.copy_((bias * std + mean - self.moments.mean) / self.moments.std)
+
     def fit_normaliser(self, state: Tensor) -> None:
         """Take states (..., state_dim) into the input statistics."""
         self.state_moments.update(state)

@@ -153,15 +153,14 @@ class Mappo(Learner):
         assert rollout.acting is not None
         config, moments = self.config, self.critic.moments
         latent = encoder.latents(rollout).global_  # (T + 1, B, global_dim)
-        old_value = self.critic(rollout.state, latent[:-1])
-        next_value = self.critic(rollout.next_state, latent[1:])
-        values = Values(moments.denormalise(old_value), moments.denormalise(next_value))
+        value, next_value = self.critic(rollout.state, latent[:-1]), self.critic(rollout.next_state, latent[1:])
+        values = Values(moments.denormalise(value), moments.denormalise(next_value))
         ends = (rollout.terminated, rollout.truncated)
         advantage = generalized_advantages(
             rollout.reward, values, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda
         )
         returns = advantage + values.value
-        moments.update(returns.unsqueeze(-1))
+        self.critic.fit_returns(returns)
         samples = Samples(
             obs=rollout.obs,
             legal=rollout.legal,
@@ -172,8 +171,8 @@ class Mappo(Learner):
             state=rollout.state,
             global_latent=latent[:-1],
             advantage=standardised(advantage, rollout.alive),
-            returns=moments.normalise(returns.unsqueeze(-1)).squeeze(-1),
-            old_value=old_value,
+            returns=moments.normalise(returns),
+            old_value=moments.normalise(values.value),
         )
         metrics: Metrics = {
             "train/explained_variance": explained_variance(values.value, returns),

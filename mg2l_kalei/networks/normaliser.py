@@ -44,11 +44,13 @@ class RunningMoments(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """``(..., size)`` with mean 0 and deviation 1, in x's dtype. Before the first update: x, clipped."""
-        return ((x - self.mean.to(x.dtype)) / self._std(x.dtype)).clamp(-self.clip, self.clip)
+        return ((x - self.mean.to(x.dtype)) / self.std.to(x.dtype)).clamp(-self.clip, self.clip)
 
     def denormalise(self, x: Tensor) -> Tensor:
         """The inverse of ``normalise`` where that did not clip."""
-        return x * self._std(x.dtype) + self.mean.to(x.dtype)
+        return x * self.std.to(x.dtype) + self.mean.to(x.dtype)
 
-    def _std(self, dtype: torch.dtype) -> Tensor:
-        return self.var.sqrt().clamp(min=self.min_std).to(dtype)
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation, at least ``min_std``: (size,) float64."""
+        return self.var.sqrt().clamp(min=self.min_std)

@@ -132,6 +132,18 @@ def test_the_value_is_wrong_where_running_out_of_time_is_taken_for_the_end() -> 
     assert of_six < 0.6 / (1 - GAMMA)
 
 
+@pytest.mark.parametrize("per_agent", [False, True], ids=["one critic", "critic per agent"])
+def test_values_in_units_of_reward_stay_when_the_scale_of_returns_changes(per_agent: bool) -> None:
+    critic = Critic(CONTINUOUS, 2, MlpConfig(hidden=(8,)), generator(), per_agent=per_agent)
+    state, latent = draw(5, CONTINUOUS.state_dim), draw(5, 2, seed=1)
+    before = critic(state, latent)
+    for scale in (100.0, 0.1):
+        critic.fit_returns(scale * draw(50, 4, 3) - 30)
+        normalised = critic(state, latent)
+        torch.testing.assert_close(critic.moments.denormalise(normalised), before, rtol=1e-4, atol=1e-3)
+        assert not torch.allclose(normalised, before, atol=0.1)
+
+
 def test_each_agents_own_critic_keeps_its_gradient_to_itself() -> None:
     shared, separate = (
         Critic(CONTINUOUS, 2, MlpConfig(hidden=(8,)), generator(), per_agent=per_agent) for per_agent in (False, True)
@@ -204,8 +216,8 @@ def test_the_encoders_gradient_is_that_of_the_value_loss() -> None:
             gamma=learner.config.gamma,
             gae_lambda=learner.config.gae_lambda,
         )
-        target = (returns - returns.mean()) / returns.std(correction=0)
-    (3 * 0.5 * (value - target).square().mean()).backward()  # each of three minibatches gives a mean of its own
+    error = (value - returns) / returns.std(correction=0)
+    (3 * 0.5 * error.square().mean()).backward()  # each of three minibatches gives a mean of its own
     for ours, whole in zip(encoder.critic_parameters(), reference.critic_parameters(), strict=True):
         assert ours.grad is not None and whole.grad is not None
         torch.testing.assert_close(ours.grad, whole.grad, rtol=1e-3, atol=1e-6)
