@@ -3,7 +3,7 @@
     python -m benchmarks.training_throughput [n_threads=2]
 
 Two recipes in turn, an iteration each, so that both see the same machine: `mg2l_kalei` with its own settings, and
-`mg2l` with those of the original code (15 full-batch epochs, 256 wide, one network per agent, 50 encoder updates), whose
+`mg2l` with those of the original code (15 full-batch epochs, 256 wide, a network per agent, 50 encoder updates), whose
 released implementation made 390 to 510 steps per second on two cores. Medians over iterations after the first.
 """
 

@@ -37,7 +37,7 @@ class Policy(Protocol):
 
 
 class Held(NamedTuple):
-    """A latent that is held through a trial, and the contexts that it was inferred from (None: drawn from the prior)."""
+    """A latent that is held through a trial, and what it was inferred from (None: it was drawn from the prior)."""
 
     latent: TaskLatent  # (B, ...)
     contexts: Contexts | None
@@ -72,9 +72,7 @@ class Team:
     @torch.no_grad()
     def act(self, obs: Tensor, legal: Tensor | None = None, *, explore: bool = False) -> ActionSample:
         """Actions for obs (B, N, obs_dim), on the present latent."""
-        sample = self.policy.act(
-            obs, legal, self.latent.local, self.recurrent_state, self.generator, explore=explore
-        )
+        sample = self.policy.act(obs, legal, self.latent.local, self.recurrent_state, self.generator, explore=explore)
         self.recurrent_state = sample.recurrent_state
         return sample
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from envs.core import TaskFamily
+from envs.core import EnvBatch, TaskFamily
 from mg2l_kalei.build import SCHEMA, System, build
 from mg2l_kalei.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.collector import Team
@@ -38,6 +39,13 @@ class LoadedRun(NamedTuple):
         """A team that acts and infers: ``begin`` a trial, then ``act`` and ``observe`` in turn."""
         generator = torch_generator(seed, "acting", device=self.system.device)
         return Team(self.system.learner, self.system.encoder, generator)
+
+    def play(self, task: Tensor, seed: int = 0) -> tuple[EnvBatch, Team]:
+        """Environments with a row for each of task (B,) int64, and a team that has begun a trial in them."""
+        device = self.system.device
+        team = self.policy(seed)
+        team.begin(task.to(device))
+        return self.family.make(len(task), device, torch_generator(seed, "play", device=device)), team
 
 
 def load_run(path: str | Path, *, best: bool = False, device: str = "cpu") -> LoadedRun:

@@ -30,7 +30,7 @@ class InferenceTrainer:
             self.buffer.add(rollout.transition, rollout.task)
 
     def update(self, iteration: int) -> Metrics:
-        """The steps of the encoder's own loss that are due in ``iteration`` (0, 1, ...); mean metrics under ``encoder/``."""
+        """Steps of the encoder's own loss due in ``iteration`` (0, 1, ...); mean metrics under ``encoder/``."""
         config = self.config
         n_updates = config.n_early_updates if iteration < config.n_early_iterations else config.n_updates
         if self.optimiser is None or n_updates == 0:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 Metrics = dict[str, "Tensor | float"]  # path ("train/approx_kl") to a scalar
-State = dict[str, Any]  # what a state_dict holds: tensors, numbers, strings, None, and lists and string-keyed dicts of them
+State = dict[str, Any]  # of a state_dict: tensors, numbers, strings, None, and lists and string-keyed dicts of them
 
 
 class TaskLatent(NamedTuple):
@@ -64,7 +64,7 @@ class Rollout(NamedTuple):
     task: Tensor  # (B,) int64   constant in a trial
     latent: TaskLatent  # (T, B, ...)   what was acted on
     acting: Acting | None
-    contexts: Contexts | None = None  # (K, B, N, ...)   what `latent` was inferred from, where not from the trial itself
+    contexts: Contexts | None = None  # (K, B, N, ...)   that `latent` was inferred from; None: from the trial itself
 
     @property
     def transition(self) -> Transition:

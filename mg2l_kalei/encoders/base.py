@@ -41,7 +41,9 @@ class TaskEncoder(nn.Module, ABC):
     def latents(self, rollout: Rollout) -> TaskLatent:
         """Latents before each step of a trial and after its last: (T + 1, B, ...), with gradient; equal to stepping."""
 
-    def encode(self, contexts: Contexts, *, sample: bool = False, generator: torch.Generator | None = None) -> TaskLatent:
+    def encode(
+        self, contexts: Contexts, *, sample: bool = False, generator: torch.Generator | None = None
+    ) -> TaskLatent:
         """Latents of whole contexts: (B, global_dim) and (B, N, local_dim)."""
         raise NotImplementedError(f"{type(self).__name__} infers nothing from contexts")
 

@@ -39,9 +39,7 @@ class GivenEncoder(TaskEncoder):
     def observe(self, belief: Tensor, transition: Transition) -> Tensor:
         return belief
 
-    def latent(
-        self, belief: Tensor, *, sample: bool = False, generator: torch.Generator | None = None
-    ) -> TaskLatent:
+    def latent(self, belief: Tensor, *, sample: bool = False, generator: torch.Generator | None = None) -> TaskLatent:
         rows = self.table[belief]
         return TaskLatent(rows, rows.unsqueeze(-2).expand(-1, self.n_agents, -1))
 

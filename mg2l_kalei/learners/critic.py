@@ -32,7 +32,9 @@ class Critic(nn.Module):
         in_features = spec.state_dim + latent_dim
         self.n_networks = spec.n_agents if per_agent else 1
         if per_agent:
-            self.body = GroupedMlp(IndependentSharing(IndependentConfig(), spec.n_agents, generator), in_features, 1, config)
+            self.body = GroupedMlp(
+                IndependentSharing(IndependentConfig(), spec.n_agents, generator), in_features, 1, config
+            )
         else:
             self.body = GroupedMlp(FullSharing(FullConfig(), 1, generator), in_features, spec.n_agents, config)
 

@@ -72,7 +72,9 @@ def prototype_nce(queries: Tensor, prototypes: Tensor, task: Tensor, temperature
 def leave_one_out_bound(q: Gaussian, z: Tensor) -> Tensor:
     """Upper bound on I(z; c) from samples z_r ~ q(. | c_r): (R, dim) -> scalar, in nats (Poole et al. 2019, eq. 13)."""
     R = z.shape[0]
-    log_density = Gaussian(q.mean.unsqueeze(0), q.log_std.unsqueeze(0)).log_prob(z.unsqueeze(1))  # (R, R): z_r under q_k
+    log_density = Gaussian(q.mean.unsqueeze(0), q.log_std.unsqueeze(0)).log_prob(
+        z.unsqueeze(1)
+    )  # (R, R): z_r under q_k
     own = torch.eye(R, dtype=torch.bool, device=z.device)
     others = log_density.masked_fill(own, -math.inf).logsumexp(1) - math.log(R - 1)
     return (log_density.diagonal() - others).mean()

@@ -53,7 +53,7 @@ def standardised(x: Tensor, weight: Tensor) -> Tensor:
 def clipped_surrogate(
     log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_eps: float, weight: Tensor | None = None
 ) -> tuple[Tensor, Metrics]:
-    """Negative clipped surrogate (Schulman et al. 2017, eq. 7) of arrays of one shape -> scalar and ``train/`` metrics."""
+    """Negative clipped surrogate (Schulman et al. 2017, eq. 7): arrays of one shape -> scalar, ``train/`` metrics."""
     log_ratio = log_prob - old_log_prob
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - clip_eps, 1 + clip_eps)

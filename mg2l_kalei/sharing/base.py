@@ -24,6 +24,8 @@ class GroupedLinear(nn.Module, ABC):
     n_members: int
     in_features: int
     out_features: int
+    weight: nn.Parameter  # (out, in), or a matrix per member
+    bias: nn.Parameter  # (out,), or a vector per member
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
