@@ -55,7 +55,7 @@ class System(NamedTuple):
 
 def build(config: RunConfig, device: torch.device) -> System:
     """Family, encoder and learner of a run with fresh weights, on ``device``: a function of the config alone."""
-    family = make_family(config.kinds["env"], config.env, numpy_generator(config.seed, "tasks"))
+    family = make_family(config.kinds["env"], config.env, numpy_generator(config.seed, "task_draw"))
     n_train = len(family.splits["train"])
     encoder_class, learner_class = ENCODERS[config.kinds["encoder"]][0], LEARNERS[config.kinds["learner"]][0]
     generator = torch_generator(config.seed, "init", "encoder")
@@ -88,6 +88,8 @@ def choose_device(config: RunConfig) -> tuple[torch.device, str | None]:
 
 def _impossible(config: RunConfig) -> Iterator[str]:
     """Combinations that cannot work, a line each."""
+    if config.kinds["encoder"] == "mg2l" and not config.encoder.hidden:
+        yield "encoder.hidden=[] has no layer: the reward needs one to join at"
     if config.kinds["encoder"] != "none" and config.context.batch % 2:
         yield f"context.batch={config.context.batch} is odd: contexts are drawn in pairs"
 

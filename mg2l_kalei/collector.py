@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from envs.core import EnvBatch, Observation
 from mg2l_kalei.encoders.base import Belief, TaskEncoder
 from mg2l_kalei.sharing.masked_linear import frozen
-from mg2l_kalei.types import Acting, ActionSample, Contexts, Rollout, TaskLatent, Transition
+from mg2l_kalei.types import Acting, ActionSample, Contexts, Rollout, Transition
 
 
 class Policy(Protocol):
@@ -37,9 +37,9 @@ class Policy(Protocol):
 
 
 class Held(NamedTuple):
-    """A latent that is held through a trial, and what it was inferred from (None: it was drawn from the prior)."""
+    """Latents held through a trial, and what they were inferred from (None: they were drawn from the prior)."""
 
-    latent: TaskLatent  # (B, ...)
+    latent: Tensor  # (B, N, local_dim)
     contexts: Contexts | None
 
 
@@ -53,13 +53,13 @@ class Team:
     def __init__(self, policy: Policy, encoder: TaskEncoder, generator: torch.Generator) -> None:
         self.policy, self.encoder, self.generator = policy, encoder, generator
         self.belief: Belief = None
-        self.latent: TaskLatent
+        self.latent: Tensor  # (B, N, local_dim)
         self.recurrent_state: Tensor | None = None
         self._sample = False
         self._is_held = False
 
     @torch.no_grad()
-    def begin(self, task: Tensor, *, sample: bool = False, held: TaskLatent | None = None) -> None:
+    def begin(self, task: Tensor, *, sample: bool = False, held: Tensor | None = None) -> None:
         """A new trial in every row, on task (B,) int64, which the oracle alone looks at."""
         self._sample, self._is_held = sample, held is not None
         self.recurrent_state = self.policy.initial_recurrent_state(len(task))
@@ -67,12 +67,12 @@ class Team:
             self.latent = held
             return
         self.belief = self.encoder.prior(task)
-        self.latent = self.encoder.latent(self.belief, sample=sample, generator=self.generator)
+        self.latent = self.encoder.local_latent(self.belief, sample=sample, generator=self.generator)
 
     @torch.no_grad()
     def act(self, obs: Tensor, legal: Tensor | None = None, *, explore: bool = False) -> ActionSample:
         """Actions for obs (B, N, obs_dim), on the present latent."""
-        sample = self.policy.act(obs, legal, self.latent.local, self.recurrent_state, self.generator, explore=explore)
+        sample = self.policy.act(obs, legal, self.latent, self.recurrent_state, self.generator, explore=explore)
         self.recurrent_state = sample.recurrent_state
         return sample
 
@@ -82,7 +82,7 @@ class Team:
         if self._is_held:
             return
         self.belief = self.encoder.observe(self.belief, transition)
-        self.latent = self.encoder.latent(self.belief, sample=self._sample, generator=self.generator)
+        self.latent = self.encoder.local_latent(self.belief, sample=self._sample, generator=self.generator)
 
     def restart(self, where: Tensor) -> None:
         """A new episode within the trial, in rows where (B,) bool."""
@@ -115,7 +115,6 @@ def collect(
     return Rollout(
         **{name: value for name, value in step._asdict().items() if name in Rollout._fields},
         task=task,
-        latent=TaskLatent(step.latent_global, step.latent_local),
         acting=Acting(step.log_prob, recurrent_state),
         contexts=None if held is None else held.contexts,
     )
@@ -136,8 +135,7 @@ class _Step(NamedTuple):
     truncated: Tensor
     episode_start: Tensor
     alive: Tensor
-    latent_global: Tensor
-    latent_local: Tensor
+    latent: Tensor
     log_prob: Tensor
 
 
@@ -163,8 +161,7 @@ def _step(
         truncated=result.truncated,
         episode_start=starts,
         alive=seen.alive,
-        latent_global=latent.global_,
-        latent_local=latent.local,
+        latent=latent,
         log_prob=acted.log_prob,
     )
     ended = result.terminated | result.truncated

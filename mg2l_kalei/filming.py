@@ -42,7 +42,7 @@ def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, seed: int = 0)
 
 def _belief(run: LoadedRun, rollout: Rollout, split: str, n_episodes: int) -> Array | None:
     """(T, N, n_tasks) at each step, before it is made."""
-    local = rollout.latent.local[:, 0].cpu().numpy()  # (T, N, local_dim)
+    local = rollout.latent[:, 0].cpu().numpy()  # (T, N, local_dim)
     fitted_on = assess(run.system, run.env_steps, split, n_episodes=n_episodes, n_trials=PROBE_TRIALS).latents
     return None if fitted_on is None or local.shape[-1] == 0 else task_probabilities(fitted_on, local)
 

@@ -46,9 +46,10 @@ class MetaTrainer:
         started, steps_before = time.perf_counter(), self.env_steps
         self._explore()
         rollout = self._collect()
-        self.inference.add(rollout)
+        if self.config.context.source == "online":  # replay: exploration alone fills the buffer
+            self.inference.add(rollout)
         with self._timed("inference"):
-            metrics = self.inference.update(self.iteration)
+            metrics = self.inference.update(self.iteration, self.config.n_iters)
         with self._timed("update"):
             learner = self.system.learner
             metrics |= learner.update(rollout, self.system.encoder, self.env_steps, self.generators["learner"])

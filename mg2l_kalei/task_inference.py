@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mg2l_kalei.buffers.contexts import ContextBuffer
 from mg2l_kalei.collector import Held
 from mg2l_kalei.encoders.base import TaskEncoder
-from mg2l_kalei.types import Metrics, Rollout, State, TaskLatent
+from mg2l_kalei.types import Metrics, Rollout, State
 
 MAX_GRAD_NORM = 10.0
 
@@ -21,7 +21,7 @@ class InferenceTrainer:
         self.config = buffer.config
         self.optimiser = None
         if encoder.learns:
-            self.optimiser = torch.optim.AdamW(encoder.parameters(), lr=encoder.learning_rate, fused=True)
+            self.optimiser = torch.optim.AdamW(encoder.parameters(), lr=encoder.learning_rate(0.0), fused=True)
 
     def add(self, rollout: Rollout) -> None:
         """Keep the rollout's transitions, and take them into the input statistics."""
@@ -29,12 +29,14 @@ class InferenceTrainer:
             self.encoder.fit_normaliser(rollout.transition)
             self.buffer.add(rollout.transition, rollout.task)
 
-    def update(self, iteration: int) -> Metrics:
-        """Steps of the encoder's own loss due in ``iteration`` (0, 1, ...); mean metrics under ``encoder/``."""
+    def update(self, iteration: int, n_iters: int) -> Metrics:
+        """Steps of the encoder's own loss due in iteration 0 ... n_iters - 1; mean metrics under ``encoder/``."""
         config = self.config
         n_updates = config.n_early_updates if iteration < config.n_early_iterations else config.n_updates
         if self.optimiser is None or n_updates == 0:
             return {}
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.encoder.learning_rate(iteration / n_iters)
         sums: dict[str, Tensor] = {}
         for _ in range(n_updates):
             loss, metrics = self.encoder.loss(self.buffer.sample(self.generator), self.generator)
@@ -52,13 +54,13 @@ class InferenceTrainer:
         if self.config.source == "online" or not self.encoder.learns:
             return None
         contexts = self.buffer.sample(self.generator, task)
-        return Held(self.encoder.encode(contexts, sample=True, generator=self.generator), contexts)
+        return Held(self.encoder.encode(contexts, sample=True, generator=self.generator).local, contexts)
 
     def prior_latents(self, n_rows: int, n_agents: int) -> Held:
         """Samples of the prior N(0, I), to explore with: each agent of a row is told the same."""
         device = self.buffer.device
         z = torch.randn(n_rows, self.encoder.global_dim, generator=self.generator, device=device)
-        return Held(TaskLatent(z, z.unsqueeze(1).expand(-1, n_agents, -1)), None)
+        return Held(z.unsqueeze(1).expand(-1, n_agents, -1), None)
 
     def state_dict(self) -> State:
         optimiser = None if self.optimiser is None else self.optimiser.state_dict()

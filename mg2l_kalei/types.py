@@ -62,7 +62,7 @@ class Rollout(NamedTuple):
     episode_start: Tensor  # (T, B) bool
     alive: Tensor  # (T, B, N) bool
     task: Tensor  # (B,) int64   constant in a trial
-    latent: TaskLatent  # (T, B, ...)   what was acted on
+    latent: Tensor  # (T, B, N, local_dim)   local ones, that were acted on
     acting: Acting | None
     contexts: Contexts | None = None  # (K, B, N, ...)   that `latent` was inferred from; None: from the trial itself
 

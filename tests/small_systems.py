@@ -14,7 +14,7 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.learners.base import Learner
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
-from mg2l_kalei.types import Acting, Contexts, Rollout, TaskLatent
+from mg2l_kalei.types import Acting, Contexts, Rollout
 
 CONTINUOUS = EnvSpec(n_agents=3, obs_dim=4, state_dim=5, action_dim=2, is_discrete=False, episode_steps=4)
 DISCRETE = EnvSpec(n_agents=3, obs_dim=4, state_dim=5, action_dim=6, is_discrete=True, episode_steps=4)
@@ -92,7 +92,7 @@ def random_rollout(spec: EnvSpec = CONTINUOUS, n_steps: int = 9, n_rows: int = 4
         episode_start=step % spec.episode_steps == 0,
         alive=torch.ones(T, B, N, dtype=torch.bool),
         task=torch.arange(B) % len(FEATURES),
-        latent=TaskLatent(torch.zeros(T, B, 0), torch.zeros(T, B, N, 0)),
+        latent=torch.zeros(T, B, N, 0),
         acting=None,
     )
 
@@ -100,9 +100,9 @@ def random_rollout(spec: EnvSpec = CONTINUOUS, n_steps: int = 9, n_rows: int = 4
 def acted_by(learner: Learner, encoder: TaskEncoder, rollout: Rollout, *, seed: int = 0) -> Rollout:
     """The rollout with the latents, actions and log-probabilities that the learner would have had in it."""
     with torch.no_grad():
-        latent = TaskLatent(*(part[:-1] for part in encoder.latents(rollout)))
+        latent = encoder.latents(rollout).local[:-1]
         stream = generator(seed)
-        pairs = zip(rollout.obs, latent.local, strict=True)
+        pairs = zip(rollout.obs, latent, strict=True)
         acted = [learner.act(obs, None, local, None, stream, explore=True) for obs, local in pairs]
     action, log_prob = (torch.stack([getattr(step, name) for step in acted]) for name in ("action", "log_prob"))
     return rollout._replace(latent=latent, action=action, acting=Acting(log_prob, None))

@@ -141,9 +141,8 @@ def test_ends_of_the_task_and_of_the_time_stay_apart(team: Team) -> None:
 def test_a_belief_is_carried_across_episodes_but_not_across_trials(team: Team) -> None:
     for _ in range(2):
         rollout = play(team)
-        for latent in rollout.latent:
-            assert torch.equal(latent.flatten(1)[:, 0], torch.arange(T).float())
-            assert (latent.flatten(1) == latent.flatten(1)[:, :1]).all()
+        latent = rollout.latent.flatten(1)
+        assert torch.equal(latent[:, 0], torch.arange(T).float()) and (latent == latent[:, :1]).all()
 
 
 def test_a_recurrent_state_restarts_with_each_episode(team: Team) -> None:
@@ -157,18 +156,18 @@ def test_a_recurrent_state_restarts_with_each_episode(team: Team) -> None:
 def test_what_is_stored_is_what_was_seen_and_acted_on(team: Team, policy: Counter) -> None:
     rollout = play(team)
     for t, (obs, local) in enumerate(policy.seen):
-        assert torch.equal(rollout.obs[t], obs) and torch.equal(rollout.latent.local[t], local)
+        assert torch.equal(rollout.obs[t], obs) and torch.equal(rollout.latent[t], local)
     assert rollout.acting is not None
-    assert torch.equal(rollout.acting.log_prob, rollout.latent.local[..., 0] - 0.5)
+    assert torch.equal(rollout.acting.log_prob, rollout.latent[..., 0] - 0.5)
 
 
 def test_a_held_latent_is_acted_on_throughout_and_its_contexts_are_kept(team: Team) -> None:
-    latent, contexts = TaskLatent(draw(B, 1), draw(B, N, 1)), as_contexts(random_rollout(n_rows=B))
+    latent, contexts = draw(B, N, 1), as_contexts(random_rollout(n_rows=B))
     rollout = play(team, held=Held(latent, contexts))
-    assert (rollout.latent.global_ == latent.global_).all() and (rollout.latent.local == latent.local).all()
+    assert (rollout.latent == latent).all()
     assert rollout.contexts is contexts
     assert play(team).contexts is None
-    assert (play(team).latent.local[-1] == T - 1).all()
+    assert (play(team).latent[-1] == T - 1).all()
 
 
 # --- with real learners and encoders ----------------------------------------------------------------------------------

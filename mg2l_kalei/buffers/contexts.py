@@ -67,11 +67,19 @@ class ContextBuffer:
         """Contexts (K, R, N, ...) of ``tasks`` (R,), or of a balanced draw in which row r and row r + R/2 pair up."""
         tasks = self._balanced_tasks(generator) if tasks is None else tasks
         R, K = len(tasks), self.config.length
-        of_task = (self._task[: len(self)] == tasks.unsqueeze(-1)).float()  # (R, trials)
-        draws = 1 if self.config.scope == "trial" else K
-        trial = torch.multinomial(of_task, draws, replacement=True, generator=generator).T.expand(K, R)
+        trial = self._trials_of(tasks, 1 if self.config.scope == "trial" else K, generator).expand(K, R)
         step = self._steps(K, R, generator)
         return Contexts(Transition(*(stored[trial, step] for stored in self._trials)), tasks)
+
+    def _trials_of(self, tasks: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """n trials of each of ``tasks`` (R,), all as likely: their slots (n, R). ValueError where it holds none."""
+        sorted_tasks, slots = self._task[: len(self)].sort()
+        first, after = torch.searchsorted(sorted_tasks, tasks), torch.searchsorted(sorted_tasks, tasks, right=True)
+        if (first == after).any():
+            lacking, capacity = int(tasks[first == after][0]), self.config.capacity
+            raise ValueError(f"no trial of task {lacking} among the last {capacity}: raise context.capacity")
+        share = torch.rand(n, len(tasks), generator=generator, device=tasks.device, dtype=torch.float64)
+        return slots[first + (share * (after - first)).long()]
 
     def _steps(self, K: int, R: int, generator: torch.Generator) -> Tensor:
         """Places in the trials, without repetition where they are long enough: (K, R)."""

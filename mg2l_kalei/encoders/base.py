@@ -23,7 +23,6 @@ class TaskEncoder(nn.Module, ABC):
 
     global_dim: int
     local_dim: int
-    learning_rate: float = 0.0  # of ``loss``
 
     @abstractmethod
     def prior(self, task: Tensor) -> Belief:
@@ -36,6 +35,10 @@ class TaskEncoder(nn.Module, ABC):
     @abstractmethod
     def latent(self, belief: Belief, *, sample: bool = False, generator: torch.Generator | None = None) -> TaskLatent:
         """Posterior mean, or a sample of it: (B, global_dim) and (B, N, local_dim)."""
+
+    def local_latent(self, belief: Belief, *, sample: bool = False, generator: torch.Generator | None = None) -> Tensor:
+        """The local part alone, (B, N, local_dim): all that acting needs, at every step."""
+        return self.latent(belief, sample=sample, generator=generator).local
 
     @abstractmethod
     def latents(self, rollout: Rollout) -> TaskLatent:
@@ -51,6 +54,10 @@ class TaskEncoder(nn.Module, ABC):
     def learns(self) -> bool:
         """Whether ``loss`` trains anything."""
         return False
+
+    def learning_rate(self, progress: float) -> float:
+        """The learning rate of ``loss`` when a share ``progress`` in [0, 1] of the run is done."""
+        return 0.0
 
     def critic_parameters(self) -> list[nn.Parameter]:
         """What the critic's loss trains: the layers that the global latent comes from."""

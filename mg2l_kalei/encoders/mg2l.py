@@ -42,7 +42,9 @@ LOG_STD_RANGE = (-5.0, 1.0)
 @dataclass(frozen=True)
 class Mg2lConfig:
     latent_dim: int = setting(16, "width of z and of each z^i", low=1)
-    hidden: tuple[int, ...] = setting((128, 128, 64), "widths of the transition encoder; the reward joins at the last")
+    hidden: tuple[int, ...] = setting(
+        (128, 128, 64), "widths of the transition encoder; the reward joins at the last", low=1
+    )
     pooling: str = setting(
         "attention_head", "aggregation over time", choices=("attention_head", "attention_blocks", "recurrent")
     )
@@ -66,6 +68,9 @@ class Mg2lConfig:
     )
     nested_contexts: bool = setting(True, "train on contexts of 1, 2, 4, ... transitions too, not on whole ones alone")
     encoder_lr: float = setting(2e-3, "AdamW's learning rate of the encoder's own loss", above=0)
+    encoder_lr_decay: str = setting(
+        "linear", "to 0 over the run, for actors to rely on what latents mean, or none", choices=("linear", "none")
+    )
 
 
 class Mg2lBelief(NamedTuple):
@@ -90,7 +95,6 @@ class Mg2lEncoder(TaskEncoder):
         self.config = config
         self.n_agents = spec.n_agents
         self.global_dim = self.local_dim = config.latent_dim
-        self.learning_rate = config.encoder_lr
         width = config.hidden[-1]
         self.transition_encoder = TransitionEncoder(spec, config.hidden, n_train, generator)
         self.time_pooling = self._pooling(width, generator)
@@ -120,8 +124,15 @@ class Mg2lEncoder(TaskEncoder):
     def latent(
         self, belief: Mg2lBelief, *, sample: bool = False, generator: torch.Generator | None = None
     ) -> TaskLatent:
-        posteriors = self._posteriors(self.time_pooling.read(belief.pooled))
-        return self._draw(self._prior_where(belief.n_transitions == 0, posteriors), sample, generator)
+        x, is_empty = self.time_pooling.read(belief.pooled), belief.n_transitions == 0
+        global_, local = (prior_where(is_empty, q) for q in self._posteriors(x))
+        return TaskLatent(self._draw(global_, sample, generator), self._draw(local, sample, generator))
+
+    def local_latent(
+        self, belief: Mg2lBelief, *, sample: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
+        q: Gaussian = self.local_layer(self.time_pooling.read(belief.pooled))
+        return self._draw(prior_where(belief.n_transitions == 0, q), sample, generator)
 
     def latents(self, rollout: Rollout) -> TaskLatent:
         if rollout.contexts is not None:  # held through the trial
@@ -131,15 +142,15 @@ class Mg2lEncoder(TaskEncoder):
         embeddings = self.transition_encoder(rollout.transition)  # (T, B, N, width)
         lengths = torch.arange(embeddings.shape[0] + 1, device=embeddings.device)
         posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, lengths))
-        return self._draw(self._prior_where(lengths == 0, posteriors))
+        return TaskLatent(*(prior_where(lengths == 0, q).mean for q in posteriors))
 
     def encode(
         self, contexts: Contexts, *, sample: bool = False, generator: torch.Generator | None = None
     ) -> TaskLatent:
         embeddings = self.transition_encoder(contexts.transition)
         whole = torch.tensor([embeddings.shape[0]], device=embeddings.device)
-        latent = self._draw(self._posteriors(self.time_pooling.prefixes(embeddings, whole)), sample, generator)
-        return TaskLatent(latent.global_[0], latent.local[0])
+        posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, whole))
+        return TaskLatent(*(self._draw(q, sample, generator)[0] for q in posteriors))
 
     def task_probabilities(self, latent: Tensor) -> Tensor:
         """What a latent (..., latent_dim) says of the training tasks, by its prototypes: (..., n_train_tasks)."""
@@ -151,31 +162,21 @@ class Mg2lEncoder(TaskEncoder):
         return Posteriors(self._global_posterior(x), self.local_layer(x))
 
     def _global_posterior(self, x: Tensor) -> Gaussian:
-        team = self.agent_pooling.prefixes(x.movedim(-2, 0), torch.tensor([x.shape[-2]], device=x.device))[0]
-        posterior: Gaussian = self.global_layer(team)
+        posterior: Gaussian = self.global_layer(self.agent_pooling.pool(x))
         return posterior
 
-    def _prior_where(self, empty: Tensor, posteriors: Posteriors) -> Posteriors:
-        """N(0, I) where nothing has been observed: empty () or (L,) bool over the leading axis."""
-
-        def choose(q: Gaussian) -> Gaussian:
-            mask = empty.reshape(empty.shape + (1,) * (q.mean.dim() - empty.dim()))
-            return Gaussian(q.mean.masked_fill(mask, 0.0), q.log_std.masked_fill(mask, 0.0))
-
-        return Posteriors(choose(posteriors.global_), choose(posteriors.local))
-
-    def _draw(
-        self, posteriors: Posteriors, sample: bool = False, generator: torch.Generator | None = None
-    ) -> TaskLatent:
-        if not sample or self.config.posterior == "deterministic":
-            return TaskLatent(posteriors.global_.mean, posteriors.local.mean)
-        return TaskLatent(posteriors.global_.sample(generator), posteriors.local.sample(generator))
+    def _draw(self, q: Gaussian, sample: bool, generator: torch.Generator | None) -> Tensor:
+        return q.sample(generator) if sample and self.config.posterior == "gaussian" else q.mean
 
     # --- learning ------------------------------------------------------------------------------------------------
 
     @property
     def learns(self) -> bool:
         return True
+
+    def learning_rate(self, progress: float) -> float:
+        left = 1 - progress if self.config.encoder_lr_decay == "linear" else 1.0
+        return self.config.encoder_lr * left
 
     def critic_parameters(self) -> list[nn.Parameter]:
         layers = (self.transition_encoder.body, self.transition_encoder.last, self.transition_encoder.norm)
@@ -195,7 +196,7 @@ class Mg2lEncoder(TaskEncoder):
         x = self.time_pooling.prefixes(embeddings, self._context_lengths(embeddings.shape[0]))  # (L, R, N, width)
         q = self._global_posterior(x)
         q_local: Gaussian = self.local_layer(x.detach() if config.local_gradient == "local_layer" else x)
-        z, z_local = self._draw(Posteriors(q, q_local), sample=True, generator=generator)
+        z, z_local = self._draw(q, True, generator), self._draw(q_local, True, generator)
         global_loss, metrics = self._global_loss(q, z, contexts.task)
         local_loss, local_metrics = self._local_loss(q.detach(), q_local, (z.detach(), z_local), contexts.task)
         loss = global_loss + local_loss + config.reward_prediction_coef * reward_error
@@ -245,6 +246,12 @@ class Mg2lEncoder(TaskEncoder):
             "encoder/contrastive_accuracy_local": nearest_neighbour_accuracy(mean[:, -1].detach(), task),
         }
         return loss, metrics
+
+
+def prior_where(empty: Tensor, q: Gaussian) -> Gaussian:
+    """N(0, I) where nothing has been observed, else q: empty () or (L,) bool over the leading axis."""
+    mask = empty.reshape(empty.shape + (1,) * (q.mean.dim() - empty.dim()))
+    return Gaussian(q.mean.masked_fill(mask, 0.0), q.log_std.masked_fill(mask, 0.0))
 
 
 class PosteriorLayer(nn.Module):

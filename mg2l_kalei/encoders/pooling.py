@@ -66,9 +66,18 @@ class AttentionPooling(Pooling):
         return pooled
 
     def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        token_value, token_weight = self.initial(tuple(embeddings.shape[1:-1]))
         weight, value = self._terms(embeddings)  # (T, ..., H, *)
-        return self.read((token_value + sums_to(value, lengths), token_weight + sums_to(weight, lengths)))
+        return self._read_sums(sums_to(value, lengths), sums_to(weight, lengths))
+
+    def pool(self, embeddings: Tensor) -> Tensor:
+        """What a set says: (..., M, dim) -> (..., dim)."""
+        weight, value = self._terms(embeddings)  # (..., M, H, *)
+        return self._read_sums(value.sum(-3), weight.sum(-3))
+
+    def _read_sums(self, values: Tensor, weights: Tensor) -> Tensor:
+        """Sums over embeddings, (..., H, dim / H) and (..., H, 1), to what they say together with the token."""
+        token_value, token_weight = self.initial(())
+        return self.read((values + token_value, weights + token_weight))
 
     def _terms(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Each embedding's weight (..., H, 1) and weighted value (..., H, dim / H)."""
@@ -106,8 +115,7 @@ class WindowedAttentionPooling(Pooling):
             x = block(x, known)
         weight, value = self.head._terms(x)
         seen = known[..., None, None]
-        token_value, token_weight = self.head.initial(tuple(x.shape[1:-1]))
-        return self.head.read((token_value + (value * seen).sum(0), token_weight + (weight * seen).sum(0)))
+        return self.head._read_sums((value * seen).sum(0), (weight * seen).sum(0))
 
     def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
         empty, unknown = self.initial(tuple(embeddings.shape[1:-1]))
@@ -175,10 +183,9 @@ class RecurrentPooling(Pooling):
 
 
 def sums_to(x: Tensor, lengths: Tensor) -> Tensor:
-    """Sums of the first ``lengths`` (L,), ascending, of x (T, ...): (L, ...)."""
-    piece = torch.bucketize(torch.arange(len(x), device=x.device), lengths, right=True)  # first length that t is within
-    pieces = x.new_zeros(len(lengths) + 1, *x.shape[1:]).index_add(0, piece, x)
-    return pieces[:-1].cumsum(0)
+    """Sums of the first ``lengths`` (L,) of x (T, ...): (L, ...). A matrix product, which is faster than ``cumsum``."""
+    is_within = torch.arange(len(x), device=x.device) < lengths.unsqueeze(-1)  # (L, T)
+    return torch.tensordot(is_within.to(x.dtype), x, dims=1)
 
 
 def linear(in_features: int, out_features: int, generator: torch.Generator) -> nn.Linear:

@@ -11,6 +11,8 @@ from mg2l_kalei.encoders.pooling import linear
 from mg2l_kalei.networks.normaliser import RunningMoments
 from mg2l_kalei.types import Contexts, Transition
 
+ACTIVATION: type[nn.Module] = nn.GELU  # ReLU would save about 4 % of an iteration on a CPU
+
 
 class TransitionEncoder(nn.Module):
     """(o, a, r, o') of one agent to an embedding: (..., N, *) -> (..., N, hidden[-1]).
@@ -26,11 +28,12 @@ class TransitionEncoder(nn.Module):
         self.moments = RunningMoments(in_features + 1, clip=10.0)
         layers: list[nn.Module] = []
         for width in hidden[:-1]:
-            layers += [linear(in_features, width, generator), nn.LayerNorm(width), nn.GELU()]
+            layers += [linear(in_features, width, generator), nn.LayerNorm(width), ACTIVATION()]
             in_features = width
         self.body = nn.Sequential(*layers)
         self.last = linear(in_features + 1, hidden[-1], generator)
         self.norm = nn.LayerNorm(hidden[-1])
+        self.activation = ACTIVATION()
         self.reward_heads = linear(in_features, n_tasks, generator)
 
     def forward(self, transition: Transition) -> Tensor:
@@ -49,7 +52,7 @@ class TransitionEncoder(nn.Module):
 
     def _embed(self, inputs: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
         body = self.body(inputs)
-        return F.gelu(self.norm(self.last(torch.cat([body, reward], dim=-1)))), body
+        return self.activation(self.norm(self.last(torch.cat([body, reward], dim=-1)))), body
 
     def _inputs(self, transition: Transition) -> tuple[Tensor, Tensor]:
         """Standardised (o, a, o') (..., in_features) and reward (..., 1)."""

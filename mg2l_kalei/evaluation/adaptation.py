@@ -132,7 +132,7 @@ def _play_all(
                 f"trials of {len(rollout.reward)} steps did not finish {n_episodes} episodes of {episode_steps} steps"
             )
         reward = rollout.reward.mean(dim=-1).T  # (B, T)
-        chunks.append(Trials(_array(returns), _array(reward), _array(rollout.latent.local[list(kept)])))
+        chunks.append(Trials(_array(returns), _array(reward), _array(rollout.latent[list(kept)])))
     return Trials(
         returns=np.concatenate([chunk.returns for chunk in chunks]),
         reward=np.concatenate([chunk.reward for chunk in chunks]),

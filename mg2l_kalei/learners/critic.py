@@ -49,8 +49,10 @@ class Critic(nn.Module):
 
         PopArt (van Hasselt et al. 2016): without it, bootstrapped values grow with the moments they are scaled by.
         """
-        mean, std = self.moments.mean.clone(), self.moments.std.clone()
+        is_first, mean, std = self.moments.count == 0, self.moments.mean.clone(), self.moments.std.clone()
         self.moments.update(returns.unsqueeze(-1))
+        if is_first:  # values mean nothing yet: better around the mean return than around 0
+            return
         weight, bias = self.body.output.weight, self.body.output.bias
         weight.mul_(std / self.moments.std)
         bias.copy_((bias * std + mean - self.moments.mean) / self.moments.std)

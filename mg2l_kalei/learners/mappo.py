@@ -8,9 +8,10 @@ minibatches and taken through the encoder once, since encoding whole trials cost
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -37,22 +38,22 @@ from mg2l_kalei.types import ActionSample, Metrics, Rollout, State
 
 @dataclass(frozen=True)
 class MappoConfig:
-    actor_lr: float = setting(5e-4, "Adam's learning rate of the actors", above=0)
-    critic_lr: float = setting(5e-4, "Adam's learning rate of the critic (and of the encoder by its loss)", above=0)
+    actor_lr: float = setting(1e-3, "Adam's learning rate of the actors", above=0)
+    critic_lr: float = setting(1e-3, "Adam's learning rate of the critic (and of the encoder by its loss)", above=0)
     lr_decay: str = setting("linear", "to 0 over the run, or none", choices=("linear", "none"))
     n_epochs: int = setting(5, "passes over each rollout", low=1)
     n_minibatches: int = setting(16, "per pass, of steps drawn at random from all rows", low=1)
     gamma: float = setting(0.99, "discount per step", low=0, high=1)
     gae_lambda: float = setting(0.95, "of generalised advantages", low=0, high=1)
     clip_eps: float = setting(0.2, "clipping of the ratio and of the value estimate", above=0)
-    value_clipping: bool = setting(True, "clip value estimates around the old ones")
+    value_clipping: bool = setting(False, "clip value estimates around the old ones")
     huber_delta: float = setting(10.0, "Huber loss: from squared to absolute [normalised returns]", above=0)
     entropy_coef: float = setting(0.01, "weight of the entropy bonus", low=0)
     max_grad_norm: float = setting(10.0, "of actors, and of the critic with the encoder", above=0)
     initial_log_std: float = setting(-0.5, "of continuous actions, per dimension")
     encoder_epochs: int = setting(1, "first passes in which the value loss trains the encoder too; 0: never", low=0)
     critic_per_agent: bool = setting(False, "one critic network per agent, not one network with a value per agent")
-    hidden: tuple[int, ...] = setting((128, 128), "widths of the hidden layers of actors and critic")
+    hidden: tuple[int, ...] = setting((128, 128), "widths of the hidden layers of actors and critic", low=1)
     activation: str = setting("relu", "of the hidden layers", choices=("relu", "gelu", "tanh"))
     layer_norm: bool = setting(False, "normalise hidden layers")
     agent_id: bool = setting(True, "put the agent's one-hot number into the actor's input")
@@ -70,7 +71,7 @@ class Samples(NamedTuple):
     local_latent: Tensor  # (S, N, local_dim)   that was acted on
     action: Tensor  # (S, N, action_dim) or (S, N)
     log_prob: Tensor  # (S, N)   when acting
-    alive: Tensor  # (S, N)
+    alive: Tensor | None  # (S, N)   None: all are
     state: Tensor  # (S, state_dim)
     global_latent: Tensor  # (S, global_dim)   the critic's
     advantage: Tensor  # (S, N)   normalised
@@ -80,6 +81,10 @@ class Samples(NamedTuple):
     def take(self, index: Tensor) -> Samples:
         """The samples at index (s,)."""
         return Samples(*(None if x is None else x[index] for x in self))  # type: ignore[arg-type]
+
+    def chunk(self, n: int) -> Iterator[Samples]:
+        """The samples in n parts as equal as can be, in their order."""
+        return map(Samples, *(repeat(None) if x is None else x.chunk(n) for x in self))
 
 
 class Mappo(Learner):
@@ -128,19 +133,23 @@ class Mappo(Learner):
 
     def update(self, rollout: Rollout, encoder: TaskEncoder, env_steps: int, generator: torch.Generator) -> Metrics:
         self._decay_learning_rates(env_steps)
-        samples, metrics = self._prepare(rollout, encoder)
+        encoder_epochs = self.config.encoder_epochs if encoder.learns else 0
+        with torch.set_grad_enabled(encoder_epochs > 0):
+            latent = encoder.latents(rollout).global_  # (T + 1, B, global_dim)
+        samples, metrics = self._prepare(rollout, latent.detach())
         steps: list[dict[str, Tensor]] = []
         for epoch in range(self.config.n_epochs):
-            trains_encoder = encoder.learns and epoch < self.config.encoder_epochs
-            z = encoder.latents(rollout).global_[:-1].flatten(0, 1) if trains_encoder else samples.global_latent
+            trains_encoder = epoch < encoder_epochs
+            if trains_encoder and epoch > 0:
+                latent = encoder.latents(rollout).global_
+            order = torch.randperm(len(samples.obs), generator=generator, device=latent.device)
+            z = (latent[:-1].flatten(0, 1) if trains_encoder else samples.global_latent)[order]
             leaf = z.detach().requires_grad_(trains_encoder)
-            order = torch.randperm(len(leaf), generator=generator, device=leaf.device)
-            for index in order.chunk(self.config.n_minibatches):
-                minibatch = samples._replace(global_latent=leaf).take(index)
+            for minibatch in samples.take(order)._replace(global_latent=leaf).chunk(self.config.n_minibatches):
                 steps.append(self._actor_step(minibatch) | self._critic_step(minibatch))
             if trains_encoder:
                 self._step(self.critic_optimiser, z, gradient=leaf.grad)
-        self.actor.fit_normaliser(rollout.obs)
+        self.actor.fit_normaliser(rollout.obs, rollout.latent)
         self.critic.fit_normaliser(rollout.state)
         metrics |= {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
         metrics["train/first_ratio_error"] = steps[0]["train/ratio_error"]
@@ -148,11 +157,10 @@ class Mappo(Learner):
         return metrics | self.sharing.metrics(self.actor)
 
     @torch.no_grad()
-    def _prepare(self, rollout: Rollout, encoder: TaskEncoder) -> tuple[Samples, Metrics]:
-        """Values, advantages and returns of a rollout, by the critic and the encoder as they are now."""
+    def _prepare(self, rollout: Rollout, latent: Tensor) -> tuple[Samples, Metrics]:
+        """Values, advantages and returns of a rollout, by the critic as it is now on global latents (T + 1, B, ...)."""
         assert rollout.acting is not None
         config, moments = self.config, self.critic.moments
-        latent = encoder.latents(rollout).global_  # (T + 1, B, global_dim)
         value, next_value = self.critic(rollout.state, latent[:-1]), self.critic(rollout.next_state, latent[1:])
         values = Values(moments.denormalise(value), moments.denormalise(next_value))
         ends = (rollout.terminated, rollout.truncated)
@@ -164,10 +172,10 @@ class Mappo(Learner):
         samples = Samples(
             obs=rollout.obs,
             legal=rollout.legal,
-            local_latent=rollout.latent.local,
+            local_latent=rollout.latent,
             action=rollout.action,
             log_prob=rollout.acting.log_prob,
-            alive=rollout.alive,
+            alive=None if rollout.alive.all() else rollout.alive,
             state=rollout.state,
             global_latent=latent[:-1],
             advantage=standardised(advantage, rollout.alive),

@@ -59,10 +59,12 @@ def clipped_surrogate(
     clipped = ratio.clamp(1 - clip_eps, 1 + clip_eps)
     loss = -masked_mean(torch.minimum(ratio * advantage, clipped * advantage), weight)
     with torch.no_grad():
+        excess = ratio - 1
+        size = excess.abs()
         metrics: Metrics = {
-            "train/approx_kl": masked_mean(ratio - 1 - log_ratio, weight),
-            "train/clip_fraction": masked_mean(((ratio - 1).abs() > clip_eps).float(), weight),
-            "train/ratio_error": (ratio - 1).abs().max(),
+            "train/approx_kl": masked_mean(excess - log_ratio, weight),
+            "train/clip_fraction": masked_mean((size > clip_eps).float(), weight),
+            "train/ratio_error": size.max(),
         }
     return loss, metrics
 

@@ -38,6 +38,8 @@ class GroupedMlp(nn.Module):
     (0.01 for policies).
     """
 
+    one_hot: Tensor | None
+
     def __init__(
         self,
         sharing: ParameterSharing,
@@ -49,7 +51,8 @@ class GroupedMlp(nn.Module):
     ) -> None:
         super().__init__()
         self.activation, gain = ACTIVATIONS[config.activation]
-        self.n_members, self.member_id = sharing.n_members, config.member_id
+        one_hot = torch.eye(sharing.n_members) if config.member_id else None  # (G, G)
+        self.register_buffer("one_hot", one_hot, persistent=False)
         width = in_features + (sharing.n_members if config.member_id else 0)
         self.hidden = nn.ModuleList()
         for depth, out in enumerate(config.hidden):
@@ -61,9 +64,8 @@ class GroupedMlp(nn.Module):
         self.output: GroupedLinear = sharing.linear(width, out_features, gain=output_gain, layer_weight=2.0**depth)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.member_id:
-            one_hot = torch.eye(self.n_members, dtype=x.dtype, device=x.device)
-            x = torch.cat([one_hot.expand(*x.shape[:-1], -1), x], dim=-1)  # (..., G, G + in)
+        if self.one_hot is not None:
+            x = torch.cat([self.one_hot.expand(*x.shape[:-1], -1), x], dim=-1)  # (..., G, G + in)
         for layer in self.hidden:
             x = self.activation(layer(x))
         y: Tensor = self.output(x)

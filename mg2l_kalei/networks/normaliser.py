@@ -19,6 +19,8 @@ class RunningMoments(nn.Module):
     mean: Tensor  # (size,)
     var: Tensor  # (size,)
     count: Tensor  # ()   total weight of what was seen
+    shift: Tensor  # (size,)   mean and deviation as float32, to normalise by
+    scale: Tensor  # (size,)
 
     def __init__(self, size: int, *, decay: float = 1.0, clip: float = math.inf, min_std: float = 1e-4) -> None:
         super().__init__()
@@ -26,6 +28,9 @@ class RunningMoments(nn.Module):
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("var", torch.ones(size, dtype=torch.float64))
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(size), persistent=False)
+        self.register_buffer("scale", torch.ones(size), persistent=False)
+        self.register_load_state_dict_post_hook(lambda moments, _: moments._round())
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
@@ -41,16 +46,21 @@ class RunningMoments(nn.Module):
         self.mean.add_(delta * (n / total))
         self.var.copy_((self.var * old + var * n + delta.square() * (old * n / total)) / total)
         self.count.copy_(total)
+        self._round()
 
     def normalise(self, x: Tensor) -> Tensor:
-        """``(..., size)`` with mean 0 and deviation 1, in x's dtype. Before the first update: x, clipped."""
-        return ((x - self.mean.to(x.dtype)) / self.std.to(x.dtype)).clamp(-self.clip, self.clip)
+        """``(..., size)`` with mean 0 and deviation 1. Before the first update: x, clipped."""
+        return ((x - self.shift) / self.scale).clamp(-self.clip, self.clip)
 
     def denormalise(self, x: Tensor) -> Tensor:
         """The inverse of ``normalise`` where that did not clip."""
-        return x * self.std.to(x.dtype) + self.mean.to(x.dtype)
+        return x * self.scale + self.shift
 
     @property
     def std(self) -> Tensor:
         """Standard deviation, at least ``min_std``: (size,) float64."""
         return self.var.sqrt().clamp(min=self.min_std)
+
+    def _round(self) -> None:
+        self.shift.copy_(self.mean)
+        self.scale.copy_(self.std)

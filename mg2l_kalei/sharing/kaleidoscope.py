@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from envs.core import setting
 from mg2l_kalei.sharing.base import GroupedLinear, orthogonal_weight
 from mg2l_kalei.sharing.full import FullSharing
-from mg2l_kalei.sharing.masked_linear import MaskedLinear, masked_layers
+from mg2l_kalei.sharing.masked_linear import MaskedLinear, mask_diversity, masked_layers
 from mg2l_kalei.types import Metrics, State
 
 HISTORY = 100  # losses over which the coefficient averages, as in the paper's code
@@ -91,8 +91,7 @@ class KaleidoscopeSharing(FullSharing):
         layers = masked_layers(network)
         n_pairs = max(1, self.n_members * (self.n_members - 1))  # a single member has no pairs, and J_div = 0
         n_weights = sum(layer.weight.numel() for layer in layers)
-        total = torch.stack([layer.diversity() for layer in layers]).sum()
-        diversity = total / (n_pairs * n_weights)
+        diversity = mask_diversity(layers) / (n_pairs * n_weights)
         self._remember(main_loss.detach(), diversity.detach())
         coefficient = self._coefficient()
         metrics: Metrics = {"sharing/diversity": diversity.detach(), "sharing/coefficient": coefficient}
@@ -102,11 +101,9 @@ class KaleidoscopeSharing(FullSharing):
         self, network: nn.Module, optimiser: torch.optim.Optimizer, env_steps: int, generator: torch.Generator
     ) -> Metrics:
         """Redraw a share of the weights that all members mask, once per ``reset_interval``, but not in the last one."""
-        n_intervals = env_steps // self.config.reset_interval
-        if n_intervals <= self.n_intervals:
-            return {}
-        self.n_intervals = n_intervals
-        if env_steps >= self.total_env_steps - self.config.reset_interval:
+        before, self.n_intervals = self.n_intervals, env_steps // self.config.reset_interval
+        is_last = env_steps >= self.total_env_steps - self.config.reset_interval
+        if self.n_intervals <= before or is_last:  # fewer: a warm start counts anew
             return {}
         layers = [layer for layer in masked_layers(network) if layer.resettable]
         return {"sharing/reset_weights": float(sum(self._reset(layer, optimiser, generator) for layer in layers))}

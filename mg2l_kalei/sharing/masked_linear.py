@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from mg2l_kalei.sharing.base import GroupedLinear, grouped_affine
 
 
 class PairwiseMaskDifference(torch.autograd.Function):
-    """Sum over ordered pairs (i, j) of |M_i - M_j|, entry by entry: (G, out, in) margins -> (out, in).
+    """Sum over ordered pairs (i, j) of |M_i - M_j|, entry by entry: (G, ...) margins -> (...).
 
     M_i = 1[margin_i > 0]; its straight-through backward is tanh of the gradient reaching it from all pairs together.
     With k = sum_i M_i the sum is 2k(G - k) and its derivative by M_i is 2(G M_i - k): linear in G.
@@ -21,16 +21,16 @@ class PairwiseMaskDifference(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, margin: Tensor) -> Tensor:
-        mask = margin > 0
-        ctx.save_for_backward(mask)
+        mask = (margin > 0).to(margin.dtype)
         k = mask.sum(0)
-        return (2 * k * (mask.shape[0] - k)).to(margin.dtype)
+        ctx.save_for_backward(mask, k)
+        return 2 * k * (len(mask) - k)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        (mask,) = ctx.saved_tensors
-        by_mask = 2 * (mask.shape[0] * mask.long() - mask.sum(0))  # (G, out, in)
-        return torch.tanh(grad_outputs[0] * by_mask)
+        mask, k = ctx.saved_tensors
+        by_mask = len(mask) * mask - k  # (G, ...)
+        return by_mask.mul_(2 * grad_outputs[0]).tanh_()
 
 
 class MaskedLinear(GroupedLinear):
@@ -64,16 +64,23 @@ class MaskedLinear(GroupedLinear):
         """Which weights each member uses: (G, out, in) bool."""
         return self.weight.abs() > self.thresholds.sigmoid()
 
-    def diversity(self) -> Tensor:
-        """Sum over ordered pairs of || |W| (M_i - M_j) ||_1, times the layer's weight: scalar, gradient to s alone."""
-        magnitude = self.weight.detach().abs()
-        difference: Tensor = PairwiseMaskDifference.apply(magnitude - self.thresholds.sigmoid())
-        return self.layer_weight * (magnitude * difference).sum()
-
 
 def masked_layers(network: nn.Module) -> list[MaskedLinear]:
     """The network's maskable layers, in the order of its modules."""
     return [module for module in network.modules() if isinstance(module, MaskedLinear)]
+
+
+def mask_diversity(layers: Sequence[MaskedLinear]) -> Tensor:
+    """Sum over layers and ordered pairs of w_l || |W| (M_i - M_j) ||_1: scalar, with gradient to thresholds alone.
+
+    All layers at once: they are small, so that what costs is the number of operations.
+    """
+    weights = [layer.weight.detach().abs().flatten() for layer in layers]
+    weighted = [layer.layer_weight * weight for layer, weight in zip(layers, weights, strict=True)]
+    thresholds = [layer.thresholds.flatten(1) for layer in layers]
+    margin = torch.cat(weights) - torch.cat(thresholds, dim=1).sigmoid()  # (G, P)
+    difference: Tensor = PairwiseMaskDifference.apply(margin)
+    return (torch.cat(weighted) * difference).sum()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 from envs.core import EnvBatch, EnvSpec, Task, TaskFamily
 from mg2l_kalei.evaluation.probe import read_probes
 from mg2l_kalei.evaluation.results import AdaptationResult
-from mg2l_kalei.types import Rollout, TaskLatent
+from mg2l_kalei.types import Rollout
 
 LATENT_STEPS = (1, 10, 39)
 
@@ -53,7 +53,7 @@ def make_rollout() -> Callable[..., Rollout]:
             truncated=torch.zeros_like(ended),
             episode_start=start,
             task=torch.zeros(n_rows, dtype=torch.int64) if task is None else task,
-            latent=TaskLatent(nothing, nothing if local is None else local),
+            latent=nothing if local is None else local,
             acting=None,
         )
 

@@ -74,8 +74,7 @@ def test_a_ratio_of_another_latent_would_show() -> None:
     encoder = make_encoder("mg2l")
     learner = mappo(encoder)
     rollout = acted_by(learner, encoder, random_rollout())
-    other = rollout.latent._replace(local=rollout.latent.local + 1)
-    metrics = learner.update(rollout._replace(latent=other), encoder, 36, generator())
+    metrics = learner.update(rollout._replace(latent=rollout.latent + 1), encoder, 36, generator())
     assert float(metrics["train/first_ratio_error"]) > 1e-4
 
 
@@ -184,7 +183,7 @@ def test_the_actors_loss_does_not_reach_the_encoder() -> None:
         encoder = make_encoder("mg2l")
         learner = mappo(encoder)
         rollout = acted_by(learner, encoder, random_rollout())
-        assert rollout.acting is not None and not rollout.latent.local.requires_grad
+        assert rollout.acting is not None and not rollout.latent.requires_grad
         acting = rollout.acting._replace(log_prob=rollout.acting.log_prob + shift)
         learner.update(rollout._replace(acting=acting), encoder, 36, generator())
         after.append((copied(encoder), torch.cat([p.detach().flatten() for p in learner.actor.parameters()])))
@@ -233,7 +232,7 @@ def test_the_encoders_own_optimiser_is_not_fed_what_the_critic_left_behind() -> 
         trainer.add(rollout)
         for parameter in encoder.parameters():
             parameter.grad = None if stale is None else torch.full_like(parameter, stale)
-        trainer.update(0)
+        trainer.update(0, 1)
         results.append(copied(encoder))
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
