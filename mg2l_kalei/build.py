@@ -57,14 +57,24 @@ def build(config: RunConfig, device: torch.device) -> System:
     """Family, encoder and learner of a run with fresh weights, on ``device``: a function of the config alone."""
     family = make_family(config.kinds["env"], config.env, numpy_generator(config.seed, "task_draw"))
     n_train = len(family.splits["train"])
+    if any(task.split != "train" for task in family.tasks[:n_train]):
+        raise ValueError(f"{family.name}: training tasks must come first, as encoders number them from 0")
     encoder_class, learner_class = ENCODERS[config.kinds["encoder"]][0], LEARNERS[config.kinds["learner"]][0]
     generator = torch_generator(config.seed, "init", "encoder")
     encoder = encoder_class(config.encoder, family.spec, family.features(), n_train, generator)
     generator = torch_generator(config.seed, "init", "learner")
-    steps_per_iteration = (config.trial_steps or family.spec.episode_steps) * config.n_rows
-    make_sharing = partial(_make_sharing, config, generator, config.n_iters * steps_per_iteration)
+    make_sharing = partial(_make_sharing, config, generator, _total_env_steps(config, family, encoder))
     learner = learner_class(config.learner, family.spec, encoder, make_sharing, generator)
     return System(config, device, family, encoder.to(device), learner.to(device))
+
+
+def _total_env_steps(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> int:
+    """Of a whole run, exploration included (see ``MetaTrainer``)."""
+    context, n_trials = config.context, config.n_iters * config.n_rows
+    if context.source == "replay" and encoder.learns:
+        covering = -(-len(family.splits["train"]) // context.explore_rows)
+        n_trials += (covering + (config.n_iters - 1) // context.explore_interval) * context.explore_rows
+    return n_trials * (config.trial_steps or family.spec.episode_steps)
 
 
 def _make_sharing(

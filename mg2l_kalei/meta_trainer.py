@@ -99,7 +99,7 @@ class MetaTrainer:
         check_finite(named, self.bad_batch, time_first=True)
 
     def _check_update(self, rollout: Rollout, metrics: Metrics) -> None:
-        networks = {"encoder": self.system.encoder, "actor": self.system.learner.actor}
+        networks = {"encoder": self.system.encoder, **self.system.learner.networks()}
         scalars = {name: torch.as_tensor(value) for name, value in metrics.items()}
         parameters = {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
         check_finite({**rollout._asdict(), **scalars, **parameters}, self.bad_batch)

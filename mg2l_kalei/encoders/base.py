@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mg2l_kalei.types import Contexts, Metrics, Rollout, TaskLatent, Transition
 
-Belief = Any  # a NamedTuple of tensors whose second axis is rows, private to its encoder
+Belief = Any  # tensors, private to the encoder
 
 
 class TaskEncoder(nn.Module, ABC):

@@ -152,11 +152,6 @@ class Mg2lEncoder(TaskEncoder):
         posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, whole))
         return TaskLatent(*(self._draw(q, sample, generator)[0] for q in posteriors))
 
-    def task_probabilities(self, latent: Tensor) -> Tensor:
-        """What a latent (..., latent_dim) says of the training tasks, by its prototypes: (..., n_train_tasks)."""
-        logits = F.normalize(latent, dim=-1) @ F.normalize(self.prototypes, dim=-1).mT
-        return (logits / self.config.temperature).softmax(-1)
-
     def _posteriors(self, x: Tensor) -> Posteriors:
         """x^i (..., N, width) to posteriors over z and each z^i."""
         return Posteriors(self._global_posterior(x), self.local_layer(x))

@@ -57,6 +57,10 @@ class Learner(ABC):
         """Learn from one rollout, made by this actor; ``env_steps`` counts all steps including it."""
 
     @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """All of its networks, by name."""
+
+    @abstractmethod
     def to(self, device: torch.device) -> Learner:
         """Move the networks; before the first update."""
 

@@ -112,9 +112,12 @@ class Mappo(Learner):
         if encoder_parameters:
             self.critic_optimiser.add_param_group({"params": encoder_parameters})
 
+    def networks(self) -> dict[str, nn.Module]:
+        return {"actor": self.actor, "critic": self.critic}
+
     def to(self, device: torch.device) -> Mappo:
-        self.actor.to(device)
-        self.critic.to(device)
+        for network in self.networks().values():
+            network.to(device)
         return self
 
     def act(

@@ -169,10 +169,3 @@ def test_initial_weights_tell_contexts_apart(pooling: str, posterior: str) -> No
     global_, local = encoder.encode(as_contexts(rollout))
     assert global_.std(0).mean() > 0.01
     assert local.std(0).mean() > 0.01
-
-
-def test_prototypes_name_the_task_that_a_latent_points_to() -> None:
-    encoder = fitted(random_rollout())
-    probabilities = encoder.task_probabilities(5 * encoder.prototypes.detach())
-    torch.testing.assert_close(probabilities.sum(-1), torch.ones(3))
-    assert probabilities.argmax(-1).tolist() == [0, 1, 2]
