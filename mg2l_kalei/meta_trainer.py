@@ -49,7 +49,7 @@ class MetaTrainer:
         if self.config.context.source == "online":  # replay: exploration alone fills the buffer
             self.inference.add(rollout)
         with self._timed("inference"):
-            metrics = self.inference.update(self.iteration, self.config.n_iters)
+            metrics = self.inference.update(self.iteration)
         with self._timed("update"):
             learner = self.system.learner
             metrics |= learner.update(rollout, self.system.encoder, self.env_steps, self.generators["learner"])

@@ -21,7 +21,7 @@ class InferenceTrainer:
         self.config = buffer.config
         self.optimiser = None
         if encoder.learns:
-            self.optimiser = torch.optim.AdamW(encoder.parameters(), lr=encoder.learning_rate(0.0), fused=True)
+            self.optimiser = torch.optim.AdamW(encoder.parameters(), lr=encoder.learning_rate(early=True), fused=True)
 
     def add(self, rollout: Rollout) -> None:
         """Keep the rollout's transitions, and take them into the input statistics."""
@@ -29,14 +29,14 @@ class InferenceTrainer:
             self.encoder.fit_normaliser(rollout.transition)
             self.buffer.add(rollout.transition, rollout.task)
 
-    def update(self, iteration: int, n_iters: int) -> Metrics:
-        """Steps of the encoder's own loss due in iteration 0 ... n_iters - 1; mean metrics under ``encoder/``."""
-        config = self.config
-        n_updates = config.n_early_updates if iteration < config.n_early_iterations else config.n_updates
+    def update(self, iteration: int) -> Metrics:
+        """Steps of the encoder's own loss due in ``iteration`` (0, 1, ...); mean metrics under ``encoder/``."""
+        early = iteration < self.config.n_early_iterations
+        n_updates = self.config.n_early_updates if early else self.config.n_updates
         if self.optimiser is None or n_updates == 0:
             return {}
         for group in self.optimiser.param_groups:
-            group["lr"] = self.encoder.learning_rate(iteration / n_iters)
+            group["lr"] = self.encoder.learning_rate(early=early)
         sums: dict[str, Tensor] = {}
         for _ in range(n_updates):
             loss, metrics = self.encoder.loss(self.buffer.sample(self.generator), self.generator)

@@ -55,8 +55,8 @@ class TaskEncoder(nn.Module, ABC):
         """Whether ``loss`` trains anything."""
         return False
 
-    def learning_rate(self, progress: float) -> float:
-        """The learning rate of ``loss`` when a share ``progress`` in [0, 1] of the run is done."""
+    def learning_rate(self, *, early: bool) -> float:
+        """The learning rate of ``loss``, in early iterations (see ``ContextConfig``) or after them."""
         return 0.0
 
     def critic_parameters(self) -> list[nn.Parameter]:

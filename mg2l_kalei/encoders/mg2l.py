@@ -67,10 +67,8 @@ class Mg2lConfig:
         "local_layer", "what the local objective trains", choices=("local_layer", "all_layers")
     )
     nested_contexts: bool = setting(True, "train on contexts of 1, 2, 4, ... transitions too, not on whole ones alone")
-    encoder_lr: float = setting(2e-3, "AdamW's learning rate of the encoder's own loss", above=0)
-    encoder_lr_decay: str = setting(
-        "linear", "to 0 over the run, for actors to rely on what latents mean, or none", choices=("linear", "none")
-    )
+    encoder_lr: float = setting(2e-3, "AdamW's learning rate of the encoder's own loss, in early iterations", above=0)
+    late_encoder_lr: float = setting(2e-4, "the same after them: actors rely on what latents mean", above=0)
 
 
 class Mg2lBelief(NamedTuple):
@@ -169,9 +167,8 @@ class Mg2lEncoder(TaskEncoder):
     def learns(self) -> bool:
         return True
 
-    def learning_rate(self, progress: float) -> float:
-        left = 1 - progress if self.config.encoder_lr_decay == "linear" else 1.0
-        return self.config.encoder_lr * left
+    def learning_rate(self, *, early: bool) -> float:
+        return self.config.encoder_lr if early else self.config.late_encoder_lr
 
     def critic_parameters(self) -> list[nn.Parameter]:
         layers = (self.transition_encoder.body, self.transition_encoder.last, self.transition_encoder.norm)

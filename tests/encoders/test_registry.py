@@ -64,7 +64,7 @@ def test_an_encoder_that_learns_has_a_loss_and_another_says_that_it_has_none(kin
         return
     loss, metrics = encoder.loss(contexts, generator())
     loss.backward()
-    assert loss.shape == () and encoder.learning_rate(0.0) > 0
+    assert loss.shape == () and encoder.learning_rate(early=True) > 0
     assert all(parameter.grad is not None for parameter in encoder.parameters())
     assert all(name.startswith("encoder/") and torch.as_tensor(value).isfinite() for name, value in metrics.items())
 

@@ -232,7 +232,7 @@ def test_the_encoders_own_optimiser_is_not_fed_what_the_critic_left_behind() -> 
         trainer.add(rollout)
         for parameter in encoder.parameters():
             parameter.grad = None if stale is None else torch.full_like(parameter, stale)
-        trainer.update(0, 1)
+        trainer.update(0)
         results.append(copied(encoder))
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
