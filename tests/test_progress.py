@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
@@ -57,9 +58,12 @@ def test_a_terminal_gets_a_bar() -> None:
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as stream, Progress(10, 50, stream=stream) as progress:
         progress.update(5, 2.0)
-    written = os.read(ours, 1 << 16).decode()
+    written = b""
+    with contextlib.suppress(OSError):  # a terminal whose other side is closed ends in an error
+        while piece := os.read(ours, 1 << 16):
+            written += piece
     os.close(ours)
-    assert "\r" in written and "5/10" in written
+    assert b"\r" in written and b"5/10" in written
 
 
 def test_a_stream_that_fails_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:

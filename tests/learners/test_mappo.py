@@ -135,7 +135,10 @@ def test_the_value_is_wrong_where_running_out_of_time_is_taken_for_the_end() -> 
 def test_values_in_units_of_reward_stay_when_the_scale_of_returns_changes(per_agent: bool) -> None:
     critic = Critic(CONTINUOUS, 2, MlpConfig(hidden=(8,)), generator(), per_agent=per_agent)
     state, latent = draw(5, CONTINUOUS.state_dim), draw(5, 2, seed=1)
-    before = critic(state, latent)
+    untrained = critic(state, latent)
+    critic.fit_returns(draw(50, 4, 3))
+    assert torch.equal(critic(state, latent), untrained)  # the first returns only say where values begin
+    before = critic.moments.denormalise(untrained)
     for scale in (100.0, 0.1):
         critic.fit_returns(scale * draw(50, 4, 3) - 30)
         normalised = critic(state, latent)
@@ -215,7 +218,7 @@ def test_the_encoders_gradient_is_that_of_the_value_loss() -> None:
             gamma=learner.config.gamma,
             gae_lambda=learner.config.gae_lambda,
         )
-    error = (value - returns) / returns.std(correction=0)
+    error = value - (returns - returns.mean()) / returns.std(correction=0)  # the first returns rescale nothing
     (3 * 0.5 * error.square().mean()).backward()  # each of three minibatches gives a mean of its own
     for ours, whole in zip(encoder.critic_parameters(), reference.critic_parameters(), strict=True):
         assert ours.grad is not None and whole.grad is not None
