@@ -24,7 +24,8 @@ RECIPES = ("mg2l_kalei", "mg2l")
 ITERATIONS = 12
 STEADY = ("context.n_early_iterations=0",)  # the rate of most of a run, not of its first iterations
 ORIGINAL = (390, 510)  # env steps/s of the released code
-FIGURES = ("time/env_steps_per_s", "time/collect_share", "time/inference_share", "time/update_share")
+SHARES = ("environment", "acting", "inference", "update")
+FIGURES = ("time/env_steps_per_s", *(f"time/{share}_share" for share in SHARES))
 
 
 def trainer(recipe: str, words: list[str], bad_batch: Path) -> MetaTrainer:
@@ -43,12 +44,12 @@ def main(words: list[str]) -> None:
                 metrics = trainers[recipe].iterate()
                 rows[recipe].append([float(metrics[name]) for name in FIGURES])
     print(f"mpe-spread, {torch.get_num_threads()} threads, median of {ITERATIONS - 1} iterations")
-    print(f"{'':>12}  env steps/s  collection  inference  update")
+    print(f"{'':>12}  env steps/s" + "".join(f"{share:>13}" for share in SHARES))
     medians = {}
     for recipe, measured in rows.items():
         medians[recipe] = [statistics.median(column) for column in zip(*measured[1:], strict=True)]
         rate, *shares = medians[recipe]
-        print(f"{recipe:>12}  {rate:>11,.0f}  {shares[0]:>10.0%}  {shares[1]:>9.0%}  {shares[2]:>6.0%}")
+        print(f"{recipe:>12}  {rate:>11,.0f}" + "".join(f"{share:>13.0%}" for share in shares))
     low, high = (medians["mg2l"][0] / peer for peer in reversed(ORIGINAL))
     print(f"mg2l against the original's {ORIGINAL[0]} to {ORIGINAL[1]}: {low:.1f} to {high:.1f} times")
 

@@ -100,6 +100,9 @@ def _impossible(config: RunConfig) -> Iterator[str]:
     """Combinations that cannot work, a line each."""
     if config.kinds["encoder"] == "mg2l" and not config.encoder.hidden:
         yield "encoder.hidden=[] has no layer: the reward needs one to join at"
+    has_window = config.kinds["encoder"] == "mg2l" and config.encoder.pooling == "attention_blocks"
+    if has_window and config.encoder.window < config.context.length:
+        yield f"encoder.window={config.encoder.window} forgets most of context.length={config.context.length}"
     if config.kinds["encoder"] != "none" and config.context.batch % 2:
         yield f"context.batch={config.context.batch} is odd: contexts are drawn in pairs"
 

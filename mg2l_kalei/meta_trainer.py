@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mg2l_kalei.buffers.contexts import ContextBuffer, balanced_draw
 from mg2l_kalei.build import System
 from mg2l_kalei.collector import Held, Team, collect
 from mg2l_kalei.finite import check_finite
 from mg2l_kalei.seeding import torch_generator
+from mg2l_kalei.stopwatch import Stopwatch, TimedEnv
 from mg2l_kalei.task_inference import InferenceTrainer
 from mg2l_kalei.types import Metrics, Rollout, State
 
@@ -32,38 +33,41 @@ class MetaTrainer:
         self.inference = InferenceTrainer(system.encoder, buffer, self.generators["contexts"])
         self.team = Team(system.learner, system.encoder, self.generators["acting"])
         self.train_tasks = system.family.task_ids("train").to(self.device)
-        self.env = system.family.make(config.n_rows, self.device, self.generators["env"])
-        explore_rows = config.context.explore_rows
-        self.exploration_env = system.family.make(explore_rows, self.device, self.generators["exploration_env"])
+        self.stopwatch = Stopwatch(self.device)
+        self.env = self._make_env("env", config.n_rows)
+        self.exploration_env = self._make_env("exploration_env", config.context.explore_rows)
         self.iteration = 0
         self.env_steps = 0
         self.best_return: float | None = None  # of evaluations on training tasks, in their last episode
-        self._seconds: dict[str, float] = {}
+
+    def _make_env(self, stream: str, n_rows: int) -> TimedEnv:
+        env = self.system.family.make(n_rows, self.device, self.generators[stream])
+        return TimedEnv(env, self.stopwatch)
 
     def iterate(self) -> Metrics:
         """One iteration: rollout, encoder updates, learner update. Returns its metrics."""
-        self._seconds = {}
+        self.stopwatch.seconds.clear()
         started, steps_before = time.perf_counter(), self.env_steps
         self._explore()
         rollout = self._collect()
         if self.config.context.source == "online":  # replay: exploration alone fills the buffer
             self.inference.add(rollout)
-        with self._timed("inference"):
+        with self.stopwatch("inference"):
             metrics = self.inference.update(self.iteration)
-        with self._timed("update"):
+        with self.stopwatch("update"):
             learner = self.system.learner
             metrics |= learner.update(rollout, self.system.encoder, self.env_steps, self.generators["learner"])
         self._check_update(rollout, metrics)
         self.iteration += 1
         elapsed = time.perf_counter() - started
-        shares: Metrics = {f"time/{name}_share": seconds / elapsed for name, seconds in self._seconds.items()}
+        shares: Metrics = {f"time/{name}_share": seconds / elapsed for name, seconds in self.stopwatch.seconds.items()}
         return metrics | shares | self._rollout_metrics(rollout, steps_before, elapsed)
 
     def _collect(self) -> Rollout:
         task = balanced_draw(self.train_tasks, self.config.n_rows, self.generators["tasks"])
-        with self._timed("inference"):
+        with self.stopwatch("inference"):
             held = self.inference.held_latents(task)
-        with self._timed("collect"):
+        with self.stopwatch("acting"):
             rollout = collect(self.env, self.team, task, self.system.trial_steps, explore=True, held=held)
         self._check_trial(rollout)
         self.env_steps += self.system.steps_per_iteration
@@ -80,16 +84,15 @@ class MetaTrainer:
         tasks = balanced_draw(self.train_tasks, n_trials * n_rows, self.generators["tasks"])
         for task in tasks.split(n_rows):
             held: Held = self.inference.prior_latents(n_rows, n_agents)
-            with self._timed("collect"):
+            with self.stopwatch("acting"):
                 trial = collect(self.exploration_env, self.team, task, self.system.trial_steps, explore=True, held=held)
             self._check_trial(trial)
             self.inference.add(trial)
             self.env_steps += n_rows * self.system.trial_steps
 
     def _rollout_metrics(self, rollout: Rollout, steps_before: int, elapsed: float) -> Metrics:
-        n_episodes = rollout.episode_start.sum()
         return {
-            "train/episode_return": rollout.reward.mean(-1).sum() / n_episodes,
+            "train/episode_return": mean_episode_return(rollout),
             "time/env_steps_per_s": (self.env_steps - steps_before) / elapsed,
             "time/iteration_s": elapsed,
         }
@@ -103,12 +106,6 @@ class MetaTrainer:
         scalars = {name: torch.as_tensor(value) for name, value in metrics.items()}
         parameters = {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
         check_finite({**rollout._asdict(), **scalars, **parameters}, self.bad_batch)
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
 
     def note_evaluation(self, evaluated: Mapping[str, float]) -> bool:
         """Whether this evaluation, on training tasks, is the best so far, by its last episode. Others have no say."""
@@ -138,3 +135,14 @@ class MetaTrainer:
         self.inference.load_state_dict(state["inference"])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
+
+
+def mean_episode_return(rollout: Rollout) -> Tensor:
+    """Reward summed over an episode, mean over agents and episodes; episodes that the trial cut off count only if none
+    came to its end."""
+    ends = rollout.terminated | rollout.truncated  # (T, B)
+    within = ends.flip(0).cumsum(0).flip(0) > 0  # an end is still to come
+    reward = rollout.reward.mean(-1)
+    if not ends.any():
+        return reward.sum(0).mean()
+    return (reward * within).sum() / ends.sum()

@@ -109,6 +109,7 @@ class TrainingRun:
             raise ConfigError([str(error)]) from error
         self.trainer = MetaTrainer(self.system, self.folder.path / "bad_batch.safetensors")
         self.checkpoints = Checkpoints(self.folder.checkpoints, config.keep_checkpoints)
+        self._assessed: tuple[tuple[str, int], AdaptationResult] | None = None
         if config.init_from is not None and (config.resume == "never" or not self.folder.config.is_file()):
             self._warm_start(config.init_from)
 
@@ -179,8 +180,8 @@ class TrainingRun:
                 metrics = trainer.iterate()
                 is_last = trainer.iteration == config.n_iters
                 is_best, evaluated = False, {}
-                if config.eval_interval and trainer.iteration % config.eval_interval == 0 and not is_last:
-                    evaluated = evaluation_metrics(self._assess(self.system, trainer.env_steps, "train"))
+                if is_last or (config.eval_interval and trainer.iteration % config.eval_interval == 0):
+                    evaluated = evaluation_metrics(self._assess_self("train"))
                     is_best = trainer.note_evaluation(evaluated)
                 if trainer.iteration % config.log_interval == 0 or evaluated or is_last:
                     metric_log.log(trainer.env_steps, trainer.iteration, metrics | evaluated)
@@ -195,11 +196,18 @@ class TrainingRun:
         config = self.config
         return assess(system, env_steps, split, n_episodes=config.eval_episodes, n_trials=config.eval_trials)
 
+    def _assess_self(self, split: str) -> AdaptationResult:
+        """The run as it is now; the latest result is kept, for the one after the last iteration is asked for twice."""
+        now = (split, self.trainer.env_steps)
+        if self._assessed is None or self._assessed[0] != now:
+            self._assessed = now, self._assess(self.system, self.trainer.env_steps, split)
+        return self._assessed[1]
+
     def _finish(self, references: Mapping[str, Path]) -> None:
         """Evaluate on every split beside the references; print tables and where the pictures are."""
         runs = {line: load_run(path, device=str(self.system.device)) for line, path in references.items()}
         for split in self.system.family.splits:
-            result = self._assess(self.system, self.trainer.env_steps, split)
+            result = self._assess_self(split)
             beside = {line: [self._assess(run.system, run.env_steps, split)] for line, run in runs.items()}
             comparison = compare_runs(self.config.algo, [result], beside)
             print("\n" + publish(self.folder, self.system, result, comparison))

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("types", "seeding", "durable"),
     ("config", "tensor_file", "state_json", "run_folder"),
-    ("losses", "sharing", "finite"),
+    ("losses", "sharing", "finite", "stopwatch"),
     ("networks",),
     ("encoders",),
     ("buffers", "collector"),

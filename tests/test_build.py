@@ -132,6 +132,12 @@ def test_contexts_that_cannot_pair_up_are_refused_where_there_are_any() -> None:
     assert load_words("algo=mappo", "env=toy-turns", "context.batch=5").context.batch == 5
 
 
+def test_a_window_that_forgets_most_of_a_context_is_refused_where_there_is_one() -> None:
+    with pytest.raises(ConfigError, match=r"encoder\.window=32 forgets most of context\.length=50"):
+        load_words("env=toy-turns", "pooling=attention_blocks", "context.length=50")
+    assert load_words("env=toy-turns", "context.length=50").context.length == 50
+
+
 @pytest.mark.parametrize(
     ("word", "problem"),
     [("env=mpe-spred", "mpe-spread"), ("sharing=kaleidoskope", "kaleidoscope"), ("learner=mapo", "mappo")],

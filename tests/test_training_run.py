@@ -15,6 +15,7 @@ from mg2l_kalei.checkpoint import Checkpoints
 from mg2l_kalei.config.files import names_in
 from mg2l_kalei.meta_trainer import MetaTrainer
 from mg2l_kalei.run_folder import RunFolder
+from mg2l_kalei.saved_run import load_run
 from mg2l_kalei.training_run import TrainingRun
 from mg2l_kalei.types import Metrics
 from tests.small_runs import files_in, folder_of, remains, tiny
@@ -238,7 +239,13 @@ def test_evaluations_are_logged_whatever_the_interval_of_log_lines(tmp_path: Pat
     assert train.main(words) == 0
     rows = {row["iteration"]: row for row in remains(folder_of(words)).metrics}
     assert set(rows) == {2, 3, 4}
-    assert "evaluation/train/return_k1" in rows[2] and "evaluation/train/return_k1" not in rows[3]
+    assert [step for step, row in rows.items() if "evaluation/train/return_k1" in row] == [2, 4]
+
+
+def test_the_last_evaluation_may_be_the_best(tmp_path: Path) -> None:
+    words = tiny(tmp_path, eval_interval=0)
+    assert train.main(words) == 0
+    assert load_run(folder_of(words).path, best=True).iteration == 4
 
 
 @pytest.mark.usefixtures("reported")

@@ -65,21 +65,28 @@ class ContextBuffer:
 
     def sample(self, generator: torch.Generator, tasks: Tensor | None = None) -> Contexts:
         """Contexts (K, R, N, ...) of ``tasks`` (R,), or of a balanced draw in which row r and row r + R/2 pair up."""
+        K, is_paired = self.config.length, tasks is None
         tasks = self._balanced_tasks(generator) if tasks is None else tasks
-        R, K = len(tasks), self.config.length
-        trial = self._trials_of(tasks, 1 if self.config.scope == "trial" else K, generator).expand(K, R)
-        step = self._steps(K, R, generator)
+        slots, first, count = self._trials_of(tasks)
+        R = len(tasks)
+        if self.config.scope == "task":
+            place = draw_below(count.expand(K, R), generator)
+        else:
+            place = draw_below(count, generator)
+            if is_paired:  # by another trial of the task, if there is one
+                ahead = 1 + draw_below(count[: R // 2] - 1, generator)
+                place[R // 2 :] = (place[: R // 2] + ahead) % count[: R // 2]
+        trial, step = slots[first + place].expand(K, R), self._steps(K, R, generator)
         return Contexts(Transition(*(stored[trial, step] for stored in self._trials)), tasks)
 
-    def _trials_of(self, tasks: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        """n trials of each of ``tasks`` (R,), all as likely: their slots (n, R). ValueError where it holds none."""
+    def _trials_of(self, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Slots sorted by task; where those of each of ``tasks`` (R,) begin, and how many. ValueError where none."""
         sorted_tasks, slots = self._task[: len(self)].sort()
         first, after = torch.searchsorted(sorted_tasks, tasks), torch.searchsorted(sorted_tasks, tasks, right=True)
         if (first == after).any():
             lacking, capacity = int(tasks[first == after][0]), self.config.capacity
             raise ValueError(f"no trial of task {lacking} among the last {capacity}: raise context.capacity")
-        share = torch.rand(n, len(tasks), generator=generator, device=tasks.device, dtype=torch.float64)
-        return slots[first + (share * (after - first)).long()]
+        return slots, first, after - first
 
     def _steps(self, K: int, R: int, generator: torch.Generator) -> Tensor:
         """Places in the trials, without repetition where they are long enough: (K, R)."""
@@ -103,6 +110,12 @@ class ContextBuffer:
         for name, stored in self._trials._asdict().items():
             stored[: len(self)] = state["trials"][name]
         self._task[: len(self)] = state["task"]
+
+
+def draw_below(count: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform integers in 0 ... count - 1 (0 where count is 0), of count's shape."""
+    share = torch.rand(count.shape, generator=generator, device=count.device, dtype=torch.float64)
+    return (share * count).long()
 
 
 def balanced_draw(items: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -28,6 +28,7 @@ from mg2l_kalei.encoders.transitions import TransitionEncoder
 from mg2l_kalei.losses.inference import (
     Gaussian,
     info_nce,
+    info_nce_bound,
     kl_divergence,
     kl_to_prior,
     leave_one_out_bound,
@@ -51,10 +52,10 @@ class Mg2lConfig:
     n_heads: int = setting(4, "attention heads of the pooling", low=1)
     window: int = setting(32, "attention_blocks: transitions that are remembered", low=1)
     posterior: str = setting("gaussian", "what the layers put out", choices=("gaussian", "deterministic"))
-    temperature: float = setting(0.1, "of the contrast's cosine similarities", above=0)
+    temperature: float = setting(0.5, "of the contrast's cosine similarities", above=0)
     pairwise_coef: float = setting(1.0, "weight of InfoNCE between contexts", low=0)
     prototype_coef: float = setting(1.0, "weight of the contrast with a learned prototype per training task", low=0)
-    kl_coef: float = setting(1e-2, "weight of the KL divergence from the posteriors to N(0, I)", low=0)
+    kl_coef: float = setting(0.1, "weight of the KL divergence from the posteriors to N(0, I)", low=0)
     reward_prediction_coef: float = setting(
         1.0, "weight of predicting each training task's reward from what the transition encoder sees", low=0
     )
@@ -232,9 +233,13 @@ class Mg2lEncoder(TaskEncoder):
         if config.posterior == "gaussian":
             loss = loss + config.kl_coef * kl_to_prior(Gaussian(mean, log_std)).mean()
         whole = Gaussian(q.mean[-1], q.log_std[-1])
+        information = leave_one_out_bound(whole, z[-1])
+        with torch.no_grad():
+            shared = info_nce_bound(z_local[:, -1], z[-1].expand_as(z_local[:, -1]), task, config.temperature)
         metrics: Metrics = {
             "encoder/local_loss": loss.detach(),
-            "encoder/leave_one_out_bound": leave_one_out_bound(whole, z[-1]),
+            "encoder/information": information,  # upper bound on I(z; c), whole contexts
+            "encoder/conditional_information": information - shared,  # upper bound on I(z; c | z^i)
             "encoder/contrastive_accuracy_local": nearest_neighbour_accuracy(mean[:, -1].detach(), task),
         }
         return loss, metrics

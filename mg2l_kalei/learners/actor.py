@@ -13,7 +13,11 @@ INPUT_DECAY = 0.98  # weight of what was seen before, per rollout: latents move 
 
 
 class Actor(nn.Module):
-    """obs (..., N, obs_dim), latent (..., N, local_dim), legal (..., N, n_actions) or None -> action distributions."""
+    """obs (..., N, obs_dim), latent (..., N, local_dim), legal (..., N, n_actions) or None -> action distributions.
+
+    Means of continuous actions are kept in (-1, 1) by tanh: environments clip actions to that box, and a mean that has
+    drifted far out of it gets no gradient from what clipping made of its samples.
+    """
 
     action_mask: Tensor | None  # (N, action_dim) bool
 
@@ -34,7 +38,7 @@ class Actor(nn.Module):
         output = self.body(self.moments.normalise(torch.cat([obs, latent], dim=-1)))
         if self.log_std is None:
             return categorical(output, legal)
-        return DiagonalGaussian(output, self.log_std, self.action_mask)
+        return DiagonalGaussian(torch.tanh(output), self.log_std, self.action_mask)
 
     def fit_normaliser(self, obs: Tensor, latent: Tensor) -> None:
         """Take inputs (..., N, obs_dim) and (..., N, local_dim) into their statistics, which all agents share."""

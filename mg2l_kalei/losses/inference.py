@@ -60,6 +60,12 @@ def info_nce(queries: Tensor, keys: Tensor, task: Tensor, temperature: float) ->
     return F.cross_entropy(logits.flatten(0, -2), positive.flatten())
 
 
+def info_nce_bound(queries: Tensor, keys: Tensor, task: Tensor, temperature: float) -> Tensor:
+    """Lower bound on the mutual information of a pair, in nats: log(1 + negatives) less the loss of ``info_nce``."""
+    n_negatives = (task.unsqueeze(-1) != task).sum(-1)
+    return torch.log1p(n_negatives).mean() - info_nce(queries, keys, task, temperature)
+
+
 def prototype_nce(queries: Tensor, prototypes: Tensor, task: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of queries (..., R, dim) against one key per task (n_tasks, dim), task (R,) -> scalar.
 

@@ -126,6 +126,21 @@ def test_a_balanced_draw_pairs_contexts_of_a_task_half_a_batch_apart_but_not_the
     assert (marks(contexts)[:, :12] != marks(contexts)[:, 12:]).any()
 
 
+@pytest.mark.parametrize("n_trials", [2, 3])
+def test_contexts_that_pair_up_are_of_different_trials(n_trials: int) -> None:
+    buffer = make_buffer(batch=200)
+    fill(buffer, [0] * n_trials)
+    first, second = (marks(buffer.sample(generator())) // 100)[0].chunk(2)
+    assert (first != second).all()
+    assert set(first.tolist()) == set(second.tolist()) == set(range(n_trials))
+
+
+def test_a_task_with_a_single_trial_pairs_with_itself() -> None:
+    buffer = make_buffer()
+    fill(buffer, [0, 1, 1])
+    assert (marks(buffer.sample(generator())) // 100 >= 0).all()
+
+
 def test_tasks_that_were_never_tried_are_not_drawn() -> None:
     buffer = make_buffer()
     fill(buffer, [0, 2, 2])

@@ -1,0 +1,61 @@
+"""Where the time of an iteration goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from envs.core import EnvBatch, Observation, Scene, StepResult
+
+
+class Stopwatch:
+    """Seconds by name. A name inside another's block is taken off the outer one: no second counts twice.
+
+    ``device``: its queue is waited for at the ends of a block, so that a GPU's work counts where it was asked for.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        self._open: list[str] = []
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        started = self._now()
+        self._open.append(name)
+        yield
+        self._open.pop()
+        elapsed = self._now() - started
+        self._add(name, elapsed)
+        if self._open:
+            self._add(self._open[-1], -elapsed)
+
+    def _add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+class TimedEnv:
+    """An ``EnvBatch`` whose steps and resets count as ``environment``."""
+
+    def __init__(self, env: EnvBatch, stopwatch: Stopwatch) -> None:
+        self.env, self.stopwatch, self.spec = env, stopwatch, env.spec
+
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        with self.stopwatch("environment"):
+            return self.env.reset(tasks, where)
+
+    def step(self, action: Tensor) -> StepResult:
+        with self.stopwatch("environment"):
+            return self.env.step(action)
+
+    def scene(self, row: int) -> Scene:
+        return self.env.scene(row)

@@ -1,0 +1,50 @@
+"""Are returns of training counted in whole episodes, and is every second of an iteration counted once?"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch import Tensor
+
+from mg2l_kalei.meta_trainer import mean_episode_return
+from mg2l_kalei.stopwatch import Stopwatch
+from mg2l_kalei.types import Rollout
+from tests.small_systems import random_rollout
+
+
+def rollout_of(rewards: list[float], truncated: list[int]) -> Rollout:
+    """One row whose team is paid ``rewards``; episodes end after the steps in ``truncated``."""
+    rollout = random_rollout(n_steps=len(rewards), n_rows=1)
+    reward = torch.tensor(rewards)[:, None, None].expand_as(rollout.reward)
+    ends = torch.zeros_like(rollout.truncated)
+    ends[truncated] = True
+    return rollout._replace(reward=reward, truncated=ends)
+
+
+@pytest.mark.parametrize(
+    ("truncated", "expected"),
+    [([1, 3], (1 + 2 + 4 + 8) / 2), ([1], 1 + 2), ([4], 31.0), ([], 31.0)],
+    ids=["cut-off", "mostly-cut-off", "whole", "none-whole"],
+)
+def test_episodes_that_the_trial_cut_off_do_not_count_beside_whole_ones(truncated: list[int], expected: float) -> None:
+    mean: Tensor = mean_episode_return(rollout_of([1.0, 2.0, 4.0, 8.0, 16.0], truncated))
+    assert float(mean) == expected
+
+
+def test_a_task_that_ends_ends_an_episode_as_time_does() -> None:
+    rollout = rollout_of([1.0, 2.0, 4.0], [])
+    ended = rollout._replace(terminated=torch.tensor([[False], [True], [False]]))
+    assert float(mean_episode_return(ended)) == 3
+
+
+def test_a_blocks_time_is_taken_off_the_block_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([0.0, 1.0, 3.0, 7.0, 20.0, 21.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    stopwatch = Stopwatch(torch.device("cpu"))
+    with stopwatch("acting"), stopwatch("environment"):
+        pass
+    with stopwatch("acting"):
+        pass
+    assert stopwatch.seconds == {"environment": 2.0, "acting": 5.0 + 1.0}
