@@ -30,6 +30,7 @@ class EvaluateOptions:
     trials: int | None = setting(None, "trials per task; null: the run's eval_trials", low=1)
     none: tuple[str, ...] = setting((), "folders of runs without task inference; empty: this run's, if it is there")
     oracle: tuple[str, ...] = setting((), "folders of runs that are given the task; empty: this run's, if it is there")
+    beside: tuple[str, ...] = setting((), "folders of runs of other recipes, each a further line; seeds of one together")
     best: bool = setting(False, "take the best checkpoint instead of the latest")
 
 
@@ -74,7 +75,7 @@ def evaluate(words: Sequence[str]) -> int:
             reason = f"{runs[0].family.name} has {', '.join(splits)} alone{nearest(options.split, splits)}"
             raise ConfigError([problem("command line", "split", options.split, reason)])
         splits = (options.split,)
-    references = _references(runs, options)
+    references = {**_others(runs, options.beside), **_references(runs, options)}
     n_episodes = options.episodes or runs[0].config.eval_episodes
     n_trials = options.trials or runs[0].config.eval_trials
     for split in splits:
@@ -95,6 +96,17 @@ def _seeds(folders: Sequence[str], best: bool = False) -> list[LoadedRun]:
         if run.config.seed in [earlier.config.seed for earlier in runs[:place]]:
             raise ConfigError([f"{run.folder.path}: seed {run.config.seed} is given twice"])
     return runs
+
+
+def _others(runs: Sequence[LoadedRun], folders: Sequence[str]) -> Mapping[str, Sequence[LoadedRun]]:
+    """Further runs by their recipes. Raises ConfigError where one is of the recipe that is evaluated."""
+    by_recipe: dict[str, list[str]] = {}
+    for folder in folders:
+        by_recipe.setdefault(load_run(folder).config.algo, []).append(folder)
+    recipe = runs[0].config.algo
+    if recipe in by_recipe:
+        raise ConfigError([f"beside={by_recipe[recipe][0]}: a run of {recipe} too: give it as another seed"])
+    return {name: _seeds(seeds) for name, seeds in by_recipe.items()}
 
 
 def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> Mapping[str, Sequence[LoadedRun]]:

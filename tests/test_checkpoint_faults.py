@@ -19,30 +19,9 @@ import torch
 
 from mg2l_kalei import checkpoint, durable
 from mg2l_kalei.checkpoint import MANIFEST, STATE, TENSORS, CheckpointError, Checkpoints
-from mg2l_kalei.types import State
+from tests.saved_states import latest_step, saved, state_of
 
 SAVING = {checkpoint.__file__, durable.__file__}  # the code that touches the disk
-
-
-def state_of(step: int) -> State:
-    return {"weight": torch.full((3, 2), float(step)), "step": step}
-
-
-def is_state_of(state: State, step: int) -> bool:
-    return torch.equal(state.pop("weight"), torch.full((3, 2), float(step))) and state == {"step": step}
-
-
-def saved(folder: Path, *steps: int) -> Checkpoints:
-    checkpoints = Checkpoints(folder, keep=9)
-    for step in steps:
-        checkpoints.save(state_of(step), step)
-    return checkpoints
-
-
-def latest_step(checkpoints: Checkpoints) -> int:
-    loaded = checkpoints.load_latest()
-    assert loaded is not None and is_state_of(loaded.state, loaded.step)
-    return loaded.step
 
 
 @contextmanager

@@ -172,6 +172,15 @@ def test_several_runs_are_seeds_of_one_method_and_references_can_be_named(
     assert all((run.evaluation / "train-32.json").is_file() for run in runs)
 
 
+def test_further_recipes_stand_in_the_table_by_their_names(
+    runs: list[RunFolder], capsys: pytest.CaptureFixture[str]
+) -> None:
+    oracle = next(runs[0].path.parents[1].glob("oracle/*"))
+    code, text, _ = outcome(program.main, ["evaluate", runs[1].path, f"beside={oracle}"], capsys)
+    assert code == 0
+    assert {row.split()[0] for row in text.splitlines() if row.endswith(" 32")} == {"mg2l_kalei", "oracle"}
+
+
 BAD_REQUESTS: dict[str, tuple[Callable[[Path, Path, Path], list[object]], str]] = {
     "no command": (lambda a, b, none: ["evalute", a], r"evalute: expected .*did you mean evaluate\?"),
     "no run": (lambda a, b, none: ["evaluate"], "evaluate: expected the folder of a run"),
@@ -182,6 +191,7 @@ BAD_REQUESTS: dict[str, tuple[Callable[[Path, Path, Path], list[object]], str]] 
     "other methods": (lambda a, b, none: ["evaluate", a, none], ".* is no other seed of .*encoder.kind=none"),
     "one seed twice": (lambda a, b, none: ["evaluate", a, b, a], ".*seed 0 is given twice"),
     "no reference run": (lambda a, b, none: ["evaluate", a, f"none={none}x"], ".*x holds no run"),
+    "beside itself": (lambda a, b, none: ["evaluate", a, f"beside={b}"], ".*: a run of mg2l_kalei too: .*seed"),
     "no such task": (lambda a, b, none: ["render", a, "task=corner+1"], r".*task=corner\+1: .*did you mean corner\+1"),
     "task beyond": (lambda a, b, none: ["render", a, "task=4"], ".*task=4: toy-corners has tasks 0 to 3"),
     "no film": (lambda a, b, none: ["render", a, "out=film.png"], r".*out=film.png: .*\.gif"),
