@@ -33,7 +33,7 @@ class RunConfig:
 
     seed: int = setting(0, "seed of everything random", low=0)
     n_iters: int = setting(500, "training iterations, each one rollout and its updates", low=1, extends=True)
-    n_rows: int = setting(64, "environment rows, hence trials per rollout", low=1)
+    n_rows: int = setting(128, "environment rows, hence trials per rollout", low=1)
     trial_steps: int = setting(0, "environment steps of a trial; 0: one episode", low=0)
     eval_interval: int = setting(50, "iterations between evaluations; 0: only at the end", low=0, extends=True)
     eval_episodes: int = setting(3, "episodes of an evaluation trial, adapting from one to the next", low=1)
