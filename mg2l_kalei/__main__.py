@@ -30,7 +30,9 @@ class EvaluateOptions:
     trials: int | None = setting(None, "trials per task; null: the run's eval_trials", low=1)
     none: tuple[str, ...] = setting((), "folders of runs without task inference; empty: this run's, if it is there")
     oracle: tuple[str, ...] = setting((), "folders of runs that are given the task; empty: this run's, if it is there")
-    beside: tuple[str, ...] = setting((), "folders of runs of other recipes, each a further line; seeds of one together")
+    beside: tuple[str, ...] = setting(
+        (), "folders of runs of other recipes: a further line for each recipe"
+    )
     best: bool = setting(False, "take the best checkpoint instead of the latest")
 
 

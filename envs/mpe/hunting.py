@@ -12,16 +12,14 @@ from torch import Tensor
 from envs.core import (
     EnvSpec,
     Marker,
-    Observation,
     Scene,
-    StepResult,
     Task,
     TaskFamily,
     everyone_else,
-    replace_rows,
     setting,
 )
-from envs.mpe.world import WALL_POSITION, Body, Motion, World
+from envs.mpe.batch import ParticleBatch
+from envs.mpe.world import WALL_POSITION, Body, World
 
 PREDATOR = Body(size=0.1, accel=3.0, max_speed=1.0)
 PREY = Body(size=0.05, accel=3.0, max_speed=1.2)
@@ -84,7 +82,7 @@ class Hunting(TaskFamily):
         return HuntingBatch(self.spec, self.config, world, n_rows, generator)
 
 
-class HuntingBatch:
+class HuntingBatch(ParticleBatch):
     """Rows of ``Hunting``. ``now`` may be set, to place a given state.
 
     Observation: own position; relative positions of all other bodies; their distances; zeros beyond ``SIGHT``.
@@ -97,35 +95,19 @@ class HuntingBatch:
     def __init__(
         self, spec: EnvSpec, config: HuntingConfig, world: World, n_rows: int, generator: torch.Generator
     ) -> None:
-        self.spec = spec
+        super().__init__(spec, world, n_rows, generator)
         self._config = config
-        self._world = world
-        self._generator = generator
-        self._shape = (n_rows, config.n_predators + config.n_preys, 2)
-        everyone = everyone_else(self._shape[1], world.device)
+        everyone = everyone_else(config.n_predators + config.n_preys, world.device)
         self._seen = everyone[: config.n_predators].flatten()  # (N (E - 1),)   all bodies but oneself
         self._preys = torch.arange(config.n_preys, device=world.device)
 
-    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        pos = self._uniform(self._shape, -START_RANGE, START_RANGE)
-        fresh = HuntingState(pos, torch.zeros_like(pos), tasks.clone(), torch.zeros_like(tasks))
-        self.now = fresh if where is None else replace_rows(self.now, fresh, where)
-        return Observation(self._obs(), self._state(), None, self._alive())
+    def _start(self, tasks: Tensor) -> HuntingState:
+        n_bodies = self._config.n_predators + self._config.n_preys
+        pos = self._uniform((self._n_rows, n_bodies, 2), -START_RANGE, START_RANGE)
+        return HuntingState(pos, torch.zeros_like(pos), tasks.clone(), torch.zeros_like(tasks))
 
-    def step(self, action: Tensor) -> StepResult:
-        control = torch.cat((action.clamp(-1, 1), self._prey_control()), dim=1)
-        motion = self._world.advance(Motion(self.now.pos, self.now.vel), control)
-        self.now = self.now._replace(pos=motion.pos, vel=motion.vel, elapsed=self.now.elapsed + 1)
-        truncated = self.now.elapsed >= self.spec.episode_steps
-        return StepResult(
-            obs=self._obs(),
-            state=self._state(),
-            reward=self._reward(),
-            terminated=torch.zeros_like(truncated),
-            truncated=truncated,
-            legal=None,
-            alive=self._alive(),
-        )
+    def _control(self, action: Tensor) -> Tensor:
+        return torch.cat((action, self._prey_control()), dim=1)
 
     def scene(self, row: int) -> Scene:
         n, target = self.spec.n_agents, int(self.now.target[row])
@@ -140,7 +122,7 @@ class HuntingBatch:
         nearest = distance.argmin(dim=1, keepdim=True)  # (B, 1)
         gap = distance.gather(1, nearest).clamp_min(1e-12)  # in the very same place there is nowhere to flee to
         flight = away.take_along_dim(nearest[:, :, None], dim=1) / gap[:, :, None]  # (B, 1, 2)
-        shape = (self._shape[0], self._config.n_preys, 2)
+        shape = (self._n_rows, self._config.n_preys, 2)
         noise = self._uniform(shape, NOISE_LOW[self._config.prey_noise], 1.0)
         is_target = self.now.target[:, None] == self._preys  # (B, n_preys)
         return torch.where(is_target[:, :, None], flight, noise)
@@ -167,12 +149,3 @@ class HuntingBatch:
 
     def _state(self) -> Tensor:
         return torch.cat((self.now.pos, self.now.vel), dim=1).flatten(1)
-
-    def _alive(self) -> Tensor:
-        shape = (self._shape[0], self.spec.n_agents)
-        return torch.ones(shape, dtype=torch.bool, device=self._world.device)
-
-    def _uniform(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
-        world = self._world
-        chance = torch.rand(shape, dtype=world.dtype, device=world.device, generator=self._generator)
-        return low + (high - low) * chance

@@ -13,16 +13,14 @@ from torch import Tensor
 from envs.core import (
     EnvSpec,
     Marker,
-    Observation,
     Scene,
-    StepResult,
     Task,
     TaskFamily,
     everyone_else,
-    replace_rows,
     setting,
 )
-from envs.mpe.world import WALL_POSITION, Body, Motion, World
+from envs.mpe.batch import ParticleBatch
+from envs.mpe.world import WALL_POSITION, Body, World
 
 AGENT = Body(size=0.15, collides=False)
 LANDMARK_SIZE = 0.05  # m, drawn only
@@ -81,7 +79,7 @@ def _task(chosen: tuple[int, ...], n_landmarks: int) -> Task:
     return Task("targets-" + "-".join(map(str, chosen)), {"targets": list(chosen)}, mask)
 
 
-class SpreadBatch:
+class SpreadBatch(ParticleBatch):
     """Rows of ``Spread``. ``now`` may be set, to place a given state.
 
     Observation: own position; relative positions of the landmarks, then of the other agents.
@@ -93,42 +91,23 @@ class SpreadBatch:
     now: SpreadState
 
     def __init__(self, spec: EnvSpec, target_masks: Tensor, n_rows: int, generator: torch.Generator) -> None:
-        self.spec = spec
+        super().__init__(
+            spec, World([AGENT] * spec.n_agents, target_masks.device, target_masks.dtype), n_rows, generator
+        )
         self._target_masks = target_masks  # (n_tasks, L)
-        self._n_rows = n_rows
-        self._generator = generator
         self._n_landmarks = target_masks.shape[1]
-        self._world = World([AGENT] * spec.n_agents, target_masks.device, target_masks.dtype)
         seen = everyone_else(self._n_landmarks + spec.n_agents, target_masks.device)[self._n_landmarks :]
         self._seen = seen.flatten()  # (N (L + N - 1),)   all points but oneself, agent after agent
 
-    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        targets = self._target_masks[tasks]
-        shape = (self._n_rows, self.spec.n_agents + self._n_landmarks, 2)
-        points = torch.rand(shape, dtype=targets.dtype, device=targets.device, generator=self._generator) * 2 - 1
+    def _start(self, tasks: Tensor) -> SpreadState:
+        points = self._uniform((self._n_rows, self.spec.n_agents + self._n_landmarks, 2), -1.0, 1.0)
         pos, landmarks = points.split((self.spec.n_agents, self._n_landmarks), dim=1)
-        fresh = SpreadState(
+        return SpreadState(
             pos=pos * START_RANGE,
             vel=torch.zeros_like(pos),
             landmarks=landmarks * LANDMARK_RANGE,
-            targets=targets,
+            targets=self._target_masks[tasks],
             elapsed=torch.zeros_like(tasks),
-        )
-        self.now = fresh if where is None else replace_rows(self.now, fresh, where)
-        return Observation(self._obs(), self._state(), None, self._alive())
-
-    def step(self, action: Tensor) -> StepResult:
-        motion = self._world.advance(Motion(self.now.pos, self.now.vel), action.clamp(-1, 1))
-        self.now = self.now._replace(pos=motion.pos, vel=motion.vel, elapsed=self.now.elapsed + 1)
-        truncated = self.now.elapsed >= self.spec.episode_steps
-        return StepResult(
-            obs=self._obs(),
-            state=self._state(),
-            reward=self._reward(),
-            terminated=torch.zeros_like(truncated),
-            truncated=truncated,
-            legal=None,
-            alive=self._alive(),
         )
 
     def scene(self, row: int) -> Scene:
@@ -151,6 +130,3 @@ class SpreadBatch:
 
     def _state(self) -> Tensor:
         return torch.cat((self.now.pos, self.now.vel, self.now.landmarks), dim=1).flatten(1)
-
-    def _alive(self) -> Tensor:
-        return torch.ones(self.now.pos.shape[:2], dtype=torch.bool, device=self.now.pos.device)
