@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import torch
+
 from mg2l_kalei.build import CONFIG_DIR, SCHEMA
 from mg2l_kalei.checkpoint import CheckpointError
 from mg2l_kalei.config import ConfigError, load, render_help, render_sources, request
@@ -29,6 +31,11 @@ def main(argv: list[str]) -> int:
         return 2
     except (CheckpointError, RunFolderLocked, NonFiniteError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        print("error: out of memory: fewer n_rows, or a smaller context.capacity, need less", file=sys.stderr)
         return 1
 
 

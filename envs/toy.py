@@ -35,6 +35,10 @@ class TurnsConfig:
     n_actions: int = setting(4, "actions, and cues; more than agents", low=2)
     episode_steps: int = setting(8, "time limit of an episode [steps]", low=1)
 
+    def __post_init__(self) -> None:
+        if self.n_actions <= self.n_agents:  # one that pays nobody is illegal each step
+            raise ValueError(f"n_actions={self.n_actions} is not more than n_agents={self.n_agents}")
+
 
 class TurnsState(NamedTuple):
     cue: Tensor  # (B,) int64
@@ -47,12 +51,9 @@ class Turns(TaskFamily):
 
     Known returns (reward summed over an episode, averaged over agents): ``optimal_return``, and
     ``indistinct_return`` for agents that share one policy without knowing who they are.
-    Raises ValueError unless there are more actions than agents: one that pays nobody is illegal each step.
     """
 
     def __init__(self, name: str, config: TurnsConfig, generator: np.random.Generator) -> None:
-        if config.n_actions <= config.n_agents:
-            raise ValueError(f"{name} needs n_actions > n_agents, got {config.n_actions} and {config.n_agents}")
         super().__init__(name, config, generator)
         self.config = config
         self.tasks = (Task("turns", {}, (1.0,)),)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from envs import ENVS, make_family
+from envs import ENVS
 from envs.check import check_family
 from envs.core import TaskFamily, setting
 from mg2l_kalei.assessment import assess_runs
-from mg2l_kalei.build import CONFIG_DIR, SCHEMA
+from mg2l_kalei.build import CONFIG_DIR, SCHEMA, family_of
 from mg2l_kalei.checkpoint import CheckpointError
-from mg2l_kalei.config import ConfigError, differences, load
+from mg2l_kalei.config import ConfigError, RunConfig, differences, load
 from mg2l_kalei.config.options import option_lines, read_options
 from mg2l_kalei.config.settings import nearest, problem, to_text
 from mg2l_kalei.evaluation.render import write_gif
 from mg2l_kalei.filming import film_trial
 from mg2l_kalei.saved_run import LoadedRun, load_run
-from mg2l_kalei.seeding import numpy_generator
 from mg2l_kalei.training_run import reference_folders
 
 
@@ -30,9 +29,7 @@ class EvaluateOptions:
     trials: int | None = setting(None, "trials per task; null: the run's eval_trials", low=1)
     none: tuple[str, ...] = setting((), "folders of runs without task inference; empty: this run's, if it is there")
     oracle: tuple[str, ...] = setting((), "folders of runs that are given the task; empty: this run's, if it is there")
-    beside: tuple[str, ...] = setting(
-        (), "folders of runs of other recipes: a further line for each recipe"
-    )
+    beside: tuple[str, ...] = setting((), "folders of runs of other recipes: a further line for each")
     best: bool = setting(False, "take the best checkpoint instead of the latest")
 
 
@@ -77,7 +74,11 @@ def evaluate(words: Sequence[str]) -> int:
             reason = f"{runs[0].family.name} has {', '.join(splits)} alone{nearest(options.split, splits)}"
             raise ConfigError([problem("command line", "split", options.split, reason)])
         splits = (options.split,)
-    references = {**_others(runs, options.beside), **_references(runs, options)}
+    references = _references(runs, options)
+    for label, others in _others(runs, options.beside, options.best).items():
+        if label in references:
+            raise ConfigError([f"beside={others[0].folder.path}: there is a line {label} already"])
+        references[label] = others
     n_episodes = options.episodes or runs[0].config.eval_episodes
     n_trials = options.trials or runs[0].config.eval_trials
     for split in splits:
@@ -86,7 +87,7 @@ def evaluate(words: Sequence[str]) -> int:
     return 0
 
 
-def _seeds(folders: Sequence[str], best: bool = False) -> list[LoadedRun]:
+def _seeds(folders: Sequence[str], best: bool) -> list[LoadedRun]:
     """Runs of one method, loaded. Raises ConfigError where they are anything but seeds of each other."""
     runs = [load_run(folder, best=best) for folder in folders]
     first, *others = runs
@@ -100,26 +101,49 @@ def _seeds(folders: Sequence[str], best: bool = False) -> list[LoadedRun]:
     return runs
 
 
-def _others(runs: Sequence[LoadedRun], folders: Sequence[str]) -> Mapping[str, Sequence[LoadedRun]]:
-    """Further runs by their recipes. Raises ConfigError where one is of the recipe that is evaluated."""
-    by_recipe: dict[str, list[str]] = {}
+def _others(runs: Sequence[LoadedRun], folders: Sequence[str], best: bool) -> dict[str, Sequence[LoadedRun]]:
+    """Further runs, put together where they are seeds of one another.
+
+    A line is called by its recipe; where another line has that name, also by the settings that differ from it.
+    """
+    groups: list[list[str]] = []
+    firsts: dict[str, RunConfig] = {runs[0].config.algo: runs[0].config}
+    labels: list[str] = []
     for folder in folders:
-        by_recipe.setdefault(load_run(folder).config.algo, []).append(folder)
-    recipe = runs[0].config.algo
-    if recipe in by_recipe:
-        raise ConfigError([f"beside={by_recipe[recipe][0]}: a run of {recipe} too: give it as another seed"])
-    return {name: _seeds(seeds) for name, seeds in by_recipe.items()}
+        config = load_run(folder, best=best).config
+        kin = next((i for i, label in enumerate(labels) if not _unlike(firsts[label], config)), None)
+        if kin is not None:
+            groups[kin].append(folder)
+            continue
+        label = config.algo
+        if label in firsts:
+            differing = _unlike(firsts[label], config)
+            if not differing:
+                raise ConfigError([f"beside={folder}: a run like the one evaluated: give it as another seed"])
+            label = " ".join([label, *differing])
+        firsts[label] = config
+        labels.append(label)
+        groups.append([folder])
+    return {label: _seeds(group, best) for label, group in zip(labels, groups, strict=True)}
 
 
-def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> Mapping[str, Sequence[LoadedRun]]:
-    """The reference runs asked for; else those that were trained with every one of ``runs``."""
+def _unlike(first: RunConfig, other: RunConfig) -> list[str]:
+    """Settings in which two runs differ, the seed left aside; the recipe's name counts."""
+    recipe = [] if first.algo == other.algo else [f"algo={other.algo}"]
+    return [*recipe, *differences(dataclasses.replace(first, seed=other.seed), other)]
+
+
+def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str, Sequence[LoadedRun]]:
+    """The reference runs asked for; else those that were trained with every one of ``runs``, and are not these."""
     asked = {line: folders for line, folders in (("none", options.none), ("oracle", options.oracle)) if folders}
     found = [reference_folders(run) for run in runs]
     usual = {line: tuple(str(of[line]) for of in found) for line in found[0] if all(line in of for of in found)}
+    own = {run.folder.path.resolve() for run in runs}
+    usual = {line: folders for line, folders in usual.items() if not own & {Path(f).resolve() for f in folders}}
     for line, folders in usual.items():
         if line not in asked:
             print(f"reference line {line}: {', '.join(folders)}")
-    return {line: _seeds(folders) for line, folders in {**usual, **asked}.items()}
+    return {line: _seeds(folders, options.best) for line, folders in {**usual, **asked}.items()}
 
 
 def render(words: Sequence[str]) -> int:
@@ -166,7 +190,7 @@ def tasks(words: Sequence[str]) -> int:
 def _family(name: str, settings: Sequence[str]) -> TaskFamily:
     """The family as a training run with these settings has it."""
     config = load([f"--env={name}", *settings], SCHEMA, CONFIG_DIR).config
-    return make_family(config.kinds["env"], config.env, numpy_generator(config.seed, "tasks"))
+    return family_of(config)
 
 
 def _summary(family: TaskFamily) -> str:

@@ -25,12 +25,15 @@ from mg2l_kalei.sharing.masked_linear import masked_layers
 from mg2l_kalei.types import Rollout
 
 
-def assess(system: System, env_steps: int, split: str, *, n_episodes: int, n_trials: int) -> AdaptationResult:
+def assess(
+    system: System, env_steps: int, split: str, *, n_episodes: int, n_trials: int, purpose: str = "report"
+) -> AdaptationResult:
     """Play evaluation trials with the mode of the policy and online beliefs, on environments of their own.
 
-    ``env_steps``: what the system was trained for; with the seed and the split it decides every random number.
+    ``env_steps``: what the system was trained for; with the seed, the split and the purpose it decides every random
+    number. ``purpose``: "selection" of the best checkpoint plays other episodes than those of a "report".
     """
-    generator = torch_generator(system.config.seed, "evaluation", split, env_steps, device=system.device)
+    generator = torch_generator(system.config.seed, "evaluation", purpose, split, env_steps, device=system.device)
 
     def play(task: Tensor, n_steps: int, sample: bool) -> Rollout:
         env = system.family.make(len(task), system.device, generator)
@@ -58,8 +61,8 @@ def assess_runs(
 ) -> str:
     """Evaluate runs that are seeds of one method beside reference runs; the table, as text.
 
-    Raw results go into each run's folder, the table and pictures into the first's. Raises ValueError where the runs
-    cannot be compared, before anything is written.
+    Raw results go into each run's folder, references' too; the table and pictures into the first's. Raises ValueError
+    where the runs cannot be compared, before anything is written.
     """
 
     def play(run: LoadedRun) -> AdaptationResult:
@@ -68,6 +71,9 @@ def assess_runs(
     results = [play(run) for run in runs]
     beside = {line: [play(run) for run in seeds] for line, seeds in references.items()}
     comparison = compare_runs(runs[0].config.algo, results, beside)
+    for line, seeds in references.items():
+        for run, result in zip(seeds, beside[line], strict=True):
+            _write_raw(run.folder, result)
     for run, result in zip(runs[1:], results[1:], strict=True):
         _write_raw(run.folder, result)
     return publish(runs[0].folder, runs[0].system, results[0], comparison)
@@ -97,4 +103,6 @@ def publish(folder: RunFolder, system: System, result: AdaptationResult, compari
 
 
 def _write_raw(folder: RunFolder, result: AdaptationResult) -> None:
-    write_atomically(folder.evaluation / f"{result.split}-{result.env_steps}.json", to_json(result))
+    _, n_trials, n_episodes = result.returns.shape
+    name = f"{result.split}-{result.env_steps}-{n_trials}x{n_episodes}.json"  # steps, trials per task, episodes
+    write_atomically(folder.evaluation / name, to_json(result))

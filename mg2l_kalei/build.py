@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -53,9 +53,14 @@ class System(NamedTuple):
             raise ValueError(f"its networks are not those of these settings: {first}") from error
 
 
+def family_of(config: RunConfig) -> TaskFamily:
+    """The task family of a run: its tasks are a function of its settings and the seed."""
+    return make_family(config.kinds["env"], config.env, numpy_generator(config.seed, "task_draw"))
+
+
 def build(config: RunConfig, device: torch.device) -> System:
     """Family, encoder and learner of a run with fresh weights, on ``device``: a function of the config alone."""
-    family = make_family(config.kinds["env"], config.env, numpy_generator(config.seed, "task_draw"))
+    family = family_of(config)
     n_train = len(family.splits["train"])
     if any(task.split != "train" for task in family.tasks[:n_train]):
         raise ValueError(f"{family.name}: training tasks must come first, as encoders number them from 0")
@@ -96,15 +101,10 @@ def choose_device(config: RunConfig) -> tuple[torch.device, str | None]:
     return device, None
 
 
-def _impossible(config: RunConfig) -> Iterator[str]:
+def _impossible(config: RunConfig) -> Iterable[str]:
     """Combinations that cannot work, a line each."""
-    if config.kinds["encoder"] == "mg2l" and not config.encoder.hidden:
-        yield "encoder.hidden=[] has no layer: the reward needs one to join at"
-    has_window = config.kinds["encoder"] == "mg2l" and config.encoder.pooling == "attention_blocks"
-    if has_window and config.encoder.window < config.context.length:
-        yield f"encoder.window={config.encoder.window} forgets most of context.length={config.context.length}"
-    if config.kinds["encoder"] != "none" and config.context.batch % 2:
-        yield f"context.batch={config.context.batch} is odd: contexts are drawn in pairs"
+    encoder, context = ENCODERS[config.kinds["encoder"]][0], config.context
+    return encoder.problems(config.encoder, context_batch=context.batch, context_length=context.length)
 
 
 SCHEMA = Schema(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
 import torch
@@ -50,8 +52,15 @@ class Team:
     stays: it is the trial's).
     """
 
-    def __init__(self, policy: Policy, encoder: TaskEncoder, generator: torch.Generator) -> None:
-        self.policy, self.encoder, self.generator = policy, encoder, generator
+    def __init__(
+        self,
+        policy: Policy,
+        encoder: TaskEncoder,
+        generator: torch.Generator,
+        *,
+        timed: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
+    ) -> None:
+        self.policy, self.encoder, self.generator, self.timed = policy, encoder, generator, timed
         self.belief: Belief = None
         self.latent: Tensor  # (B, N, local_dim)
         self.recurrent_state: Tensor | None = None
@@ -81,8 +90,9 @@ class Team:
         """Take in what each agent lived through in this step: (B, N, ...)."""
         if self._is_held:
             return
-        self.belief = self.encoder.observe(self.belief, transition)
-        self.latent = self.encoder.local_latent(self.belief, sample=self._sample, generator=self.generator)
+        with self.timed("inference"):
+            self.belief = self.encoder.observe(self.belief, transition)
+            self.latent = self.encoder.local_latent(self.belief, sample=self._sample, generator=self.generator)
 
     def restart(self, where: Tensor) -> None:
         """A new episode within the trial, in rows where (B,) bool."""

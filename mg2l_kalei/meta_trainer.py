@@ -29,11 +29,11 @@ class MetaTrainer:
         config, self.device = system.config, system.device
         self.system, self.config, self.bad_batch = system, config, bad_batch
         self.generators = {name: torch_generator(config.seed, name, device=self.device) for name in STREAMS}
+        self.stopwatch = Stopwatch(self.device)
         buffer = ContextBuffer(config.context, system.family.spec, system.trial_steps, self.device)
         self.inference = InferenceTrainer(system.encoder, buffer, self.generators["contexts"])
-        self.team = Team(system.learner, system.encoder, self.generators["acting"])
+        self.team = Team(system.learner, system.encoder, self.generators["acting"], timed=self.stopwatch)
         self.train_tasks = system.family.task_ids("train").to(self.device)
-        self.stopwatch = Stopwatch(self.device)
         self.env = self._make_env("env", config.n_rows)
         self.exploration_env = self._make_env("exploration_env", config.context.explore_rows)
         self.iteration = 0
@@ -128,13 +128,19 @@ class MetaTrainer:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """Restore what ``state_dict`` gave; the generators last."""
+        """Restore what ``state_dict`` gave; generators last. ValueError where that was on another kind of device."""
         self.iteration, self.env_steps = state["iteration"], state["env_steps"]
         self.best_return = state["best_return"]
         self.system.load_weights(state)
         self.inference.load_state_dict(state["inference"])
-        for name, generator in self.generators.items():
-            generator.set_state(state["generators"][name])
+        try:
+            for name, generator in self.generators.items():
+                generator.set_state(state["generators"][name])
+        except RuntimeError as error:
+            raise ValueError(
+                f"this run was not begun on {self.device.type}, whose random numbers differ: go on where it was begun "
+                "(device=...), or start afresh with resume=never"
+            ) from error
 
 
 def mean_episode_return(rollout: Rollout) -> Tensor:

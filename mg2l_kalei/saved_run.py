@@ -37,7 +37,7 @@ class LoadedRun(NamedTuple):
 
     def policy(self, seed: int = 0) -> Team:
         """A team that acts and infers: ``begin`` a trial, then ``act`` and ``observe`` in turn."""
-        generator = torch_generator(seed, "acting", device=self.system.device)
+        generator = torch_generator(seed, "play", "acting", device=self.system.device)
         return Team(self.system.learner, self.system.encoder, generator)
 
     def play(self, task: Tensor, seed: int = 0) -> tuple[EnvBatch, Team]:
@@ -45,7 +45,7 @@ class LoadedRun(NamedTuple):
         device = self.system.device
         team = self.policy(seed)
         team.begin(task.to(device))
-        return self.family.make(len(task), device, torch_generator(seed, "play", device=device)), team
+        return self.family.make(len(task), device, torch_generator(seed, "play", "env", device=device)), team
 
 
 def load_run(path: str | Path, *, best: bool = False, device: str = "cpu") -> LoadedRun:

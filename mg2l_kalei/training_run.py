@@ -109,7 +109,6 @@ class TrainingRun:
             raise ConfigError([str(error)]) from error
         self.trainer = MetaTrainer(self.system, self.folder.path / "bad_batch.safetensors")
         self.checkpoints = Checkpoints(self.folder.checkpoints, config.keep_checkpoints)
-        self._assessed: tuple[tuple[str, int], AdaptationResult] | None = None
         if config.init_from is not None and (config.resume == "never" or not self.folder.config.is_file()):
             self._warm_start(config.init_from)
 
@@ -123,9 +122,8 @@ class TrainingRun:
             self._loop(metric_log, stop)
             if stop.received:
                 self._save()
-            else:
-                self._finish(references or {})
-        if stop.received:
+            is_done = not stop.received and self._finish(references or {}, stop)
+        if not is_done:
             print(f"stopped and saved at iteration {self.trainer.iteration}; the same command goes on from there")
             return STOPPED + stop.received
         return 0
@@ -138,7 +136,13 @@ class TrainingRun:
             check_tasks(folder, self.system.family)
             self._refuse_other_settings()
             trainer.load_state_dict(loaded.state)
-            print(f"{folder.path}: going on from iteration {trainer.iteration} of {self.config.n_iters}")
+            n_iters = self.config.n_iters
+            print(f"{folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
+            if trainer.iteration > n_iters:
+                print(
+                    f"warning: n_iters={n_iters}, but this run is longer; a run_name begins another",
+                    file=sys.stderr,
+                )
         elif is_begun:
             raise CheckpointError(f"{folder.path} has no checkpoint left; start afresh with resume=never")
         elif any(step > 0 for step in self.checkpoints.steps()):
@@ -181,7 +185,7 @@ class TrainingRun:
                 is_last = trainer.iteration == config.n_iters
                 is_best, evaluated = False, {}
                 if is_last or (config.eval_interval and trainer.iteration % config.eval_interval == 0):
-                    evaluated = evaluation_metrics(self._assess_self("train"))
+                    evaluated = evaluation_metrics(self._assess(self.system, trainer.env_steps, "train", "selection"))
                     is_best = trainer.note_evaluation(evaluated)
                 if trainer.iteration % config.log_interval == 0 or evaluated or is_last:
                     metric_log.log(trainer.env_steps, trainer.iteration, metrics | evaluated)
@@ -192,26 +196,22 @@ class TrainingRun:
     def _save(self, best: bool = False) -> None:
         self.checkpoints.save(self.trainer.state_dict(), self.trainer.iteration, best=best)
 
-    def _assess(self, system: System, env_steps: int, split: str) -> AdaptationResult:
-        config = self.config
-        return assess(system, env_steps, split, n_episodes=config.eval_episodes, n_trials=config.eval_trials)
+    def _assess(self, system: System, env_steps: int, split: str, purpose: str = "report") -> AdaptationResult:
+        size = {"n_episodes": self.config.eval_episodes, "n_trials": self.config.eval_trials}
+        return assess(system, env_steps, split, purpose=purpose, **size)
 
-    def _assess_self(self, split: str) -> AdaptationResult:
-        """The run as it is now; the latest result is kept, for the one after the last iteration is asked for twice."""
-        now = (split, self.trainer.env_steps)
-        if self._assessed is None or self._assessed[0] != now:
-            self._assessed = now, self._assess(self.system, self.trainer.env_steps, split)
-        return self._assessed[1]
-
-    def _finish(self, references: Mapping[str, Path]) -> None:
-        """Evaluate on every split beside the references; print tables and where the pictures are."""
+    def _finish(self, references: Mapping[str, Path], stop: StopSignal) -> bool:
+        """Evaluate on every split beside the references; print tables and where the pictures are. False: stopped."""
         runs = {line: load_run(path, device=str(self.system.device)) for line, path in references.items()}
         for split in self.system.family.splits:
-            result = self._assess_self(split)
+            result = self._assess(self.system, self.trainer.env_steps, split)
             beside = {line: [self._assess(run.system, run.env_steps, split)] for line, run in runs.items()}
+            if stop.received:
+                return False
             comparison = compare_runs(self.config.algo, [result], beside)
             print("\n" + publish(self.folder, self.system, result, comparison))
         print(f"run folder: {self.folder.path}")
+        return True
 
     def _set_aside(self) -> None:
         """Rename what is in the run's place: nothing is deleted."""

@@ -60,8 +60,8 @@ BAD_SETTINGS = {
     "out of range": (["gamma=2"], "command line: learner.gamma=2.0: expected .*<= 1"),
     "no such family": (["--env=toy-corner"], r"command line: env=toy-corner: .*did you mean toy-corners\?"),
     "settings that exclude each other": (["context.batch=5"], "context.batch=5 is odd"),
-    "family of impossible sizes": (["--env=toy-turns", "n_actions=2"], "toy-turns needs n_actions > n_agents"),
-    "network of impossible sizes": (["n_heads=3"], r"attention needs a width divisible by n_heads, got \d+ and 3"),
+    "family of impossible sizes": (["--env=toy-turns", "n_actions=2"], r"env: n_actions=2 is not more than n_agents=2"),
+    "network of impossible sizes": (["n_heads=3"], r"encoder: n_heads=3 does not divide the last of hidden, \d+"),
     "no value": (["seed="], "command line: seed=: no value"),
     "no such run to start from": (["init_from=nowhere"], "init_from=nowhere: nowhere holds no run"),
 }
@@ -142,7 +142,7 @@ def test_evaluation_prints_the_table_beside_the_usual_references_and_keeps_every
         assert re.search(rf"^reference line {line}: {run.path.parents[1]}/", text, re.M)
     labels = {row.partition("  ")[0] for row in text.splitlines()}
     assert {"mg2l_kalei", "none", "oracle", "score of mg2l_kalei"} <= labels
-    written = json.loads((run.evaluation / "train-32.json").read_text())
+    written = json.loads((run.evaluation / "train-32-4x3.json").read_text())
     assert np.shape(written["returns"]) == (4, 4, 3)
 
 
@@ -153,7 +153,7 @@ def test_evaluating_twice_gives_the_same_and_other_trials_give_other_returns(
     results = []
     for n_trials in (3, 3, 2):
         assert program.main(["evaluate", str(run.path), f"trials={n_trials}"]) == 0
-        results.append((run.evaluation / "train-32.json").read_text())
+        results.append((run.evaluation / f"train-32-{n_trials}x2.json").read_text())
     assert results[0] == results[1]
     first, _, other = (np.array(json.loads(result)["returns"]) for result in results)
     assert first.shape == (4, 3, 2) and len(np.unique(first)) == first.size
@@ -169,7 +169,23 @@ def test_several_runs_are_seeds_of_one_method_and_references_can_be_named(
     assert code == 0
     rows = {row.partition("  ")[0]: row.split() for row in text.splitlines() if row.endswith(" 32")}
     assert {label: row[-2] for label, row in rows.items()} == {"mg2l_kalei": "2", "none": "1"}
-    assert all((run.evaluation / "train-32.json").is_file() for run in runs)
+    assert all(list(run.evaluation.glob("train-32-*.json")) for run in (*runs, RunFolder(none)))
+
+
+def test_a_run_is_no_reference_line_of_its_own(runs: list[RunFolder], capsys: pytest.CaptureFixture[str]) -> None:
+    oracle = next(runs[0].path.parents[1].glob("oracle/*"))
+    code, text, _ = outcome(program.main, ["evaluate", oracle], capsys)
+    assert code == 0 and "reference line oracle" not in text and "score of" not in text
+
+
+def test_a_variant_of_the_same_recipe_is_called_by_what_differs(
+    runs: list[RunFolder], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    variant = tiny(tmp_path, n_iters=2, encoder__latent_dim=3)
+    assert train.main(variant) == 0
+    code, text, _ = outcome(program.main, ["evaluate", runs[1].path, f"beside={folder_of(variant).path}"], capsys)
+    assert code == 0
+    assert re.search(r"^mg2l_kalei encoder\.latent_dim=3  ", text, re.M)
 
 
 def test_further_recipes_stand_in_the_table_by_their_names(
@@ -191,7 +207,7 @@ BAD_REQUESTS: dict[str, tuple[Callable[[Path, Path, Path], list[object]], str]] 
     "other methods": (lambda a, b, none: ["evaluate", a, none], ".* is no other seed of .*encoder.kind=none"),
     "one seed twice": (lambda a, b, none: ["evaluate", a, b, a], ".*seed 0 is given twice"),
     "no reference run": (lambda a, b, none: ["evaluate", a, f"none={none}x"], ".*x holds no run"),
-    "beside itself": (lambda a, b, none: ["evaluate", a, f"beside={b}"], ".*: a run of mg2l_kalei too: .*seed"),
+    "beside itself": (lambda a, b, none: ["evaluate", a, f"beside={b}"], ".*: a run like the one evaluated: .*seed"),
     "no such task": (lambda a, b, none: ["render", a, "task=corner+1"], r".*task=corner\+1: .*did you mean corner\+1"),
     "task beyond": (lambda a, b, none: ["render", a, "task=4"], ".*task=4: toy-corners has tasks 0 to 3"),
     "no film": (lambda a, b, none: ["render", a, "out=film.png"], r".*out=film.png: .*\.gif"),

@@ -12,6 +12,7 @@ from mg2l_kalei.meta_trainer import mean_episode_return
 from mg2l_kalei.stopwatch import Stopwatch
 from mg2l_kalei.types import Rollout
 from tests.small_systems import random_rollout
+from tests.test_build import make_trainer, tiny
 
 
 def rollout_of(rewards: list[float], truncated: list[int]) -> Rollout:
@@ -37,6 +38,20 @@ def test_a_task_that_ends_ends_an_episode_as_time_does() -> None:
     rollout = rollout_of([1.0, 2.0, 4.0], [])
     ended = rollout._replace(terminated=torch.tensor([[False], [True], [False]]))
     assert float(mean_episode_return(ended)) == 3
+
+
+def test_every_second_counts_for_one_share_at_most() -> None:
+    metrics = make_trainer(tiny()).iterate()
+    shares = {name: float(value) for name, value in metrics.items() if name.endswith("_share")}
+    assert set(shares) == {f"time/{name}_share" for name in ("environment", "acting", "inference", "update")}
+    assert min(shares.values()) > 0 and sum(shares.values()) <= 1
+
+
+def test_random_numbers_of_another_kind_of_device_are_refused_with_a_way_out() -> None:
+    state = make_trainer(tiny()).state_dict()
+    state["generators"]["env"] = torch.zeros(16, dtype=torch.uint8)  # as a GPU's are
+    with pytest.raises(ValueError, match=r"not begun on cpu.*resume=never"):
+        make_trainer(tiny()).load_state_dict(state)
 
 
 def test_a_blocks_time_is_taken_off_the_block_around_it(monkeypatch: pytest.MonkeyPatch) -> None:

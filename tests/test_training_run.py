@@ -28,7 +28,7 @@ RECIPES = [(algo, "online") for algo in names_in(CONFIG_DIR / "algo")] + [("mg2l
 def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The evaluation at the end changes nothing in training, and takes longer than it; ``reported`` tests want it."""
     if "reported" not in request.fixturenames:
-        monkeypatch.setattr(TrainingRun, "_finish", lambda self, references: None)
+        monkeypatch.setattr(TrainingRun, "_finish", lambda self, references, stop: True)
 
 
 @pytest.fixture
@@ -141,6 +141,15 @@ def test_more_iterations_extend_a_run(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "going on from iteration 2 of 3" in capsys.readouterr().out
     after = remains(folder_of(longer)).metrics
     assert after[:2] == before and len(after) == 3
+
+
+def test_fewer_iterations_than_there_are_change_nothing_and_say_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tiny(tmp_path, n_iters=2)
+    assert train.main(words) == 0
+    assert train.main(tiny(tmp_path, n_iters=1)) == 0
+    assert "warning: n_iters=1, but this run is longer" in capsys.readouterr().err
 
 
 def damage(folder: RunFolder) -> None:

@@ -34,6 +34,10 @@ class SpreadConfig:
     n_landmarks: int = setting(3, "landmarks, all alike to see; at least as many as agents", low=1)
     episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
 
+    def __post_init__(self) -> None:
+        if self.n_landmarks < self.n_agents:
+            raise ValueError(f"n_landmarks={self.n_landmarks} is less than n_agents={self.n_agents}")
+
 
 class SpreadState(NamedTuple):
     pos: Tensor  # (B, N, 2)
@@ -44,15 +48,10 @@ class SpreadState(NamedTuple):
 
 
 class Spread(TaskFamily):
-    """One task for each choice of ``n_agents`` landmarks. Finite: all tasks are seen in training.
-
-    Raises ValueError where there are fewer landmarks than agents.
-    """
+    """One task for each choice of ``n_agents`` landmarks. Finite: all tasks are seen in training."""
 
     def __init__(self, name: str, config: SpreadConfig, generator: np.random.Generator) -> None:
         n, n_landmarks = config.n_agents, config.n_landmarks
-        if n_landmarks < n:
-            raise ValueError(f"{name} needs n_landmarks >= n_agents, got {n_landmarks} and {n}")
         super().__init__(name, config, generator)
         self.tasks = tuple(_task(chosen, n_landmarks) for chosen in combinations(range(n_landmarks), n))
         self.spec = EnvSpec(

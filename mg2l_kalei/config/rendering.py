@@ -14,7 +14,7 @@ from mg2l_kalei.config.settings import Rule, describe, to_text
 _USAGE = """Usage: python train.py [--expt=NAME] [--algo=NAME] [--env=NAME] [KEY=VALUE ...] [--print-config]
 
 Options and settings come in any order. A setting's name may be cut short from the left while it stays unique
-(lr=1e-3 for learner.lr=1e-3). AXIS=KIND chooses a kind. Weakest first: default, algo file, env file, expt file,
+(gamma=0.95 for learner.gamma=0.95). AXIS=KIND chooses a kind. Weakest first: default, algo file, env file, expt file,
 command line. --print-config prints the resolved configuration with the source of each value, and trains nothing.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -23,6 +24,11 @@ class TaskEncoder(nn.Module, ABC):
 
     global_dim: int
     local_dim: int
+
+    @classmethod
+    def problems(cls, config: Any, *, context_batch: int, context_length: int) -> Iterable[str]:
+        """Why this encoder's config cannot work with contexts like these, a line each."""
+        return ()
 
     @abstractmethod
     def prior(self, task: Tensor) -> Belief:

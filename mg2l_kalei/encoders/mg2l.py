@@ -7,6 +7,7 @@ contrast, task-conditioned reward prediction, and contexts nested in one another
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from mg2l_kalei.encoders.transitions import TransitionEncoder
 from mg2l_kalei.losses.inference import (
     Gaussian,
     info_nce,
-    info_nce_bound,
+    information_bound,
     kl_divergence,
     kl_to_prior,
     leave_one_out_bound,
@@ -71,6 +72,12 @@ class Mg2lConfig:
     encoder_lr: float = setting(2e-3, "AdamW's learning rate of the encoder's own loss, in early iterations", above=0)
     late_encoder_lr: float = setting(2e-4, "the same after them: actors rely on what latents mean", above=0)
 
+    def __post_init__(self) -> None:
+        if not self.hidden:
+            raise ValueError("hidden=[] has no layer: the reward needs one to join at")
+        if self.hidden[-1] % self.n_heads:
+            raise ValueError(f"n_heads={self.n_heads} does not divide the last of hidden, {self.hidden[-1]}")
+
 
 class Mg2lBelief(NamedTuple):
     n_transitions: Tensor  # ()  how many have been observed, the same in all rows
@@ -109,6 +116,13 @@ class Mg2lEncoder(TaskEncoder):
         if config.pooling == "attention_blocks":
             return WindowedAttentionPooling(width, config.n_heads, generator, window=config.window, n_blocks=1)
         return AttentionPooling(width, config.n_heads, generator)
+
+    @classmethod
+    def problems(cls, config: Mg2lConfig, *, context_batch: int, context_length: int) -> Iterator[str]:
+        if context_batch % 2:
+            yield f"context.batch={context_batch} is odd: contexts are drawn in pairs"
+        if config.pooling == "attention_blocks" and config.window < context_length:
+            yield f"encoder.window={config.window} forgets most of context.length={context_length}"
 
     # --- inference -----------------------------------------------------------------------------------------------
 
@@ -235,7 +249,7 @@ class Mg2lEncoder(TaskEncoder):
         whole = Gaussian(q.mean[-1], q.log_std[-1])
         information = leave_one_out_bound(whole, z[-1])
         with torch.no_grad():
-            shared = info_nce_bound(z_local[:, -1], z[-1].expand_as(z_local[:, -1]), task, config.temperature)
+            shared = information_bound(z_local[:, -1], z[-1].expand_as(z_local[:, -1]), config.temperature)
         metrics: Metrics = {
             "encoder/local_loss": loss.detach(),
             "encoder/information": information,  # upper bound on I(z; c), whole contexts

@@ -47,6 +47,8 @@ def compare(
     The score needs references called "none" and "oracle". ``generator`` draws the bootstrap.
     Raises ValueError where family, split, episodes, or numbers of tasks and trials within a line differ.
     """
+    if label in references:
+        raise ValueError(f"{label}: the run and a reference line have the same name")
     methods = {label: tuple(run)} | {name: tuple(results) for name, results in references.items()}
     for name, results in methods.items():
         _refuse_mixture(name, results, run[0])

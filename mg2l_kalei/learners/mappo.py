@@ -171,6 +171,7 @@ class Mappo(Learner):
             rollout.reward, values, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda
         )
         returns = advantage + values.value
+        is_first = moments.count == 0
         self.critic.fit_returns(returns)
         samples = Samples(
             obs=rollout.obs,
@@ -183,7 +184,7 @@ class Mappo(Learner):
             global_latent=latent[:-1],
             advantage=standardised(advantage, rollout.alive),
             returns=moments.normalise(returns),
-            old_value=moments.normalise(values.value),
+            old_value=value if is_first else moments.normalise(values.value),  # the first fit rescales no output
         )
         metrics: Metrics = {
             "train/explained_variance": explained_variance(values.value, returns),

@@ -60,10 +60,15 @@ def info_nce(queries: Tensor, keys: Tensor, task: Tensor, temperature: float) ->
     return F.cross_entropy(logits.flatten(0, -2), positive.flatten())
 
 
-def info_nce_bound(queries: Tensor, keys: Tensor, task: Tensor, temperature: float) -> Tensor:
-    """Lower bound on the mutual information of a pair, in nats: log(1 + negatives) less the loss of ``info_nce``."""
-    n_negatives = (task.unsqueeze(-1) != task).sum(-1)
-    return torch.log1p(n_negatives).mean() - info_nce(queries, keys, task, temperature)
+def information_bound(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Lower bound on the mutual information of a pair, in nats, from R pairs: (..., R, dim) twice -> scalar.
+
+    InfoNCE with *all* other rows as negatives, whatever their task: they must be draws of the marginal. At most log R.
+    """
+    logits = cosine_logits(queries, keys, temperature)  # (..., R, R)
+    R = logits.shape[-1]
+    own = torch.arange(R, device=logits.device).expand(logits.shape[:-1])
+    return math.log(R) - F.cross_entropy(logits.flatten(0, -2), own.flatten())
 
 
 def prototype_nce(queries: Tensor, prototypes: Tensor, task: Tensor, temperature: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -109,13 +110,15 @@ class KaleidoscopeSharing(FullSharing):
         return {"sharing/reset_weights": float(sum(self._reset(layer, optimiser, generator) for layer in layers))}
 
     def metrics(self, network: nn.Module) -> Metrics:
-        """Sparsity of each member and of all, and how far masks differ between two members on average."""
+        """Sparsity of each member and of all, and how far masks differ between each two members and on average."""
         masks = all_masks(network)
         sparsity = 1 - masks.mean(1)
         differences = mask_differences(network)
         metrics: Metrics = {f"sharing/sparsity_{member}": value for member, value in enumerate(sparsity)}
         metrics["sharing/sparsity"] = sparsity.mean()
-        metrics["sharing/mask_difference"] = differences.sum() / max(1, self.n_members * (self.n_members - 1))
+        pairs = list(combinations(range(self.n_members), 2))
+        metrics |= {f"sharing/mask_difference_{i}_{j}": differences[i, j] for i, j in pairs}
+        metrics["sharing/mask_difference"] = differences.sum() / max(1, 2 * len(pairs))
         return metrics
 
     def state_dict(self) -> State:

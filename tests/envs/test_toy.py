@@ -68,7 +68,7 @@ def test_turns_forbids_one_action_at_a_time_and_never_a_paid_one() -> None:
 
 
 def test_turns_refuses_too_few_actions() -> None:
-    with pytest.raises(ValueError, match="n_actions > n_agents, got 2 and 2"):
+    with pytest.raises(ValueError, match="n_actions=2 is not more than n_agents=2"):
         turns(n_actions=2)
 
 

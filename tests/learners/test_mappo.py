@@ -146,6 +146,17 @@ def test_values_in_units_of_reward_stay_when_the_scale_of_returns_changes(per_ag
         assert not torch.allclose(normalised, before, atol=0.1)
 
 
+def test_value_clipping_leaves_the_first_iteration_its_gradient() -> None:
+    """The first returns move the scale of values, and not the outputs that they are clipped around."""
+    encoder, losses = make_encoder("none", CONTINUOUS), []
+    for value_clipping in (False, True):
+        learner = mappo(encoder, value_clipping=value_clipping, n_epochs=1, n_minibatches=1)
+        rollout = acted_by(learner, encoder, random_rollout())
+        metrics = learner.update(rollout._replace(reward=rollout.reward - 50), encoder, 0, generator())
+        losses.append([float(metrics[f"train/{name}"]) for name in ("value_loss", "critic_grad_norm")])
+    assert losses[0] == losses[1]
+
+
 def test_each_agents_own_critic_keeps_its_gradient_to_itself() -> None:
     shared, separate = (
         Critic(CONTINUOUS, 2, MlpConfig(hidden=(8,)), generator(), per_agent=per_agent) for per_agent in (False, True)

@@ -14,7 +14,7 @@ from mg2l_kalei.losses.inference import (
     Gaussian,
     cosine_logits,
     info_nce,
-    info_nce_bound,
+    information_bound,
     kl_divergence,
     kl_to_prior,
     leave_one_out_bound,
@@ -155,11 +155,16 @@ def test_contrast_is_at_chance_for_equal_rows_and_near_zero_for_separate_tasks()
     assert prototype_nce(separate, torch.eye(3), TASK, 0.05).item() < 1e-6
 
 
-def test_the_bound_of_the_contrast_is_zero_at_chance_and_at_most_the_log_of_the_keys() -> None:
-    task = torch.arange(4).repeat(2)
-    alike, separate = torch.ones(8, 4), torch.eye(4).repeat(2, 1)
-    assert info_nce_bound(alike, alike, task, 0.1).item() == pytest.approx(0.0, abs=1e-5)
-    assert info_nce_bound(separate, separate, task, 0.1).item() == pytest.approx(math.log(7), abs=1e-2)
+def test_the_information_bound_is_zero_for_equal_rows_and_at_most_the_log_of_their_number() -> None:
+    alike, separate = torch.ones(8, 8), torch.eye(8)
+    assert information_bound(alike, alike, 0.1).item() == pytest.approx(0.0, abs=1e-5)
+    assert information_bound(separate, separate, 0.05).item() == pytest.approx(math.log(8), abs=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_the_information_bound_lies_below_what_two_latents_of_two_tasks_share(temperature: float) -> None:
+    task_alone = torch.eye(2)[torch.arange(64) % 2]
+    assert information_bound(task_alone, task_alone, temperature).item() <= math.log(2) + 1e-5
 
 
 def test_prototype_contrast_is_the_cross_entropy_of_cosines() -> None:
