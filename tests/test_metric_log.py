@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,10 @@ def test_a_resumed_log_equals_one_that_was_never_stopped(run: RunFolder, tmp_pat
     assert run.metrics.read_bytes() == straight.metrics.read_bytes()
 
 
-def test_tensorboard_shows_only_the_resumed_run(run: RunFolder) -> None:
+def test_tensorboard_shows_only_the_resumed_run(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     logged(run, 1, 2, 3)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1)  # event files are read in the order of their seconds
     log = MetricLog(run)
     log.cut_back(1)
     log.log(200, 2, {"train/return": -2.0})
