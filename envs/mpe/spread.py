@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -32,11 +33,15 @@ LANDMARK_RANGE = 0.9  # m
 class SpreadConfig:
     n_agents: int = setting(2, "agents, and landmarks that count", low=1)
     n_landmarks: int = setting(3, "landmarks, all alike to see; at least as many as agents", low=1)
+    n_held_out: int = setting(0, "tasks that are never trained on, drawn at random", low=0)
     episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
 
     def __post_init__(self) -> None:
         if self.n_landmarks < self.n_agents:
             raise ValueError(f"n_landmarks={self.n_landmarks} is less than n_agents={self.n_agents}")
+        n_tasks = math.comb(self.n_landmarks, self.n_agents)
+        if self.n_held_out >= n_tasks:
+            raise ValueError(f"n_held_out={self.n_held_out} leaves none of {n_tasks} tasks to train on")
 
 
 class SpreadState(NamedTuple):
@@ -48,12 +53,15 @@ class SpreadState(NamedTuple):
 
 
 class Spread(TaskFamily):
-    """One task for each choice of ``n_agents`` landmarks. Finite: all tasks are seen in training."""
+    """One task for each choice of ``n_agents`` landmarks. Finite where none is held out: all are seen in training."""
 
     def __init__(self, name: str, config: SpreadConfig, generator: np.random.Generator) -> None:
         n, n_landmarks = config.n_agents, config.n_landmarks
         super().__init__(name, config, generator)
-        self.tasks = tuple(_task(chosen, n_landmarks) for chosen in combinations(range(n_landmarks), n))
+        choices = list(combinations(range(n_landmarks), n))
+        held_out = set(generator.permutation(len(choices))[: config.n_held_out].tolist())
+        tasks = [_task(chosen, n_landmarks, place in held_out) for place, chosen in enumerate(choices)]
+        self.tasks = tuple(sorted(tasks, key=lambda task: task.split, reverse=True))  # those to train on first
         self.spec = EnvSpec(
             n_agents=n,
             obs_dim=2 * (1 + n_landmarks + n - 1),
@@ -73,9 +81,10 @@ class Spread(TaskFamily):
         return SpreadBatch(self.spec, self.features().to(device, dtype), n_rows, generator)
 
 
-def _task(chosen: tuple[int, ...], n_landmarks: int) -> Task:
+def _task(chosen: tuple[int, ...], n_landmarks: int, is_held_out: bool) -> Task:
     mask = tuple(float(landmark in chosen) for landmark in range(n_landmarks))
-    return Task("targets-" + "-".join(map(str, chosen)), {"targets": list(chosen)}, mask)
+    split = "test" if is_held_out else "train"
+    return Task("targets-" + "-".join(map(str, chosen)), {"targets": list(chosen)}, mask, split)
 
 
 class SpreadBatch(ParticleBatch):
