@@ -25,11 +25,11 @@ class WindConfig:
     n_train: int = setting(64, "winds to train on", low=1)
     n_test: int = setting(16, "held-out winds of the same strengths and directions", low=0)
     n_ood: int = setting(16, "winds out of range: half of unseen strengths, half of unseen directions", low=0)
-    episode_steps: int = setting(50, "time limit of an episode [steps]", low=1)
+    episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
 
 
 class Wind(TaskFamily):
-    """A task is a wind. Training and test winds are drawn alike; ood winds are weaker, stronger, or of an unseen arc."""
+    """A task is a wind. Training and test winds are drawn alike; ood ones have other strengths or directions."""
 
     def __init__(self, name: str, config: WindConfig, generator: np.random.Generator) -> None:
         super().__init__(name, config, generator)

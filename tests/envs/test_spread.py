@@ -47,6 +47,16 @@ def test_tasks_are_the_choices_of_targets_and_all_are_seen() -> None:
     assert len(spread(n_agents=3, n_landmarks=6).tasks) == 20
 
 
+def test_held_out_tasks_are_drawn_come_last_and_are_no_training_tasks() -> None:
+    family = spread(n_agents=3, n_landmarks=6, n_held_out=5)
+    assert [task.split for task in family.tasks] == ["train"] * 15 + ["test"] * 5
+    assert {task.name for task in family.tasks} == {task.name for task in spread(n_agents=3, n_landmarks=6).tasks}
+    other = Spread("mpe-spread", SpreadConfig(3, 6, 5), np.random.default_rng(1))
+    assert family.task_ids("test").tolist() == [15, 16, 17, 18, 19] and other.fingerprint() != family.fingerprint()
+    with pytest.raises(ValueError, match="n_held_out=3 leaves none of 3 tasks"):
+        spread(n_held_out=3)
+
+
 def test_a_landmark_that_does_not_count_changes_no_reward() -> None:
     rows = batch(spread(), 3)
     rows.reset(torch.tensor([0, 1, 2]))
