@@ -67,6 +67,11 @@ def build(config: RunConfig, device: torch.device) -> System:
     encoder_class, learner_class = ENCODERS[config.kinds["encoder"]][0], LEARNERS[config.kinds["learner"]][0]
     generator = torch_generator(config.seed, "init", "encoder")
     encoder = encoder_class(config.encoder, family.spec, family.features(), n_train, generator)
+    context = config.context
+    if encoder.learns and context.source == "replay" and context.capacity < n_train:
+        raise ValueError(
+            f"context.capacity={context.capacity} is less than a trial for each of {n_train} training tasks"
+        )
     generator = torch_generator(config.seed, "init", "learner")
     make_sharing = partial(_make_sharing, config, generator, _total_env_steps(config, family, encoder))
     learner = learner_class(config.learner, family.spec, encoder, make_sharing, generator)

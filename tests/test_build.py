@@ -38,7 +38,7 @@ TINY: dict[str, Any] = {
     "n_minibatches": 2,
     "episode_steps": 4,
     "reset_interval": 20,
-    "capacity": 16,
+    "capacity": 64,  # a trial of every training task of any family
     "batch": 4,
     "length": 4,
     "n_updates": 1,
@@ -136,6 +136,13 @@ def test_a_window_that_forgets_most_of_a_context_is_refused_where_there_is_one()
     with pytest.raises(ConfigError, match=r"encoder\.window=32 forgets most of context\.length=50"):
         load_words("env=toy-turns", "pooling=attention_blocks", "context.length=50")
     assert load_words("env=toy-turns", "context.length=50").context.length == 50
+
+
+def test_a_buffer_too_small_for_every_task_is_refused_where_all_are_drawn_from() -> None:
+    words = ("algo=mg2l", "env=mpe-wind", "context.capacity=63")
+    with pytest.raises(ValueError, match=r"context\.capacity=63 is less than a trial for each of 64"):
+        build(load_words(*words), torch.device("cpu"))
+    build(load_words(*words, "context.source=online"), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
