@@ -12,12 +12,14 @@ import numpy as np
 
 from envs.core import TaskFamily
 from envs.mpe.hunting import Hunting, HuntingConfig
+from envs.mpe.simple_spread import SimpleSpread, SimpleSpreadConfig
 from envs.mpe.spread import Spread, SpreadConfig
 from envs.mpe.wind import Wind, WindConfig
 from envs.toy import Corners, CornersConfig, Turns, TurnsConfig
 
 ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mpe-hunting": (Hunting, HuntingConfig()),
+    "mpe-simple-spread": (SimpleSpread, SimpleSpreadConfig()),
     "mpe-spread": (Spread, SpreadConfig()),
     "mpe-spread-large": (Spread, SpreadConfig(n_agents=3, n_landmarks=6, n_held_out=5)),
     "mpe-wind": (Wind, WindConfig()),

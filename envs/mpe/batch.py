@@ -33,7 +33,7 @@ class ParticleBatch(ABC):
         return Observation(self._obs(), self._state(), None, self._alive())
 
     def step(self, action: Tensor) -> StepResult:
-        motion = self._world.advance(Motion(self.now.pos, self.now.vel), self._control(action.clamp(-1, 1)))
+        motion = self._world.advance(Motion(self.now.pos, self.now.vel), self._control(action))
         self.now = self.now._replace(pos=motion.pos, vel=motion.vel, elapsed=self.now.elapsed + 1)
         truncated = self.now.elapsed >= self.spec.episode_steps
         return StepResult(
@@ -55,8 +55,8 @@ class ParticleBatch(ABC):
         """The state of every row at the start of an episode of ``tasks`` (B,)."""
 
     def _control(self, action: Tensor) -> Tensor:
-        """What moves the bodies, (B, E, 2), given the agents' actions (B, N, 2) in [-1, 1]: here, those."""
-        return action
+        """What moves the bodies, (B, E, 2) in [-1, 1], given the agents' actions: here, those, (B, N, 2), clamped."""
+        return action.clamp(-1, 1)
 
     @abstractmethod
     def _obs(self) -> Tensor:

@@ -107,7 +107,7 @@ class HuntingBatch(ParticleBatch):
         return HuntingState(pos, torch.zeros_like(pos), tasks.clone(), torch.zeros_like(tasks))
 
     def _control(self, action: Tensor) -> Tensor:
-        return torch.cat((action, self._prey_control()), dim=1)
+        return torch.cat((super()._control(action), self._prey_control()), dim=1)
 
     def scene(self, row: int) -> Scene:
         n, target = self.spec.n_agents, int(self.now.target[row])

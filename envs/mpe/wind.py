@@ -100,7 +100,7 @@ class WindBatch(SpreadBatch):
         return WindState(*super()._start(tasks), wind=self._winds[tasks])
 
     def _control(self, action: Tensor) -> Tensor:
-        return action + self.now.wind[:, None]
+        return super()._control(action) + self.now.wind[:, None]
 
     def scene(self, row: int) -> Scene:
         """Also a mark where the wind blows from the middle to."""

@@ -2,6 +2,7 @@
 
 Bodies are discs with unit mass in the plane. A step adds forces, damps and integrates velocity, limits the speed, and
 then moves: v <- v (1 - damping) + F dt;  x <- x + v dt. After Lowe et al. 2017 (arXiv 1706.02275) and the code of it.
+mpe2, which continues that code, has no walls and moves by the velocity from before the step.
 """
 
 from __future__ import annotations
@@ -38,14 +39,22 @@ class Motion(NamedTuple):
 
 
 class World:
-    """Steps E bodies in B rows; holds no state of its own."""
+    """Steps E bodies in B rows; holds no state of its own. ``like_mpe2``: no walls, bodies move before velocities."""
 
-    def __init__(self, bodies: Sequence[Body], device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        bodies: Sequence[Body],
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        *,
+        like_mpe2: bool = False,
+    ) -> None:
         def column(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, device=device, dtype=dtype)[:, None]  # (E, 1)
 
         self.device = device
         self.dtype = dtype
+        self.like_mpe2 = like_mpe2
         size = column([body.size for body in bodies])
         self._impulse = TIME_STEP * column([body.accel for body in bodies])
         self._free_until = WALL_POSITION - WALL_HALF_WIDTH - size
@@ -57,15 +66,16 @@ class World:
 
     def advance(self, motion: Motion, control: Tensor) -> Motion:
         """One step under control (B, E, 2), in units of each body's ``accel``."""
-        pos, vel = motion
-        vel = torch.addcmul(vel * (1 - DAMPING), control, self._impulse)
-        vel = vel.add(self._wall_force(pos), alpha=TIME_STEP)
+        pos, before = motion
+        vel = torch.addcmul(before * (1 - DAMPING), control, self._impulse)
+        if not self.like_mpe2:
+            vel = vel.add(self._wall_force(pos), alpha=TIME_STEP)
         if self._has_contacts:
             vel = vel.add(self._contact_force(pos), alpha=TIME_STEP)
         if self._has_speed_limit:
             speed = torch.linalg.vector_norm(vel, dim=-1, keepdim=True)
             vel = vel * (self._max_speed / speed).clamp_max(1)  # at rest: limit / 0 = inf, clamped to 1
-        return Motion(pos.add(vel, alpha=TIME_STEP), vel)
+        return Motion(pos.add(before if self.like_mpe2 else vel, alpha=TIME_STEP), vel)
 
     def _wall_force(self, pos: Tensor) -> Tensor:
         """The nearer wall of each axis pushes back inside; also what a knock has carried past its line."""
