@@ -58,7 +58,7 @@ def rate(play: Callable[[], int]) -> float:
 def main(words: list[str]) -> None:
     torch.set_num_threads(1)
     sizes = [int(word) for word in words] or list(N_ROWS)
-    plays = [play_mpe2, *(partial(play_ours, n) for n in sizes)]
+    plays: list[Callable[[], int]] = [play_mpe2, *(partial(play_ours, n) for n in sizes)]
     rounds = [[rate(play) for play in plays] for _ in range(ROUNDS)]
     print(f"simple_spread, 3 agents, one thread, median of {ROUNDS} rounds")
     print(f"{'mpe2':>16}  {statistics.median(row[0] for row in rounds):>11,.0f} steps/s")
