@@ -55,7 +55,7 @@ class ParticleBatch(ABC):
         """The state of every row at the start of an episode of ``tasks`` (B,)."""
 
     def _control(self, action: Tensor) -> Tensor:
-        """What moves the bodies, (B, E, 2) in [-1, 1], given the agents' actions: here, those, (B, N, 2), clamped."""
+        """What moves the bodies, (B, E, 2) in units of their ``accel``: here, the actions (B, N, 2), clamped."""
         return action.clamp(-1, 1)
 
     @abstractmethod

@@ -62,14 +62,7 @@ class Spread(TaskFamily):
         held_out = set(generator.permutation(len(choices))[: config.n_held_out].tolist())
         tasks = [_task(chosen, n_landmarks, place in held_out) for place, chosen in enumerate(choices)]
         self.tasks = tuple(sorted(tasks, key=lambda task: task.split, reverse=True))  # those to train on first
-        self.spec = EnvSpec(
-            n_agents=n,
-            obs_dim=2 * (1 + n_landmarks + n - 1),
-            state_dim=2 * (2 * n + n_landmarks),
-            action_dim=2,
-            is_discrete=False,
-            episode_steps=config.episode_steps,
-        )
+        self.spec = spread_spec(n, n_landmarks, config.episode_steps)
 
     def make(
         self,
@@ -79,6 +72,18 @@ class Spread(TaskFamily):
         dtype: torch.dtype = torch.float32,
     ) -> SpreadBatch:
         return SpreadBatch(self.spec, self.features().to(device, dtype), n_rows, generator)
+
+
+def spread_spec(n_agents: int, n_landmarks: int, episode_steps: int) -> EnvSpec:
+    """The sizes of ``SpreadBatch``."""
+    return EnvSpec(
+        n_agents=n_agents,
+        obs_dim=2 * (1 + n_landmarks + n_agents - 1),
+        state_dim=2 * (2 * n_agents + n_landmarks),
+        action_dim=2,
+        is_discrete=False,
+        episode_steps=episode_steps,
+    )
 
 
 def _task(chosen: tuple[int, ...], n_landmarks: int, is_held_out: bool) -> Task:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from envs.core import EnvSpec, Marker, Scene, Task, TaskFamily, setting
-from envs.mpe.spread import AGENT, LANDMARK_SIZE, SpreadBatch
+from envs.core import EnvSpec, Marker, Observation, Scene, Task, TaskFamily, setting
+from envs.mpe.spread import AGENT, LANDMARK_SIZE, SpreadBatch, spread_spec
 
 TRAIN_STRENGTH = (3.0, 4.0)  # N; an action of 1 is a force of 5 N per axis
 UNSEEN_STRENGTHS = ((2.0, 2.8), (4.2, 4.8))  # N, of the ood split
@@ -47,15 +46,7 @@ class Wind(TaskFamily):
             for split, winds in by_split.items()
             for i, (strength, direction) in enumerate(winds)
         )
-        n = config.n_agents
-        self.spec = EnvSpec(
-            n_agents=n,
-            obs_dim=2 * (1 + n + n - 1),
-            state_dim=2 * (2 * n + n),
-            action_dim=2,
-            is_discrete=False,
-            episode_steps=config.episode_steps,
-        )
+        self.spec = spread_spec(config.n_agents, config.n_agents, config.episode_steps)
 
     def make(
         self,
@@ -78,32 +69,28 @@ def _task(name: str, strength: float, direction: float, split: str) -> Task:
     return Task(f"wind-{name}", {"force": force}, (force[0] / AGENT.accel, force[1] / AGENT.accel), split)
 
 
-class WindState(NamedTuple):
-    pos: Tensor  # (B, N, 2)
-    vel: Tensor  # (B, N, 2)
-    landmarks: Tensor  # (B, L, 2)
-    targets: Tensor  # (B, L)   ones
-    elapsed: Tensor  # (B,) int64   steps since the episode's start
-    wind: Tensor  # (B, 2)   in units of an action of 1
-
-
 class WindBatch(SpreadBatch):
-    """Rows of ``Wind``: those of ``Spread`` whose targets are all the landmarks, in a wind that is not observed."""
+    """Rows of ``Wind``: those of ``Spread`` whose targets are all the landmarks, in a wind that is not observed.
 
-    now: WindState  # type: ignore[assignment]
+    ``wind`` (B, 2): what blows in each row, in units of an action of 1.
+    """
+
+    wind: Tensor
 
     def __init__(self, spec: EnvSpec, winds: Tensor, n_rows: int, generator: torch.Generator) -> None:
         super().__init__(spec, torch.ones_like(winds[:, :1]).expand(-1, spec.n_agents), n_rows, generator)
         self._winds = winds  # (n_tasks, 2)
 
-    def _start(self, tasks: Tensor) -> WindState:  # type: ignore[override]
-        return WindState(*super()._start(tasks), wind=self._winds[tasks])
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        wind = self._winds[tasks]
+        self.wind = wind if where is None else torch.where(where[:, None], wind, self.wind)
+        return super().reset(tasks, where)
 
     def _control(self, action: Tensor) -> Tensor:
-        return super()._control(action) + self.now.wind[:, None]
+        return super()._control(action) + self.wind[:, None]
 
     def scene(self, row: int) -> Scene:
         """Also a mark where the wind blows from the middle to."""
         scene = super().scene(row)
-        x, y = (WIND_MARK * self.now.wind[row]).tolist()
+        x, y = (WIND_MARK * self.wind[row]).tolist()
         return scene._replace(markers=(*scene.markers, Marker(x, y, LANDMARK_SIZE / 2, "landmark", True)))
