@@ -204,10 +204,10 @@ class TrainingRun:
         """Evaluate on every split beside the references; print tables and where the pictures are. False: stopped."""
         runs = {line: load_run(path, device=str(self.system.device)) for line, path in references.items()}
         for split in self.system.family.splits:
-            result = self._assess(self.system, self.trainer.env_steps, split)
-            beside = {line: [self._assess(run.system, run.env_steps, split)] for line, run in runs.items()}
             if stop.received:
                 return False
+            result = self._assess(self.system, self.trainer.env_steps, split)
+            beside = {line: [self._assess(run.system, run.env_steps, split)] for line, run in runs.items()}
             comparison = compare_runs(self.config.algo, [result], beside)
             print("\n" + publish(self.folder, self.system, result, comparison))
         print(f"run folder: {self.folder.path}")

@@ -80,7 +80,7 @@ class Samples(NamedTuple):
 
     def take(self, index: Tensor) -> Samples:
         """The samples at index (s,)."""
-        return Samples(*(None if x is None else x[index] for x in self))  # type: ignore[arg-type]
+        return Samples._make(None if x is None else x[index] for x in self)
 
     def chunk(self, n: int) -> Iterator[Samples]:
         """The samples in n parts as equal as can be, in their order."""
@@ -190,7 +190,7 @@ class Mappo(Learner):
             "train/explained_variance": explained_variance(values.value, returns),
             "train/value": values.value.mean(),
         }
-        return Samples(*(None if x is None else x.flatten(0, 1) for x in samples)), metrics  # type: ignore[arg-type]
+        return Samples._make(None if x is None else x.flatten(0, 1) for x in samples), metrics
 
     def _actor_step(self, batch: Samples) -> dict[str, Tensor]:
         config = self.config
