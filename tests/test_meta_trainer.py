@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mg2l_kalei.assessment import assess
 from mg2l_kalei.meta_trainer import mean_episode_return
 from mg2l_kalei.stopwatch import Stopwatch
 from mg2l_kalei.types import Rollout
@@ -38,6 +39,15 @@ def test_a_task_that_ends_ends_an_episode_as_time_does() -> None:
     rollout = rollout_of([1.0, 2.0, 4.0], [])
     ended = rollout._replace(terminated=torch.tensor([[False], [True], [False]]))
     assert float(mean_episode_return(ended)) == 3
+
+
+def test_the_best_checkpoint_is_chosen_on_other_episodes_than_those_reported() -> None:
+    system = make_trainer(tiny()).system
+    chosen, reported, again = (
+        assess(system, 0, "train", n_episodes=1, n_trials=4, purpose=purpose).returns
+        for purpose in ("selection", "report", "report")
+    )
+    assert (reported == again).all() and not (chosen == reported).any()
 
 
 def test_every_second_counts_for_one_share_at_most() -> None:
