@@ -21,7 +21,7 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mpe-hunting": (Hunting, HuntingConfig()),
     "mpe-simple-spread": (SimpleSpread, SimpleSpreadConfig()),
     "mpe-spread": (Spread, SpreadConfig()),
-    "mpe-spread-large": (Spread, SpreadConfig(n_agents=3, n_landmarks=6, n_held_out=5)),
+    "mpe-spread-large": (Spread, SpreadConfig(n_agents=3, n_landmarks=6, landmarks="ring", n_held_out=5)),
     "mpe-wind": (Wind, WindConfig()),
     "toy-corners": (Corners, CornersConfig()),
     "toy-turns": (Turns, TurnsConfig()),

@@ -30,8 +30,11 @@ class MetaTrainer:
         self.system, self.config, self.bad_batch = system, config, bad_batch
         self.generators = {name: torch_generator(config.seed, name, device=self.device) for name in STREAMS}
         self.stopwatch = Stopwatch(self.device)
-        buffer = ContextBuffer(config.context, system.family.spec, system.trial_steps, self.device)
-        self.inference = InferenceTrainer(system.encoder, buffer, self.generators["contexts"])
+        encoder, spec = system.encoder, system.family.spec
+        buffer = ContextBuffer(
+            config.context, spec, system.trial_steps, self.device, n_consecutive=encoder.n_consecutive
+        )
+        self.inference = InferenceTrainer(encoder, buffer, self.generators["contexts"])
         self.team = Team(system.learner, system.encoder, self.generators["acting"], timed=self.stopwatch)
         self.train_tasks = system.family.task_ids("train").to(self.device)
         self.env = self._make_env("env", config.n_rows)

@@ -27,6 +27,8 @@ AGENT = Body(size=0.15, collides=False)
 LANDMARK_SIZE = 0.05  # m, drawn only
 START_RANGE = 1.0  # m; agents start in plus and minus this on both axes
 LANDMARK_RANGE = 0.9  # m
+RING_RADIUS = 0.6  # m
+RING_JITTER = 0.2  # m; on a ring, landmarks stand in plus and minus this around their places
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class SpreadConfig:
     n_agents: int = setting(2, "agents, and landmarks that count", low=1)
     n_landmarks: int = setting(3, "landmarks, all alike to see; at least as many as agents", low=1)
     n_held_out: int = setting(0, "tasks that are never trained on, drawn at random", low=0)
+    landmarks: str = setting(
+        "anywhere", "where they stand: anywhere, or each near its own place on a ring", choices=("anywhere", "ring")
+    )
     episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
 
     def __post_init__(self) -> None:
@@ -58,6 +63,7 @@ class Spread(TaskFamily):
     def __init__(self, name: str, config: SpreadConfig, generator: np.random.Generator) -> None:
         n, n_landmarks = config.n_agents, config.n_landmarks
         super().__init__(name, config, generator)
+        self.config = config
         choices = list(combinations(range(n_landmarks), n))
         held_out = set(generator.permutation(len(choices))[: config.n_held_out].tolist())
         tasks = [_task(chosen, n_landmarks, place in held_out) for place, chosen in enumerate(choices)]
@@ -71,7 +77,8 @@ class Spread(TaskFamily):
         generator: torch.Generator,
         dtype: torch.dtype = torch.float32,
     ) -> SpreadBatch:
-        return SpreadBatch(self.spec, self.features().to(device, dtype), n_rows, generator)
+        target_masks = self.features().to(device, dtype)
+        return SpreadBatch(self.spec, target_masks, n_rows, generator, on_ring=self.config.landmarks == "ring")
 
 
 def spread_spec(n_agents: int, n_landmarks: int, episode_steps: int) -> EnvSpec:
@@ -92,6 +99,12 @@ def _task(chosen: tuple[int, ...], n_landmarks: int, is_held_out: bool) -> Task:
     return Task("targets-" + "-".join(map(str, chosen)), {"targets": list(chosen)}, mask, split)
 
 
+def ring(n: int) -> Tensor:
+    """(n, 2) places, evenly on a circle, counterclockwise from the right."""
+    angle = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
+    return RING_RADIUS * torch.stack([angle.cos(), angle.sin()], dim=-1)
+
+
 class SpreadBatch(ParticleBatch):
     """Rows of ``Spread``. ``now`` may be set, to place a given state.
 
@@ -103,12 +116,23 @@ class SpreadBatch(ParticleBatch):
 
     now: SpreadState
 
-    def __init__(self, spec: EnvSpec, target_masks: Tensor, n_rows: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        spec: EnvSpec,
+        target_masks: Tensor,
+        n_rows: int,
+        generator: torch.Generator,
+        *,
+        on_ring: bool = False,
+    ) -> None:
         super().__init__(
             spec, World([AGENT] * spec.n_agents, target_masks.device, target_masks.dtype), n_rows, generator
         )
         self._target_masks = target_masks  # (n_tasks, L)
         self._n_landmarks = target_masks.shape[1]
+        self._places, self._landmark_range = torch.zeros_like(target_masks[:1, :, None]), LANDMARK_RANGE
+        if on_ring:
+            self._places, self._landmark_range = ring(self._n_landmarks).to(target_masks), RING_JITTER
         seen = everyone_else(self._n_landmarks + spec.n_agents, target_masks.device)[self._n_landmarks :]
         self._seen = seen.flatten()  # (N (L + N - 1),)   all points but oneself, agent after agent
 
@@ -118,7 +142,7 @@ class SpreadBatch(ParticleBatch):
         return SpreadState(
             pos=pos * START_RANGE,
             vel=torch.zeros_like(pos),
-            landmarks=landmarks * LANDMARK_RANGE,
+            landmarks=self._places + landmarks * self._landmark_range,
             targets=self._target_masks[tasks],
             elapsed=torch.zeros_like(tasks),
         )

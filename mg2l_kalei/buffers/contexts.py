@@ -32,11 +32,17 @@ class ContextConfig:
 
 
 class ContextBuffer:
-    """Whole trials of T steps, the oldest overwritten first. Sampled contexts have tasks in equal shares."""
+    """Whole trials of T steps, the oldest overwritten first. Sampled contexts have tasks in equal shares.
 
-    def __init__(self, config: ContextConfig, spec: EnvSpec, n_steps: int, device: torch.device) -> None:
+    The steps of a context are drawn ``n_consecutive`` in a row; 1: each by itself.
+    """
+
+    def __init__(
+        self, config: ContextConfig, spec: EnvSpec, n_steps: int, device: torch.device, *, n_consecutive: int = 1
+    ) -> None:
         N, M = spec.n_agents, config.capacity
         self.config = config
+        self._n_consecutive = min(n_consecutive, n_steps)
         action_shape = (N,) if spec.is_discrete else (N, spec.action_dim)
         self._trials = Transition(
             obs=torch.zeros(M, n_steps, N, spec.obs_dim, device=device),
@@ -70,7 +76,8 @@ class ContextBuffer:
         slots, first, count = self._trials_of(tasks)
         R = len(tasks)
         if self.config.scope == "task":
-            place = draw_below(count.expand(K, R), generator)
+            n_runs = -(-K // self._n_consecutive)
+            place = draw_below(count.expand(n_runs, R), generator).repeat_interleave(self._n_consecutive, dim=0)[:K]
         else:
             place = draw_below(count, generator)
             if is_paired:  # by another trial of the task, if there is one
@@ -90,10 +97,13 @@ class ContextBuffer:
 
     def _steps(self, K: int, R: int, generator: torch.Generator) -> Tensor:
         """Places in the trials, without repetition where they are long enough: (K, R)."""
-        T = self._trials.reward.shape[1]
-        if K <= T:
-            return torch.rand(T, R, generator=generator, device=self._task.device).argsort(0)[:K]
-        return torch.randint(T, (K, R), generator=generator, device=self._task.device)
+        n, device = self._n_consecutive, self._task.device
+        n_starts, n_runs = self._trials.reward.shape[1] - n + 1, -(-K // n)
+        if n_runs <= n_starts:
+            starts = torch.rand(n_starts, R, generator=generator, device=device).argsort(0)[:n_runs]
+        else:
+            starts = torch.randint(n_starts, (n_runs, R), generator=generator, device=device)
+        return (starts.unsqueeze(1) + torch.arange(n, device=device).view(-1, 1)).flatten(0, 1)[:K]
 
     def _balanced_tasks(self, generator: torch.Generator) -> Tensor:
         """(R,): each half holds the same tasks, drawn as evenly as they divide it, of those that the buffer holds."""

@@ -24,6 +24,7 @@ class TaskEncoder(nn.Module, ABC):
 
     global_dim: int
     local_dim: int
+    n_consecutive: int = 1  # transitions that are looked at together, so that contexts must hold them in a row
 
     @classmethod
     def problems(cls, config: Any, *, context_batch: int, context_length: int) -> Iterable[str]:

@@ -2,7 +2,8 @@
 
 One transition encoder, shared by agents and time steps; aggregation over *time* per agent to x^i; a global layer over
 {x^i} to z; a local layer on x^i alone to z^i. Beyond the paper, each by option: learned prototypes as keys of the
-contrast, task-conditioned reward prediction, and contexts nested in one another.
+contrast, task-conditioned reward prediction, contexts nested in one another, second-order transitions, and prediction
+of what happens in other trials of the task.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from envs.core import EnvSpec, setting
 from mg2l_kalei.encoders.base import TaskEncoder
@@ -23,8 +23,9 @@ from mg2l_kalei.encoders.pooling import (
     PoolState,
     RecurrentPooling,
     WindowedAttentionPooling,
-    linear,
 )
+from mg2l_kalei.encoders.posterior import PosteriorLayer, prior_where
+from mg2l_kalei.encoders.prediction import OutcomePredictor
 from mg2l_kalei.encoders.transitions import TransitionEncoder
 from mg2l_kalei.losses.inference import (
     Gaussian,
@@ -38,7 +39,7 @@ from mg2l_kalei.losses.inference import (
 )
 from mg2l_kalei.types import Contexts, Metrics, Rollout, TaskLatent, Transition
 
-LOG_STD_RANGE = (-5.0, 1.0)
+N_PREDICTED = 8  # transitions of the paired context, from its end
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Mg2lConfig:
     latent_dim: int = setting(16, "width of z and of each z^i", low=1)
     hidden: tuple[int, ...] = setting(
         (128, 128, 64), "widths of the transition encoder; the reward joins at the last", low=1
+    )
+    second_order: bool = setting(
+        False, "see changes of observations, in this step and the one before it: where observations hide velocities"
     )
     pooling: str = setting(
         "attention_head", "aggregation over time", choices=("attention_head", "attention_blocks", "recurrent")
@@ -59,6 +63,9 @@ class Mg2lConfig:
     kl_coef: float = setting(0.1, "weight of the KL divergence from the posteriors to N(0, I)", low=0)
     reward_prediction_coef: float = setting(
         1.0, "weight of predicting each training task's reward from what the transition encoder sees", low=0
+    )
+    prediction_coef: float = setting(
+        0.0, "weight of predicting, from z and each z^i, what happens in another trial of the task", low=0
     )
     local_objective: str = setting(
         "conditional_information",
@@ -82,6 +89,7 @@ class Mg2lConfig:
 class Mg2lBelief(NamedTuple):
     n_transitions: Tensor  # ()  how many have been observed, the same in all rows
     pooled: PoolState  # state of the pooling over (B, N)
+    last: Transition | None  # (B, N, ...)   where it is looked back at
 
 
 class Posteriors(NamedTuple):
@@ -102,12 +110,19 @@ class Mg2lEncoder(TaskEncoder):
         self.n_agents = spec.n_agents
         self.global_dim = self.local_dim = config.latent_dim
         width = config.hidden[-1]
-        self.transition_encoder = TransitionEncoder(spec, config.hidden, n_train, generator)
+        self.n_consecutive = 2 if config.second_order else 1
+        self.transition_encoder = TransitionEncoder(
+            spec, config.hidden, n_train, generator, second_order=config.second_order
+        )
         self.time_pooling = self._pooling(width, generator)
         self.agent_pooling = AttentionPooling(width, config.n_heads, generator)
-        self.global_layer = PosteriorLayer(width, config, generator)
-        self.local_layer = PosteriorLayer(width, config, generator)
+        self.global_layer = PosteriorLayer(width, config.latent_dim, generator)
+        self.local_layer = PosteriorLayer(width, config.latent_dim, generator)
         self.prototypes = nn.Parameter(torch.randn(n_train, config.latent_dim, generator=generator))
+        n_given, n_outcome = self.transition_encoder.n_given, self.transition_encoder.n_outcome
+        self.predictor = (
+            OutcomePredictor(n_given, n_outcome, config.latent_dim, generator) if config.prediction_coef else None
+        )
 
     def _pooling(self, width: int, generator: torch.Generator) -> Pooling:
         config = self.config
@@ -128,11 +143,12 @@ class Mg2lEncoder(TaskEncoder):
 
     def prior(self, task: Tensor) -> Mg2lBelief:
         pooled = self.time_pooling.initial((task.shape[0], self.n_agents))
-        return Mg2lBelief(torch.zeros((), dtype=torch.int64, device=task.device), pooled)
+        return Mg2lBelief(torch.zeros((), dtype=torch.int64, device=task.device), pooled, None)
 
     def observe(self, belief: Mg2lBelief, transition: Transition) -> Mg2lBelief:
-        embedding = self.transition_encoder(transition)  # (B, N, width)
-        return Mg2lBelief(belief.n_transitions + 1, self.time_pooling.add(belief.pooled, embedding))
+        embedding = self.transition_encoder.after(belief.last, transition)  # (B, N, width)
+        last = transition if self.config.second_order else None
+        return Mg2lBelief(belief.n_transitions + 1, self.time_pooling.add(belief.pooled, embedding), last)
 
     def latent(
         self, belief: Mg2lBelief, *, sample: bool = False, generator: torch.Generator | None = None
@@ -207,8 +223,19 @@ class Mg2lEncoder(TaskEncoder):
         global_loss, metrics = self._global_loss(q, z, contexts.task)
         local_loss, local_metrics = self._local_loss(q.detach(), q_local, (z.detach(), z_local), contexts.task)
         loss = global_loss + local_loss + config.reward_prediction_coef * reward_error
+        if self.predictor is not None:
+            both = torch.cat([z.unsqueeze(-2).expand_as(z_local), z_local])  # (2 L, R, N, dim)
+            surprise = self.predictor(*self._of_paired_trials(contexts.transition), both)
+            loss = loss + config.prediction_coef * surprise
+            metrics["encoder/surprise"] = surprise.detach()
         metrics |= local_metrics | {"encoder/loss": loss.detach(), "encoder/reward_error": reward_error.detach()}
         return loss, metrics
+
+    def _of_paired_trials(self, transition: Transition) -> tuple[Tensor, Tensor]:
+        """What is to be predicted, and from what, in the context that each is paired with: (M, R, N, *) each."""
+        given, outcome = self.transition_encoder.given_and_outcome(transition)
+        half = given.shape[1] // 2
+        return given[-N_PREDICTED:].roll(half, dims=1), outcome[-N_PREDICTED:].roll(half, dims=1)
 
     def _context_lengths(self, T: int) -> Tensor:
         """1, 2, 4, ... and T, or T alone."""
@@ -257,22 +284,3 @@ class Mg2lEncoder(TaskEncoder):
             "encoder/contrastive_accuracy_local": nearest_neighbour_accuracy(mean[:, -1].detach(), task),
         }
         return loss, metrics
-
-
-def prior_where(empty: Tensor, q: Gaussian) -> Gaussian:
-    """N(0, I) where nothing has been observed, else q: empty () or (L,) bool over the leading axis."""
-    mask = empty.reshape(empty.shape + (1,) * (q.mean.dim() - empty.dim()))
-    return Gaussian(q.mean.masked_fill(mask, 0.0), q.log_std.masked_fill(mask, 0.0))
-
-
-class PosteriorLayer(nn.Module):
-    """One hidden layer, then mean and log standard deviation: (..., width) -> Gaussian over (..., latent_dim)."""
-
-    def __init__(self, width: int, config: Mg2lConfig, generator: torch.Generator) -> None:
-        super().__init__()
-        self.hidden = linear(width, width, generator)
-        self.output = linear(width, 2 * config.latent_dim, generator)
-
-    def forward(self, x: Tensor) -> Gaussian:
-        mean, log_std = self.output(F.gelu(self.hidden(x))).chunk(2, dim=-1)
-        return Gaussian(mean, log_std.clamp(*LOG_STD_RANGE))

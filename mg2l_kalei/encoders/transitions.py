@@ -19,12 +19,25 @@ class TransitionEncoder(nn.Module):
 
     The reward joins (o, a, o') at the last layer. Before it, one linear head per training task predicts the reward
     (standardised) that this task would have paid: what the layers must know to tell tasks apart by their rewards.
+    With ``second_order``, o' is told by the change from o, and the change before it and its action are seen too, where
+    they are known: forces show in this where observations hide velocities.
     """
 
-    def __init__(self, spec: EnvSpec, hidden: tuple[int, ...], n_tasks: int, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        spec: EnvSpec,
+        hidden: tuple[int, ...],
+        n_tasks: int,
+        generator: torch.Generator,
+        *,
+        second_order: bool = False,
+    ) -> None:
         super().__init__()
         self.n_actions = spec.action_dim if spec.is_discrete else 0
-        in_features = 2 * spec.obs_dim + spec.action_dim
+        self.second_order = second_order
+        self.n_given = (1 + second_order) * (spec.obs_dim + spec.action_dim)
+        self.n_outcome = spec.obs_dim + 1
+        in_features = self.n_given + spec.obs_dim
         self.moments = RunningMoments(in_features + 1, clip=10.0)
         layers: list[nn.Module] = []
         for width in hidden[:-1]:
@@ -37,30 +50,57 @@ class TransitionEncoder(nn.Module):
         self.reward_heads = linear(in_features, n_tasks, generator)
 
     def forward(self, transition: Transition) -> Tensor:
-        return self._embed(*self._inputs(transition))[0]
+        """Of transitions in their order: (T, ..., N, *)."""
+        return self._embed(self._inputs(transition, self._before(transition)))[0]
+
+    def after(self, before: Transition | None, transition: Transition) -> Tensor:
+        """Of one transition, and what came before it: (..., N, *)."""
+        return self._embed(self._inputs(transition, before))[0]
 
     def with_reward_error(self, contexts: Contexts) -> tuple[Tensor, Tensor]:
         """Embeddings (T, R, N, width), and the mean squared error of the own task's reward prediction."""
-        inputs, reward = self._inputs(contexts.transition)
-        embeddings, body = self._embed(inputs, reward)
+        inputs = self._inputs(contexts.transition, self._before(contexts.transition))
+        embeddings, body = self._embed(inputs)
         task = contexts.task.view(1, -1, 1, 1).expand(*body.shape[:-1], 1)
         predicted = self.reward_heads(body).gather(-1, task)  # (T, R, N, 1)
-        return embeddings, F.mse_loss(predicted, reward)
+        return embeddings, F.mse_loss(predicted, inputs[..., -1:])
+
+    def given_and_outcome(self, transition: Transition) -> tuple[Tensor, Tensor]:
+        """What was known when acting, and what came of it: (T, ..., N, n_given) and (T, ..., N, n_outcome)."""
+        given, outcome = self._inputs(transition, self._before(transition)).split((self.n_given, self.n_outcome), -1)
+        return given, outcome
 
     def fit_normaliser(self, transition: Transition) -> None:
-        self.moments.update(self._raw(transition))
+        self.moments.update(self._raw(transition, self._before(transition)))
 
-    def _embed(self, inputs: Tensor, reward: Tensor) -> tuple[Tensor, Tensor]:
-        body = self.body(inputs)
-        return self.activation(self.norm(self.last(torch.cat([body, reward], dim=-1)))), body
+    def _embed(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings, and what is known before the reward joins."""
+        body = self.body(inputs[..., :-1])
+        return self.activation(self.norm(self.last(torch.cat([body, inputs[..., -1:]], dim=-1)))), body
 
-    def _inputs(self, transition: Transition) -> tuple[Tensor, Tensor]:
-        """Standardised (o, a, o') (..., in_features) and reward (..., 1)."""
-        standardised = self.moments.normalise(self._raw(transition))
-        return standardised[..., :-1], standardised[..., -1:]
+    def _inputs(self, transition: Transition, before: Transition | None) -> Tensor:
+        """What is given (..., n_given), then the outcome (..., n_outcome), the reward last; all standardised."""
+        return self.moments.normalise(self._raw(transition, before))
 
-    def _raw(self, transition: Transition) -> Tensor:
+    def _raw(self, transition: Transition, before: Transition | None) -> Tensor:
         obs, action, reward, next_obs = transition
-        if self.n_actions:
-            action = F.one_hot(action, self.n_actions).to(obs.dtype)
-        return torch.cat([obs, action, next_obs, reward.unsqueeze(-1)], dim=-1)
+        parts = [obs, self._encoded(action), next_obs]
+        if self.second_order:
+            last = nothing_like(transition) if before is None else before
+            is_known = (last.next_obs == obs).all(-1, keepdim=True)
+            parts[2:] = [(obs - last.obs) * is_known, self._encoded(last.action) * is_known, next_obs - obs]
+        return torch.cat([*parts, reward.unsqueeze(-1)], dim=-1)
+
+    def _encoded(self, action: Tensor) -> Tensor:
+        return F.one_hot(action, self.n_actions).float() if self.n_actions else action
+
+    def _before(self, transition: Transition) -> Transition | None:
+        """The transition that stands before each of (T, ...); nothing before the first."""
+        if not self.second_order:
+            return None
+        first = nothing_like(Transition._make(x[:1] for x in transition))
+        return Transition._make(torch.cat([none, x[:-1]]) for none, x in zip(first, transition, strict=True))
+
+
+def nothing_like(transition: Transition) -> Transition:
+    return Transition._make(torch.zeros_like(x) for x in transition)

@@ -9,11 +9,14 @@ from envs.core import EnvSpec
 from mg2l_kalei.networks import ActionDistribution, DiagonalGaussian, GroupedMlp, MlpConfig, RunningMoments, categorical
 from mg2l_kalei.sharing.base import ParameterSharing
 
-INPUT_DECAY = 0.98  # weight of what was seen before, per rollout: latents move as the encoder learns
+OBS_DECAY = 0.98  # weight of what was seen before, per rollout: what a policy sees moves as it learns
 
 
 class Actor(nn.Module):
     """obs (..., N, obs_dim), latent (..., N, local_dim), legal (..., N, n_actions) or None -> action distributions.
+
+    Observations are standardised, latents are not: they are near N(0, I) already, and dimensions that tell nothing,
+    which the encoder keeps near 0, would be blown up to noise as large as what the task shows in.
 
     Means of continuous actions are kept in (-1, 1) by tanh: environments clip actions to that box, and a mean that has
     drifted far out of it gets no gradient from what clipping made of its samples.
@@ -26,7 +29,7 @@ class Actor(nn.Module):
     ) -> None:
         super().__init__()
         self.is_discrete = spec.is_discrete
-        self.moments = RunningMoments(spec.obs_dim + latent_dim, decay=INPUT_DECAY, clip=10.0)
+        self.moments = RunningMoments(spec.obs_dim, decay=OBS_DECAY, clip=10.0)
         self.body = GroupedMlp(sharing, spec.obs_dim + latent_dim, spec.action_dim, config, output_gain=0.01)
         self.log_std = None if spec.is_discrete else sharing.vector(spec.action_dim, initial_log_std)
         is_padded = bool(spec.action_sizes) and min(spec.action_sizes) < spec.action_dim
@@ -35,11 +38,11 @@ class Actor(nn.Module):
         self.register_buffer("action_mask", mask if is_padded else None, persistent=False)
 
     def forward(self, obs: Tensor, latent: Tensor, legal: Tensor | None = None) -> ActionDistribution:
-        output = self.body(self.moments.normalise(torch.cat([obs, latent], dim=-1)))
+        output = self.body(torch.cat([self.moments.normalise(obs), latent], dim=-1))
         if self.log_std is None:
             return categorical(output, legal)
         return DiagonalGaussian(torch.tanh(output), self.log_std, self.action_mask)
 
-    def fit_normaliser(self, obs: Tensor, latent: Tensor) -> None:
-        """Take inputs (..., N, obs_dim) and (..., N, local_dim) into their statistics, which all agents share."""
-        self.moments.update(torch.cat([obs, latent], dim=-1))
+    def fit_normaliser(self, obs: Tensor) -> None:
+        """Take observations (..., N, obs_dim) into their statistics, which all agents share."""
+        self.moments.update(obs)

@@ -152,7 +152,7 @@ class Mappo(Learner):
                 steps.append(self._actor_step(minibatch) | self._critic_step(minibatch))
             if trains_encoder:
                 self._step(self.critic_optimiser, z, gradient=leaf.grad)
-        self.actor.fit_normaliser(rollout.obs, rollout.latent)
+        self.actor.fit_normaliser(rollout.obs)
         self.critic.fit_normaliser(rollout.state)
         metrics |= {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
         metrics["train/first_ratio_error"] = steps[0]["train/ratio_error"]

@@ -17,8 +17,9 @@ T = 5
 CPU = torch.device("cpu")
 
 
-def make_buffer(**settings: Any) -> ContextBuffer:
-    return ContextBuffer(ContextConfig(**{"capacity": 8, "batch": 8, "length": 3, **settings}), CONTINUOUS, T, CPU)
+def make_buffer(n_consecutive: int = 1, **settings: Any) -> ContextBuffer:
+    config = ContextConfig(**{"capacity": 8, "batch": 8, "length": 3, **settings})
+    return ContextBuffer(config, CONTINUOUS, T, CPU, n_consecutive=n_consecutive)
 
 
 def numbered(trials: list[int]) -> Transition:
@@ -115,6 +116,18 @@ def test_contexts_may_be_longer_than_trials() -> None:
     fill(buffer, [0, 1])
     steps = marks(buffer.sample(generator())) % 100
     assert steps.shape == (3 * T, 8) and set(steps.flatten().tolist()) == set(range(T))
+
+
+@pytest.mark.parametrize("scope", ["trial", "task"])
+@pytest.mark.parametrize("length", [4, 5, 3 * T])
+def test_steps_are_drawn_in_a_row_where_they_are_looked_at_together(scope: str, length: int) -> None:
+    buffer = make_buffer(n_consecutive=2, scope=scope, length=length)
+    fill(buffer, [0, 1] * 4)
+    drawn = marks(buffer.sample(generator(), torch.arange(200) % 2))  # (K, R): 100 * trial + step
+    assert drawn.shape == (length, 200)
+    pairs = length // 2 * 2
+    assert (drawn[1:pairs:2] == drawn[:pairs:2] + 1).all()
+    assert set((drawn[::2] % 100).flatten().tolist()) == set(range(T - 1))
 
 
 def test_a_balanced_draw_pairs_contexts_of_a_task_half_a_batch_apart_but_not_the_same_ones() -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from envs.core import Task
-from envs.mpe.spread import Spread, SpreadBatch, SpreadConfig, SpreadState
+from envs.mpe.spread import RING_JITTER, RING_RADIUS, Spread, SpreadBatch, SpreadConfig, SpreadState
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "mpe_spread_2agents_3landmarks.npz"
 
 
-def spread(**settings: int) -> Spread:
+def spread(**settings: Any) -> Spread:
     return Spread("mpe-spread", SpreadConfig(**settings), np.random.default_rng(0))
 
 
@@ -85,6 +86,15 @@ def test_agents_and_landmarks_start_over_their_whole_ranges() -> None:
         assert 0.98 * limit < points.max() <= limit
         assert -limit <= points.min() < -0.98 * limit
         assert points.mean().abs() < 0.05
+
+
+def test_on_a_ring_each_landmark_stands_near_its_own_place() -> None:
+    rows = batch(spread(n_landmarks=6, landmarks="ring"), 2000)
+    rows.reset(torch.zeros(2000, dtype=torch.int64))
+    angle = torch.arange(6) * torch.pi / 3
+    away = rows.now.landmarks - RING_RADIUS * torch.stack([angle.cos(), angle.sin()], dim=-1)
+    assert 0.98 * RING_JITTER < away.abs().max() <= RING_JITTER + 1e-6
+    assert away.mean((0, 2)).abs().max() < 0.01
 
 
 def test_fewer_landmarks_than_agents_are_refused() -> None:

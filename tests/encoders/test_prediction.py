@@ -1,0 +1,158 @@
+"""Does looking back a step show hidden forces, and does prediction tell where in a continuum a task is?"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from envs.mpe.wind import Wind, WindConfig
+from mg2l_kalei.buffers.contexts import ContextBuffer, ContextConfig
+from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
+from mg2l_kalei.encoders.prediction import LOG_STD_RANGE, OutcomePredictor
+from mg2l_kalei.types import Contexts, Rollout, TaskLatent, Transition
+from tests.small_systems import DISCRETE, SPECS, as_contexts, draw, generator, make_encoder, random_rollout
+
+PREDICTION_ALONE: dict[str, Any] = {
+    "pairwise_coef": 0.0,
+    "prototype_coef": 0.0,
+    "reward_prediction_coef": 0.0,
+    "kl_coef": 0.0,
+}
+
+
+def in_one_piece(rollout: Rollout) -> Rollout:
+    """The rollout, what is seen next in a step being what is seen in the next, but where an episode starts."""
+    goes_on = ~rollout.episode_start[1:, :, None, None]
+    obs = torch.cat([rollout.obs[:1], torch.where(goes_on, rollout.next_obs[:-1], rollout.obs[1:])])
+    return rollout._replace(obs=obs)
+
+
+def step(transition: Transition, t: int) -> Transition:
+    return Transition(*(field[t] for field in transition))
+
+
+@pytest.mark.parametrize("pooling", ["attention_head", "recurrent"])
+@pytest.mark.parametrize("actions", SPECS)
+def test_looking_back_streaming_prefixes_and_whole_contexts_agree(pooling: str, actions: str) -> None:
+    rollout = in_one_piece(random_rollout(SPECS[actions]))
+    encoder = make_encoder("mg2l", SPECS[actions], second_order=True, pooling=pooling)
+    encoder.fit_normaliser(rollout.transition)
+    prefixes, belief = encoder.latents(rollout), encoder.prior(rollout.task)
+    for t in range(len(rollout.reward)):
+        belief = encoder.observe(belief, step(rollout.transition, t))
+        at_t = TaskLatent(prefixes.global_[t + 1], prefixes.local[t + 1])
+        torch.testing.assert_close(encoder.latent(belief), at_t, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(encoder.encode(as_contexts(rollout)), encoder.latent(belief), rtol=1e-5, atol=1e-5)
+
+
+def test_the_step_before_counts_where_it_is_the_agents_own_last_step_and_nowhere_else() -> None:
+    encoder = make_encoder("mg2l", DISCRETE, second_order=True)
+    assert isinstance(encoder, Mg2lEncoder)
+    now, before = (random_rollout(DISCRETE, seed=seed).transition for seed in (0, 1))
+    now, before = step(now, 0), step(before, 0)
+    embed = encoder.transition_encoder.after
+    assert torch.equal(embed(before, now), embed(None, now))
+    follows = before._replace(next_obs=torch.cat([now.obs[:, :1], before.next_obs[:, 1:]], dim=1))
+    differs = (embed(follows, now) != embed(None, now)).any(-1)
+    assert differs[:, 0].all() and not differs[:, 1:].any()
+    other_action = follows._replace(action=(follows.action + 1) % DISCRETE.action_dim)
+    assert (embed(other_action, now)[:, 0] != embed(follows, now)[:, 0]).any(-1).all()
+
+
+def test_surprise_is_the_negative_log_likelihood_of_every_transition_under_every_latent() -> None:
+    M, K, R, N, dim = 3, 2, 4, 2, 5
+    predictor = OutcomePredictor(6, 7, dim, generator())
+    given, outcome, z = draw(M, R, N, 6), draw(M, R, N, 7, seed=1), draw(K, R, N, dim, seed=2)
+    expected = []
+    for m in range(M):
+        for k in range(K):
+            hidden = torch.nn.functional.gelu(predictor.from_given(given[m]) + predictor.from_latent(z[k]))
+            mean, log_std = predictor.output(hidden).chunk(2, dim=-1)
+            scale = log_std.clamp(*LOG_STD_RANGE).exp()
+            expected.append(-torch.distributions.Normal(mean, scale).log_prob(outcome[m]).sum(-1).mean())
+    torch.testing.assert_close(predictor(given, outcome, z), torch.stack(expected).mean())
+
+
+def test_prediction_trains_both_levels_but_z_i_the_local_layer_alone() -> None:
+    contexts = as_contexts(random_rollout(n_rows=6))
+    encoder = make_encoder("mg2l", prediction_coef=1.0, **PREDICTION_ALONE)
+    assert isinstance(encoder, Mg2lEncoder) and encoder.predictor is not None
+    with torch.no_grad():  # z tells nothing to the predictor: what is left comes by way of z^i
+        encoder.global_layer.output.weight.zero_()
+    encoder.loss(contexts, generator())[0].backward()
+    reached = {name for name, p in encoder.named_parameters() if p.grad is not None and (p.grad != 0).any()}
+    parts = {name.split(".")[0] for name in reached}
+    assert {"local_layer", "predictor", "global_layer"} <= parts
+    assert "transition_encoder" not in parts and "time_pooling" not in parts
+
+
+def test_what_is_predicted_happened_in_the_paired_context() -> None:
+    rollout = random_rollout(n_rows=6)
+    encoder = make_encoder("mg2l", prediction_coef=1.0, posterior="deterministic", **PREDICTION_ALONE)
+
+    def surprise_gradient(row: int) -> Tensor:
+        """On rewards, of the surprise that a change of the reward in ``row`` makes."""
+        reward = rollout.reward.clone().requires_grad_()
+        contexts = Contexts(rollout.transition._replace(reward=reward), rollout.task)
+        assert isinstance(encoder, Mg2lEncoder) and encoder.predictor is not None
+        given, outcome = encoder._of_paired_trials(contexts.transition)
+        z = torch.zeros(1, 6, 3, encoder.local_dim)
+        z[:, row] = 1.0
+        error = encoder.predictor(given[:, row : row + 1], outcome[:, row : row + 1], z[:, row : row + 1])
+        (gradient,) = torch.autograd.grad(error, reward)
+        return gradient.abs().sum((0, 2))
+
+    assert surprise_gradient(1).nonzero().flatten().tolist() == [4]
+    assert surprise_gradient(5).nonzero().flatten().tolist() == [2]
+
+
+def in_the_wind(n_rows: int, seed: int) -> tuple[Wind, Contexts]:
+    """What agents that move at random live through in 16 winds."""
+    family = Wind("mpe-wind", WindConfig(n_train=16, episode_steps=20), np.random.default_rng(0))
+    task, stream, steps = torch.arange(n_rows) % 16, generator(seed), []
+    env = family.make(n_rows, torch.device("cpu"), generator(seed + 1))
+    obs = env.reset(task).obs
+    for _ in range(family.spec.episode_steps):
+        action = 2 * torch.rand(n_rows, family.spec.n_agents, 2, generator=stream) - 1
+        result = env.step(action)
+        steps.append(Transition(obs, action, result.reward, result.obs))
+        obs = result.obs
+    return family, Contexts(Transition(*(torch.stack(field) for field in zip(*steps, strict=True))), task)
+
+
+def explained(encoder: Mg2lEncoder, contexts: Contexts, winds: Tensor) -> float:
+    """Share of the winds' variance that a linear map of the first agent's own latent explains, where not fitted."""
+    with torch.no_grad():
+        z = encoder.encode(contexts).local[:, 0]
+    z, half = torch.cat([z, torch.ones(len(z), 1)], dim=1), len(z) // 2
+    fit = torch.linalg.lstsq(z[:half], winds[:half]).solution
+    return 1 - float((z[half:] @ fit - winds[half:]).square().sum() / winds[half:].square().sum())
+
+
+def test_prediction_teaches_each_agents_own_latent_what_wind_blows() -> None:
+    family, seen = in_the_wind(128, seed=0)
+    _, unseen = in_the_wind(256, seed=10)
+    config = dataclasses.replace(
+        Mg2lConfig(), latent_dim=4, hidden=(64, 64), second_order=True, prediction_coef=1.0, **PREDICTION_ALONE
+    )
+    encoder = Mg2lEncoder(config, family.spec, family.features(), 16, generator())
+    encoder.fit_normaliser(seen.transition)
+    buffer = ContextBuffer(
+        ContextConfig(capacity=128, batch=32, length=16), family.spec, 20, torch.device("cpu"), n_consecutive=2
+    )
+    buffer.add(seen.transition, seen.task)
+    optimiser, stream = torch.optim.AdamW(encoder.parameters(), lr=3e-3), generator()
+    winds = family.features()[unseen.task]
+    before = explained(encoder, unseen, winds)
+    for _ in range(200):
+        loss, _ = encoder.loss(buffer.sample(stream), stream)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    after = explained(encoder, unseen, winds)
+    assert before < 0.7 < 0.85 < after
