@@ -224,8 +224,8 @@ class Mg2lEncoder(TaskEncoder):
         local_loss, local_metrics = self._local_loss(q.detach(), q_local, (z.detach(), z_local), contexts.task)
         loss = global_loss + local_loss + config.reward_prediction_coef * reward_error
         if self.predictor is not None:
-            both = torch.cat([z.unsqueeze(-2).expand_as(z_local), z_local])  # (2 L, R, N, dim)
-            surprise = self.predictor(*self._of_paired_trials(contexts.transition), both)
+            known = self._of_paired_trials(contexts.transition)
+            surprise = self.predictor(*known, z.unsqueeze(-2).expand_as(z_local)) + self.predictor(*known, z_local)
             loss = loss + config.prediction_coef * surprise
             metrics["encoder/surprise"] = surprise.detach()
         metrics |= local_metrics | {"encoder/loss": loss.detach(), "encoder/reward_error": reward_error.detach()}
