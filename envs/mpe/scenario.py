@@ -1,0 +1,305 @@
+"""What the scenarios of mpe2 have in common: kinds of agents, moves and messages, goals, and opponents.
+
+mpe2 (github.com/Farama-Foundation/MPE2) continues the environments of Lowe et al. 2017. Discrete actions are numbered
+as there: one of five moves, plus five times the word said. Continuous ones are a force in the plane, where mpe2 has a
+thrust to each side, and then a message, of which [-1, 1] stands for the [0, 1] that others hear.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from envs.core import EnvSpec, Marker, Scene, Task, TaskFamily, everyone_else, setting
+from envs.mpe.batch import ParticleBatch
+from envs.mpe.world import Body, World
+
+MOVES = (
+    (0.0, 0.0),
+    (-1.0, 0.0),
+    (1.0, 0.0),
+    (0.0, -1.0),
+    (0.0, 1.0),
+)  # discrete: none, left, right, down, up
+START_RANGE = 1.0  # m; agents start in plus and minus this on both axes
+VIEW = 1.5  # m, half the side of pictures
+CORNER = (0.2 - VIEW, VIEW - 0.2)  # m, where pictures show agents that stand nowhere in particular
+LEARNING = "learning"  # played by the learner, as all agents are where there are no opponents
+PLAYERS = ("scripted", "uniform", LEARNING)
+
+
+@dataclass(frozen=True)
+class ScenarioConfig:
+    is_discrete: bool = setting(True, "choices among five moves, and words; otherwise forces in the plane, and numbers")
+    episode_steps: int = setting(25, "time limit of an episode [steps]", low=1)
+
+
+class Kind(NamedTuple):
+    """Agents that are alike."""
+
+    n_agents: int
+    body: Body
+    obs_size: int
+    is_movable: bool = True
+    n_words: int = 0  # that it can say; 0: it is silent
+    played_by: str = LEARNING  # or what is in OPPONENTS
+
+    def action_size(self, is_discrete: bool) -> int:
+        """Number of actions, or width of the vector."""
+        if is_discrete:
+            return (len(MOVES) if self.is_movable else 1) * max(1, self.n_words)
+        return (2 if self.is_movable else 0) + self.n_words
+
+
+class Layout(NamedTuple):
+    """What is in a scenario. Movable agents follow each other, and so do those who speak."""
+
+    kinds: tuple[Kind, ...]  # in the order of mpe2's agents
+    n_landmarks: int
+    landmark: Body
+    landmark_range: float = START_RANGE  # m; landmarks lie in plus and minus this on both axes
+    n_goals: int = 0  # landmarks that are drawn anew for each episode; one may be drawn twice
+
+    @property
+    def learners(self) -> tuple[Kind, ...]:
+        return tuple(kind for kind in self.kinds if kind.played_by == LEARNING)
+
+    @property
+    def movable(self) -> tuple[Kind, ...]:
+        return tuple(kind for kind in self.kinds if kind.is_movable)
+
+
+class ScenarioState(NamedTuple):
+    pos: Tensor  # (B, M, 2)   of the agents that can move
+    vel: Tensor  # (B, M, 2)
+    landmarks: Tensor  # (B, L, 2)
+    goals: Tensor  # (B, G) int64   numbers of landmarks
+    said: Tensor  # (B, S, n_words)   in [0, 1], by the agents that speak in the last step; zeros at first
+    elapsed: Tensor  # (B,) int64   steps since the episode's start
+
+
+class Scenario(TaskFamily):
+    """A scenario of mpe2: a single task, with nothing to infer. What other frameworks train on."""
+
+    task_name: ClassVar[str]
+    config: ScenarioConfig
+
+    def __init__(self, name: str, config: ScenarioConfig, generator: np.random.Generator) -> None:
+        super().__init__(name, config, generator)
+        self.config = config
+        self.tasks = (Task(self.task_name, {}, (1.0,)),)
+        self.layout = self._layout()
+        self.spec = _spec(self.layout, config)
+
+    def make(
+        self,
+        n_rows: int,
+        device: torch.device,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> ScenarioBatch:
+        layout = self.layout
+        bodies = [kind.body for kind in layout.movable for _ in range(kind.n_agents)]
+        fixed = [layout.landmark] * layout.n_landmarks if layout.landmark.collides else []
+        return self._batch(World(bodies, device, dtype, fixed=fixed, like_mpe2=True), n_rows, generator)
+
+    @abstractmethod
+    def _layout(self) -> Layout:
+        """What is in the scenario, by ``config``."""
+
+    @abstractmethod
+    def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> ScenarioBatch:
+        """Rows of the scenario in ``world``."""
+
+
+def _spec(layout: Layout, config: ScenarioConfig) -> EnvSpec:
+    each = [kind for kind in layout.learners for _ in range(kind.n_agents)]
+    n_movable = sum(kind.n_agents for kind in layout.movable)
+    n_numbers_said = sum(kind.n_agents * kind.n_words for kind in layout.kinds)
+    obs_sizes = tuple(kind.obs_size for kind in each)
+    action_sizes = tuple(kind.action_size(config.is_discrete) for kind in each)
+    is_mixed = len(layout.learners) > 1
+    return EnvSpec(
+        n_agents=len(each),
+        obs_dim=max(obs_sizes),
+        state_dim=4 * n_movable + (2 + layout.n_goals) * layout.n_landmarks + n_numbers_said,
+        action_dim=max(action_sizes),
+        is_discrete=config.is_discrete,
+        episode_steps=config.episode_steps,
+        obs_sizes=obs_sizes if is_mixed else (),
+        action_sizes=action_sizes if is_mixed else (),
+        agent_types=tuple(layout.learners.index(kind) for kind in each) if is_mixed else (),
+    )
+
+
+class ScenarioBatch(ParticleBatch):
+    """Rows of a scenario. ``now`` may be set, to place a given state.
+
+    A subclass says what each kind of agent sees and is paid, and what opponents want who play by a script.
+    State: positions, velocities, landmarks; a one-hot vector for each goal; what was said.
+    """
+
+    now: ScenarioState
+
+    def __init__(self, family: Scenario, world: World, n_rows: int, generator: torch.Generator) -> None:
+        super().__init__(family.spec, world, n_rows, generator)
+        layout = self._layout = family.layout
+        self._learning = [number for number, kind in enumerate(layout.kinds) if kind.played_by == LEARNING]
+        self._n_movable = sum(kind.n_agents for kind in layout.movable)
+        seen = everyone_else(layout.n_landmarks + self._n_movable, world.device)[layout.n_landmarks :]
+        self._seen = seen.flatten()  # (M (L + M - 1),)   landmarks, then agents; not oneself
+        self._movable = _places(layout.kinds, lambda kind: kind.is_movable)
+        self._speaking = _places(layout.kinds, lambda kind: kind.n_words > 0)
+        self._set_meaning_of_actions(self.spec.is_discrete)
+        self._goal_codes = torch.eye(layout.n_landmarks, device=world.device, dtype=world.dtype)
+
+    def _set_meaning_of_actions(self, is_discrete: bool) -> None:
+        world, kinds, sizes = self._world, self._layout.kinds, self.spec.action_sizes
+        self._n_words = max(kind.n_words for kind in kinds)
+        movers_speak = any(kind.is_movable and kind.n_words for kind in kinds)
+        self._first_word = 2 if movers_speak else 0  # in continuous actions
+        moves = torch.tensor(MOVES, device=world.device, dtype=world.dtype)
+        words = torch.eye(self._n_words, device=world.device, dtype=world.dtype)
+        self._moves = moves.repeat(self._n_words, 1) if movers_speak else moves  # (n_actions, 2)
+        self._words = words.repeat_interleave(len(MOVES), dim=0) if movers_speak else words  # (n_actions, n_words)
+        is_padded = is_discrete and len(set(sizes)) > 1
+        numbers, limits = torch.arange(self.spec.action_dim), torch.tensor(sizes)[:, None]
+        self._legal_actions = (numbers < limits).to(world.device) if is_padded else None  # (N, n_actions)
+
+    def with_opponents(self, action: Tensor) -> Tensor:
+        """What everyone does now, (B, n, *), where the learners do ``action`` (B, N, *)."""
+        kinds = self._layout.kinds
+        if len(self._learning) == len(kinds):
+            return action
+        learners = iter(action.split([kinds[number].n_agents for number in self._learning], dim=1))
+        acted = [next(learners) if k.played_by == LEARNING else OPPONENTS[k.played_by](self, k.n_agents) for k in kinds]
+        return torch.cat(acted, dim=1)
+
+    def scene(self, row: int) -> Scene:
+        now, layout = self.now, self._layout
+        goals, places = set(now.goals[row].tolist()), iter(now.pos[row].tolist())
+        markers = [
+            Marker(x, y, layout.landmark.size, "landmark", number in goals)
+            for number, (x, y) in enumerate(now.landmarks[row].tolist())
+        ]
+        for kind in layout.kinds:
+            role = "agent" if kind.played_by == LEARNING else "opponent"
+            for _ in range(kind.n_agents):
+                x, y = next(places) if kind.is_movable else CORNER
+                markers.append(Marker(x, y, kind.body.size, role, False))
+        return Scene(tuple(markers), -VIEW, VIEW)
+
+    @abstractmethod
+    def _views(self) -> tuple[Tensor, ...]:
+        """What agents see, kind after kind: (B, n, obs_size)."""
+
+    @abstractmethod
+    def _payoffs(self) -> tuple[Tensor, ...]:
+        """What agents are paid, kind after kind: (B, n)."""
+
+    def _script(self) -> Tensor:
+        """What scripted opponents want, (B, n, 2) in units of their ``accel``. Only scenarios with some have it."""
+        raise NotImplementedError
+
+    def _around(self) -> Tensor:
+        """Where the landmarks, then the other agents, are from each agent that can move: (B, M, 2 (L + M - 1))."""
+        pos = self.now.pos
+        points = torch.cat((self.now.landmarks, pos), dim=1)
+        seen = points.index_select(1, self._seen).view(*pos.shape[:2], -1, 2)  # (B, M, L + M - 1, 2)
+        return (seen - pos[:, :, None]).flatten(2)
+
+    def _landmarks_around(self) -> Tensor:
+        """Where the landmarks are from each agent that can move: (B, M, 2 L)."""
+        return (self.now.landmarks[:, None] - self.now.pos[:, :, None]).flatten(2)
+
+    def _goal_places(self) -> Tensor:
+        """(B, G, 2)."""
+        return self.now.landmarks.take_along_dim(self.now.goals[:, :, None], dim=1)
+
+    def _start(self, tasks: Tensor) -> ScenarioState:
+        layout, device, generator = self._layout, self._world.device, self._generator
+        points = self._uniform((self._n_rows, self._n_movable + layout.n_landmarks, 2), -1.0, 1.0)
+        pos, landmarks = points.split((self._n_movable, layout.n_landmarks), dim=1)
+        shape = (self._n_rows, layout.n_goals)
+        n_speakers = sum(kind.n_agents for kind in layout.kinds if kind.n_words)
+        return ScenarioState(
+            pos=pos * START_RANGE,
+            vel=torch.zeros_like(pos),
+            landmarks=landmarks * layout.landmark_range,
+            goals=torch.randint(max(1, layout.n_landmarks), shape, device=device, generator=generator),
+            said=pos.new_zeros(self._n_rows, n_speakers, self._n_words),
+            elapsed=torch.zeros_like(tasks),
+        )
+
+    def _after(self, action: Tensor) -> ScenarioState:
+        everyones = self.with_opponents(action)
+        after = super()._after(everyones)
+        return after._replace(said=self._said(everyones)) if self._n_words else after
+
+    def _control(self, action: Tensor) -> Tensor:
+        moved = action[:, self._movable]
+        return self._moves[moved] if self.spec.is_discrete else super()._control(moved[..., :2])
+
+    def _said(self, action: Tensor) -> Tensor:
+        """Messages (B, S, n_words)."""
+        spoken = action[:, self._speaking]
+        if self.spec.is_discrete:
+            return self._words[spoken]
+        return (spoken[..., self._first_word : self._first_word + self._n_words].clamp(-1, 1) + 1) / 2
+
+    def _scripted(self, n_agents: int) -> Tensor:
+        """The actions nearest to what the script wants: (B, n), or (B, n, 2)."""
+        wanted = self._script()
+        if not self.spec.is_discrete:
+            return wanted
+        return (wanted @ self._moves.T - self._moves.square().sum(-1) / 2).argmax(-1)
+
+    def _random(self, n_agents: int) -> Tensor:
+        """Actions that are all equally likely: (B, n), or (B, n, 2)."""
+        shape, device = (self._n_rows, n_agents), self._world.device
+        if self.spec.is_discrete:
+            return torch.randint(len(MOVES), shape, device=device, generator=self._generator)
+        return self._uniform((*shape, 2), -1.0, 1.0)
+
+    def _obstacles(self) -> Tensor | None:
+        return self.now.landmarks if self._layout.landmark.collides else None
+
+    def _legal(self) -> Tensor | None:
+        legal = self._legal_actions
+        return None if legal is None else legal.repeat(self._n_rows, 1, 1)
+
+    def _obs(self) -> Tensor:
+        views, width = self._views(), self.spec.obs_dim
+        return torch.cat([pad(views[k], (0, width - views[k].shape[-1])) for k in self._learning], dim=1)
+
+    def _reward(self) -> Tensor:
+        payoffs = self._payoffs()
+        return torch.cat([payoffs[k] for k in self._learning], dim=1)
+
+    def _state(self) -> Tensor:
+        pos, vel, landmarks, goals, said, _ = self.now
+        parts = [torch.cat((pos, vel, landmarks), dim=1).flatten(1)]
+        if self._layout.n_goals:
+            parts.append(self._goal_codes[goals].flatten(1))
+        if self._n_words:
+            parts.append(said.flatten(1))
+        return torch.cat(parts, dim=1)
+
+
+def _places(kinds: tuple[Kind, ...], chosen: Callable[[Kind], bool]) -> slice:
+    """Where the agents of the kinds chosen stand among all; they follow each other."""
+    places = [is_chosen for kind in kinds for is_chosen in [chosen(kind)] * kind.n_agents]
+    return slice(places.index(True), places.index(True) + sum(places)) if any(places) else slice(0)
+
+
+OPPONENTS: dict[str, Callable[[ScenarioBatch, int], Tensor]] = {
+    "scripted": ScenarioBatch._scripted,
+    "uniform": ScenarioBatch._random,
+}
