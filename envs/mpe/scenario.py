@@ -80,7 +80,7 @@ class ScenarioState(NamedTuple):
     pos: Tensor  # (B, M, 2)   of the agents that can move
     vel: Tensor  # (B, M, 2)
     landmarks: Tensor  # (B, L, 2)
-    goals: Tensor  # (B, G) int64   numbers of landmarks
+    goals: Tensor  # (B, G, L)   1 where the landmark is the goal
     said: Tensor  # (B, S, n_words)   in [0, 1], by the agents that speak in the last step; zeros at first
     elapsed: Tensor  # (B,) int64   steps since the episode's start
 
@@ -158,7 +158,6 @@ class ScenarioBatch(ParticleBatch):
         self._movable = _places(layout.kinds, lambda kind: kind.is_movable)
         self._speaking = _places(layout.kinds, lambda kind: kind.n_words > 0)
         self._set_meaning_of_actions(self.spec.is_discrete)
-        self._goal_codes = torch.eye(layout.n_landmarks, device=world.device, dtype=world.dtype)
 
     def _set_meaning_of_actions(self, is_discrete: bool) -> None:
         world, kinds, sizes = self._world, self._layout.kinds, self.spec.action_sizes
@@ -169,9 +168,10 @@ class ScenarioBatch(ParticleBatch):
         words = torch.eye(self._n_words, device=world.device, dtype=world.dtype)
         self._moves = moves.repeat(self._n_words, 1) if movers_speak else moves  # (n_actions, 2)
         self._words = words.repeat_interleave(len(MOVES), dim=0) if movers_speak else words  # (n_actions, n_words)
+        self._stillness = self._moves.square().sum(-1) / 2  # (n_actions,)
         is_padded = is_discrete and len(set(sizes)) > 1
-        numbers, limits = torch.arange(self.spec.action_dim), torch.tensor(sizes)[:, None]
-        self._legal_actions = (numbers < limits).to(world.device) if is_padded else None  # (N, n_actions)
+        legal = torch.arange(self.spec.action_dim) < torch.tensor(sizes)[:, None]  # (N, n_actions)
+        self._legal_actions = legal.to(world.device).repeat(self._n_rows, 1, 1) if is_padded else None
 
     def with_opponents(self, action: Tensor) -> Tensor:
         """What everyone does now, (B, n, *), where the learners do ``action`` (B, N, *)."""
@@ -184,10 +184,10 @@ class ScenarioBatch(ParticleBatch):
 
     def scene(self, row: int) -> Scene:
         now, layout = self.now, self._layout
-        goals, places = set(now.goals[row].tolist()), iter(now.pos[row].tolist())
+        is_goal, places = now.goals[row].any(dim=0).tolist(), iter(now.pos[row].tolist())
         markers = [
-            Marker(x, y, layout.landmark.size, "landmark", number in goals)
-            for number, (x, y) in enumerate(now.landmarks[row].tolist())
+            Marker(x, y, layout.landmark.size, "landmark", goal)
+            for (x, y), goal in zip(now.landmarks[row].tolist(), is_goal, strict=True)
         ]
         for kind in layout.kinds:
             role = "agent" if kind.played_by == LEARNING else "opponent"
@@ -221,19 +221,20 @@ class ScenarioBatch(ParticleBatch):
 
     def _goal_places(self) -> Tensor:
         """(B, G, 2)."""
-        return self.now.landmarks.take_along_dim(self.now.goals[:, :, None], dim=1)
+        return self.now.goals @ self.now.landmarks
 
     def _start(self, tasks: Tensor) -> ScenarioState:
-        layout, device, generator = self._layout, self._world.device, self._generator
+        layout, world = self._layout, self._world
         points = self._uniform((self._n_rows, self._n_movable + layout.n_landmarks, 2), -1.0, 1.0)
         pos, landmarks = points.split((self._n_movable, layout.n_landmarks), dim=1)
         shape = (self._n_rows, layout.n_goals)
+        goals = torch.randint(max(1, layout.n_landmarks), shape, device=world.device, generator=self._generator)
         n_speakers = sum(kind.n_agents for kind in layout.kinds if kind.n_words)
         return ScenarioState(
             pos=pos * START_RANGE,
             vel=torch.zeros_like(pos),
             landmarks=landmarks * layout.landmark_range,
-            goals=torch.randint(max(1, layout.n_landmarks), shape, device=device, generator=generator),
+            goals=torch.eye(layout.n_landmarks, device=world.device, dtype=world.dtype)[goals],
             said=pos.new_zeros(self._n_rows, n_speakers, self._n_words),
             elapsed=torch.zeros_like(tasks),
         )
@@ -259,7 +260,7 @@ class ScenarioBatch(ParticleBatch):
         wanted = self._script()
         if not self.spec.is_discrete:
             return wanted
-        return (wanted @ self._moves.T - self._moves.square().sum(-1) / 2).argmax(-1)
+        return (wanted @ self._moves.T - self._stillness).argmax(-1)
 
     def _random(self, n_agents: int) -> Tensor:
         """Actions that are all equally likely: (B, n), or (B, n, 2)."""
@@ -273,11 +274,11 @@ class ScenarioBatch(ParticleBatch):
 
     def _legal(self) -> Tensor | None:
         legal = self._legal_actions
-        return None if legal is None else legal.repeat(self._n_rows, 1, 1)
+        return None if legal is None else legal.clone()
 
     def _obs(self) -> Tensor:
         views, width = self._views(), self.spec.obs_dim
-        return torch.cat([pad(views[k], (0, width - views[k].shape[-1])) for k in self._learning], dim=1)
+        return torch.cat([_padded(views[number], width) for number in self._learning], dim=1)
 
     def _reward(self) -> Tensor:
         payoffs = self._payoffs()
@@ -285,12 +286,12 @@ class ScenarioBatch(ParticleBatch):
 
     def _state(self) -> Tensor:
         pos, vel, landmarks, goals, said, _ = self.now
-        parts = [torch.cat((pos, vel, landmarks), dim=1).flatten(1)]
-        if self._layout.n_goals:
-            parts.append(self._goal_codes[goals].flatten(1))
-        if self._n_words:
-            parts.append(said.flatten(1))
-        return torch.cat(parts, dim=1)
+        return torch.cat([part.flatten(1) for part in (pos, vel, landmarks, goals, said) if part.numel()], dim=1)
+
+
+def _padded(view: Tensor, width: int) -> Tensor:
+    missing = width - view.shape[-1]
+    return pad(view, (0, missing)) if missing else view
 
 
 def _places(kinds: tuple[Kind, ...], chosen: Callable[[Kind], bool]) -> slice:

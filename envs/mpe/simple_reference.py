@@ -51,7 +51,7 @@ class SimpleReferenceBatch(ScenarioBatch):
 
     def _views(self) -> tuple[Tensor, ...]:
         now = self.now
-        return (torch.cat((now.vel, self._landmarks_around(), self._colours[now.goals], now.said.flip(1)), dim=-1),)
+        return (torch.cat((now.vel, self._landmarks_around(), now.goals @ self._colours, now.said.flip(1)), dim=-1),)
 
     def _payoffs(self) -> tuple[Tensor, ...]:
         distance = torch.linalg.vector_norm(self.now.pos.flip(1) - self._goal_places(), dim=-1)  # (B, 2)

@@ -40,7 +40,7 @@ class SimpleSpeakerListenerBatch(ScenarioBatch):
 
     def _views(self) -> tuple[Tensor, ...]:
         now = self.now
-        return self._colours[now.goals], torch.cat((now.vel, self._landmarks_around(), now.said), dim=-1)
+        return now.goals @ self._colours, torch.cat((now.vel, self._landmarks_around(), now.said), dim=-1)
 
     def _payoffs(self) -> tuple[Tensor, ...]:
         missed = (self.now.pos - self._goal_places()).square().sum(-1)  # (B, 1)

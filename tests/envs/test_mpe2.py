@@ -64,7 +64,7 @@ class Played(NamedTuple):
     vel: Tensor  # (E, T + 1, M, 2)
     said: Tensor  # (E, T + 1, S, n_words)
     landmarks: Tensor  # (E, L, 2)
-    goals: Tensor  # (E, G)
+    goals: Tensor  # (E, G, L)
     action: Tensor  # (E, T, N, *)
     obs: Tensor  # (E, T, N, obs_dim)
     reward: Tensor  # (E, T, N)
@@ -72,7 +72,8 @@ class Played(NamedTuple):
     def state(self, step: int, dtype: torch.dtype) -> ScenarioState:
         """What the world is after ``step`` steps."""
         pos, vel, said = (values[:, step].to(dtype) for values in (self.pos, self.vel, self.said))
-        return ScenarioState(pos, vel, self.landmarks.to(dtype), self.goals, said, torch.full((len(pos),), step))
+        landmarks, goals = self.landmarks.to(dtype), self.goals.to(dtype)
+        return ScenarioState(pos, vel, landmarks, goals, said, torch.full((len(pos),), step))
 
 
 def played_by_mpe2(name: str, family: Scenario, settings: dict[str, Any], n_episodes: int) -> Played:
@@ -101,16 +102,10 @@ def _episode(raw: Any, reference: Reference, spec: EnvSpec, chance: np.random.Ge
         seen = [_padded(raw.scenario.observation(agent, world), spec.obs_dim) for agent in agents]
         steps.append((ours, seen, [raw.rewards[agent.name] for agent in agents]))
     landmarks = [landmark.state.p_pos.copy() for landmark in world.landmarks]
-    goals = [world.landmarks.index(goal) for goal in reference.goals(world)]
+    goals = [[landmark is goal for landmark in world.landmarks] for goal in reference.goals(world)]
     pos, vel, said = map(np.array, zip(*states, strict=True))
-    return [
-        pos,
-        vel,
-        said,
-        np.reshape(landmarks, (-1, 2)),
-        np.array(goals, int),
-        *map(np.array, zip(*steps, strict=True)),
-    ]
+    fixed = [np.reshape(landmarks, (-1, 2)), np.reshape(goals, (len(goals), len(landmarks)))]
+    return [pos, vel, said, *fixed, *map(np.array, zip(*steps, strict=True))]
 
 
 def _state(agents: list[Any]) -> tuple[list[Any], list[Any], list[Any]]:
