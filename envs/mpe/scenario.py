@@ -15,7 +15,6 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from envs.core import EnvSpec, Marker, Scene, Task, TaskFamily, everyone_else, setting
 from envs.mpe.batch import ParticleBatch
@@ -142,7 +141,7 @@ def _spec(layout: Layout, config: ScenarioConfig) -> EnvSpec:
 class ScenarioBatch(ParticleBatch):
     """Rows of a scenario. ``now`` may be set, to place a given state.
 
-    A subclass says what each kind of agent sees and is paid, and what opponents want who play by a script.
+    A subclass says what each kind of agent sees and is paid, and by what script opponents play.
     State: positions, velocities, landmarks; a one-hot vector for each goal; what was said.
     """
 
@@ -174,7 +173,7 @@ class ScenarioBatch(ParticleBatch):
         self._legal_actions = legal.to(world.device).repeat(self._n_rows, 1, 1) if is_padded else None
 
     def with_opponents(self, action: Tensor) -> Tensor:
-        """What everyone does now, (B, n, *), where the learners do ``action`` (B, N, *)."""
+        """What everyone does now, opponents too, where the learners do ``action``: (B, n), or (B, n, 2)."""
         kinds = self._layout.kinds
         if len(self._learning) == len(kinds):
             return action
@@ -205,7 +204,7 @@ class ScenarioBatch(ParticleBatch):
         """What agents are paid, kind after kind: (B, n)."""
 
     def _script(self) -> Tensor:
-        """What scripted opponents want, (B, n, 2) in units of their ``accel``. Only scenarios with some have it."""
+        """What opponents would do with free forces, (B, n, 2) in units of their ``accel``. Only contests have a script."""
         raise NotImplementedError
 
     def _around(self) -> Tensor:
@@ -282,7 +281,7 @@ class ScenarioBatch(ParticleBatch):
 
     def _reward(self) -> Tensor:
         payoffs = self._payoffs()
-        return torch.cat([payoffs[k] for k in self._learning], dim=1)
+        return torch.cat([payoffs[number] for number in self._learning], dim=1)
 
     def _state(self) -> Tensor:
         pos, vel, landmarks, goals, said, _ = self.now
@@ -291,7 +290,7 @@ class ScenarioBatch(ParticleBatch):
 
 def _padded(view: Tensor, width: int) -> Tensor:
     missing = width - view.shape[-1]
-    return pad(view, (0, missing)) if missing else view
+    return torch.cat((view, view.new_zeros(*view.shape[:2], missing)), dim=-1) if missing else view
 
 
 def _places(kinds: tuple[Kind, ...], chosen: Callable[[Kind], bool]) -> slice:

@@ -55,4 +55,4 @@ class SimpleReferenceBatch(ScenarioBatch):
 
     def _payoffs(self) -> tuple[Tensor, ...]:
         distance = torch.linalg.vector_norm(self.now.pos.flip(1) - self._goal_places(), dim=-1)  # (B, 2)
-        return (-self._local_ratio * distance - (1 - self._local_ratio) * distance.mean(dim=1, keepdim=True),)
+        return (-torch.lerp(distance.mean(dim=1, keepdim=True), distance, self._local_ratio),)

@@ -43,5 +43,5 @@ class SimpleSpeakerListenerBatch(ScenarioBatch):
         return now.goals @ self._colours, torch.cat((now.vel, self._landmarks_around(), now.said), dim=-1)
 
     def _payoffs(self) -> tuple[Tensor, ...]:
-        missed = (self.now.pos - self._goal_places()).square().sum(-1)  # (B, 1)
-        return -missed, -missed
+        shared = -(self.now.pos - self._goal_places()).square().sum(-1)  # (B, 1)
+        return shared, shared
