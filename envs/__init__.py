@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.core import TaskFamily
 from envs.mpe.hunting import Hunting, HuntingConfig
-from envs.mpe.scenario import ScenarioConfig
+from envs.mpe.layout import ScenarioConfig
 from envs.mpe.simple_adversary import SimpleAdversary, SimpleAdversaryConfig
 from envs.mpe.simple_reference import SimpleReference, SimpleReferenceConfig
 from envs.mpe.simple_speaker_listener import SimpleSpeakerListener

@@ -1,78 +1,25 @@
-"""What the scenarios of mpe2 have in common: kinds of agents, moves and messages, goals, and opponents.
+"""What the scenarios of mpe2 have in common: a single task, goals, messages, and opponents.
 
-mpe2 (github.com/Farama-Foundation/MPE2) continues the environments of Lowe et al. 2017. Discrete actions are numbered
-as there: one of five moves, plus five times the word said. Continuous ones are a force in the plane, where mpe2 has a
-thrust to each side, and then a message, of which [-1, 1] stands for the [0, 1] that others hear.
+mpe2 (github.com/Farama-Foundation/MPE2) continues the environments of Lowe et al. 2017 (arXiv 1706.02275).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from envs.core import EnvSpec, Marker, Scene, Task, TaskFamily, everyone_else, setting
+from envs.core import Marker, Scene, Task, TaskFamily, everyone_else
 from envs.mpe.batch import ParticleBatch
-from envs.mpe.world import Body, World
+from envs.mpe.layout import LEARNING, MOVES, START_RANGE, Layout, ScenarioConfig, places_of, spec_of
+from envs.mpe.world import World
 
-MOVES = (
-    (0.0, 0.0),
-    (-1.0, 0.0),
-    (1.0, 0.0),
-    (0.0, -1.0),
-    (0.0, 1.0),
-)  # discrete: none, left, right, down, up
-START_RANGE = 1.0  # m; agents start in plus and minus this on both axes
 VIEW = 1.5  # m, half the side of pictures
 CORNER = (0.2 - VIEW, VIEW - 0.2)  # m, where pictures show agents that stand nowhere in particular
-LEARNING = "learning"  # played by the learner, as all agents are where there are no opponents
-PLAYERS = ("scripted", "uniform", LEARNING)
-
-
-@dataclass(frozen=True)
-class ScenarioConfig:
-    is_discrete: bool = setting(True, "choices among five moves, and words; otherwise forces in the plane, and numbers")
-    episode_steps: int = setting(25, "time limit of an episode [steps]", low=1)
-
-
-class Kind(NamedTuple):
-    """Agents that are alike."""
-
-    n_agents: int
-    body: Body
-    obs_size: int
-    is_movable: bool = True
-    n_words: int = 0  # that it can say; 0: it is silent
-    played_by: str = LEARNING  # or what is in OPPONENTS
-
-    def action_size(self, is_discrete: bool) -> int:
-        """Number of actions, or width of the vector."""
-        if is_discrete:
-            return (len(MOVES) if self.is_movable else 1) * max(1, self.n_words)
-        return (2 if self.is_movable else 0) + self.n_words
-
-
-class Layout(NamedTuple):
-    """What is in a scenario. Movable agents follow each other, and so do those who speak."""
-
-    kinds: tuple[Kind, ...]  # in the order of mpe2's agents
-    n_landmarks: int
-    landmark: Body
-    landmark_range: float = START_RANGE  # m; landmarks lie in plus and minus this on both axes
-    n_goals: int = 0  # landmarks that are drawn anew for each episode; one may be drawn twice
-
-    @property
-    def learners(self) -> tuple[Kind, ...]:
-        return tuple(kind for kind in self.kinds if kind.played_by == LEARNING)
-
-    @property
-    def movable(self) -> tuple[Kind, ...]:
-        return tuple(kind for kind in self.kinds if kind.is_movable)
 
 
 class ScenarioState(NamedTuple):
@@ -95,7 +42,7 @@ class Scenario(TaskFamily):
         self.config = config
         self.tasks = (Task(self.task_name, {}, (1.0,)),)
         self.layout = self._layout()
-        self.spec = _spec(self.layout, config)
+        self.spec = spec_of(self.layout, config)
 
     def make(
         self,
@@ -118,26 +65,6 @@ class Scenario(TaskFamily):
         """Rows of the scenario in ``world``."""
 
 
-def _spec(layout: Layout, config: ScenarioConfig) -> EnvSpec:
-    each = [kind for kind in layout.learners for _ in range(kind.n_agents)]
-    n_movable = sum(kind.n_agents for kind in layout.movable)
-    n_numbers_said = sum(kind.n_agents * kind.n_words for kind in layout.kinds)
-    obs_sizes = tuple(kind.obs_size for kind in each)
-    action_sizes = tuple(kind.action_size(config.is_discrete) for kind in each)
-    is_mixed = len(layout.learners) > 1
-    return EnvSpec(
-        n_agents=len(each),
-        obs_dim=max(obs_sizes),
-        state_dim=4 * n_movable + (2 + layout.n_goals) * layout.n_landmarks + n_numbers_said,
-        action_dim=max(action_sizes),
-        is_discrete=config.is_discrete,
-        episode_steps=config.episode_steps,
-        obs_sizes=obs_sizes if is_mixed else (),
-        action_sizes=action_sizes if is_mixed else (),
-        agent_types=tuple(layout.learners.index(kind) for kind in each) if is_mixed else (),
-    )
-
-
 class ScenarioBatch(ParticleBatch):
     """Rows of a scenario. ``now`` may be set, to place a given state.
 
@@ -154,11 +81,11 @@ class ScenarioBatch(ParticleBatch):
         self._n_movable = sum(kind.n_agents for kind in layout.movable)
         seen = everyone_else(layout.n_landmarks + self._n_movable, world.device)[layout.n_landmarks :]
         self._seen = seen.flatten()  # (M (L + M - 1),)   landmarks, then agents; not oneself
-        self._movable = _places(layout.kinds, lambda kind: kind.is_movable)
-        self._speaking = _places(layout.kinds, lambda kind: kind.n_words > 0)
-        self._set_meaning_of_actions(self.spec.is_discrete)
+        self._movable = places_of(layout.kinds, lambda kind: kind.is_movable)
+        self._speaking = places_of(layout.kinds, lambda kind: kind.n_words > 0)
+        self._set_meaning_of_actions()
 
-    def _set_meaning_of_actions(self, is_discrete: bool) -> None:
+    def _set_meaning_of_actions(self) -> None:
         world, kinds, sizes = self._world, self._layout.kinds, self.spec.action_sizes
         self._n_words = max(kind.n_words for kind in kinds)
         movers_speak = any(kind.is_movable and kind.n_words for kind in kinds)
@@ -168,7 +95,7 @@ class ScenarioBatch(ParticleBatch):
         self._moves = moves.repeat(self._n_words, 1) if movers_speak else moves  # (n_actions, 2)
         self._words = words.repeat_interleave(len(MOVES), dim=0) if movers_speak else words  # (n_actions, n_words)
         self._stillness = self._moves.square().sum(-1) / 2  # (n_actions,)
-        is_padded = is_discrete and len(set(sizes)) > 1
+        is_padded = self.spec.is_discrete and len(set(sizes)) > 1
         legal = torch.arange(self.spec.action_dim) < torch.tensor(sizes)[:, None]  # (N, n_actions)
         self._legal_actions = legal.to(world.device).repeat(self._n_rows, 1, 1) if is_padded else None
 
@@ -204,7 +131,7 @@ class ScenarioBatch(ParticleBatch):
         """What agents are paid, kind after kind: (B, n)."""
 
     def _script(self) -> Tensor:
-        """What opponents would do with free forces, (B, n, 2) in units of their ``accel``. Only contests have a script."""
+        """What opponents would do with free forces: (B, n, 2), in units of their ``accel``. Contests alone have one."""
         raise NotImplementedError
 
     def _around(self) -> Tensor:
@@ -291,12 +218,6 @@ class ScenarioBatch(ParticleBatch):
 def _padded(view: Tensor, width: int) -> Tensor:
     missing = width - view.shape[-1]
     return torch.cat((view, view.new_zeros(*view.shape[:2], missing)), dim=-1) if missing else view
-
-
-def _places(kinds: tuple[Kind, ...], chosen: Callable[[Kind], bool]) -> slice:
-    """Where the agents of the kinds chosen stand among all; they follow each other."""
-    places = [is_chosen for kind in kinds for is_chosen in [chosen(kind)] * kind.n_agents]
-    return slice(places.index(True), places.index(True) + sum(places)) if any(places) else slice(0)
 
 
 OPPONENTS: dict[str, Callable[[ScenarioBatch, int], Tensor]] = {

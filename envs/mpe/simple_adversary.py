@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from envs.core import setting
-from envs.mpe.scenario import PLAYERS, Kind, Layout, Scenario, ScenarioBatch, ScenarioConfig
+from envs.mpe.layout import PLAYERS, Kind, Layout, ScenarioConfig
+from envs.mpe.scenario import Scenario, ScenarioBatch
 from envs.mpe.world import Body, Motion, World, coasting_distance, resting_place
 
 AGENT = Body(size=0.15, collides=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from envs.mpe.scenario import Kind, Layout, Scenario, ScenarioBatch
+from envs.mpe.layout import Kind, Layout
+from envs.mpe.scenario import Scenario, ScenarioBatch
 from envs.mpe.world import Body, World
 
 AGENT = Body(size=0.075, collides=False)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from envs.core import setting
-from envs.mpe.scenario import Kind, Layout, Scenario, ScenarioBatch, ScenarioConfig
+from envs.mpe.layout import Kind, Layout, ScenarioConfig
+from envs.mpe.scenario import Scenario, ScenarioBatch
 from envs.mpe.world import Body, World
 
 AGENT = Body(size=0.15)

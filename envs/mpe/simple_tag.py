@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from envs.core import everyone_else, setting
-from envs.mpe.scenario import PLAYERS, Kind, Layout, Scenario, ScenarioBatch, ScenarioConfig
+from envs.mpe.layout import PLAYERS, Kind, Layout, ScenarioConfig
+from envs.mpe.scenario import Scenario, ScenarioBatch
 from envs.mpe.world import Body, Motion, World, resting_place
 
 ADVERSARY = Body(size=0.075, accel=3.0, max_speed=1.0)

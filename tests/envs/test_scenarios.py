@@ -13,7 +13,8 @@ from torch import Tensor
 from envs import ENVS, make_family
 from envs.check import check_family
 from envs.core import StepResult
-from envs.mpe.scenario import MOVES, OPPONENTS, PLAYERS, Scenario, ScenarioBatch
+from envs.mpe.layout import LEARNING, MOVES, PLAYERS
+from envs.mpe.scenario import OPPONENTS, Scenario, ScenarioBatch
 from envs.mpe.simple_adversary import SimpleAdversaryBatch
 from envs.mpe.simple_tag import CATCH_REWARD, SimpleTagBatch
 
@@ -70,6 +71,10 @@ def test_other_numbers_of_agents_are_honest(name: str, settings: dict[str, Any])
 
 
 # --- opponents --------------------------------------------------------------------------------------------------------
+
+
+def test_opponents_that_do_not_learn_all_have_a_way_to_act() -> None:
+    assert set(OPPONENTS) == set(PLAYERS) - {LEARNING}
 
 
 @discrete_or_not
