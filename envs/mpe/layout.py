@@ -1,8 +1,7 @@
 """What is in a scenario of mpe2: kinds of agents and what they can do, landmarks, goals.
 
 Discrete actions are numbered as in mpe2: one of five moves, plus five times the word said. Continuous ones are a force
-in the plane, where mpe2 has a thrust to each side, and then a message, of which [-1, 1] stands for the [0, 1] that others
-hear.
+in the plane, where mpe2 has a thrust to each side, then a message, of which [-1, 1] stands for the [0, 1] others hear.
 """
 
 from __future__ import annotations
