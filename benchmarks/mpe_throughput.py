@@ -1,9 +1,10 @@
-"""Environment steps per second of simple_spread: batched rows beside mpe2's parallel environment, on one thread.
+"""Environment steps per second of mpe2's scenarios: batched rows beside mpe2's parallel environments, on one thread.
 
-    python -m benchmarks.mpe_throughput [n_rows ...]
+    python -m benchmarks.mpe_throughput [scenario=NAME ...] [compile=true] [n_rows ...]
 
-One step moves all agents of one row. Both play random discrete actions through whole episodes, resets included, in
-turn within one run, so that both see the same machine. Medians over rounds; needs mpe2.
+One step moves all agents of one row, opponents too. Both play random discrete actions through whole episodes, resets
+included, in turn within one run, so that both see the same machine. Medians over rounds; needs mpe2. ``compile=true``
+adds columns for steps compiled by torch, which needs a C++ compiler; what compiling takes is shown, not counted.
 """
 
 from __future__ import annotations
@@ -12,22 +13,32 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from types import ModuleType
 
 import numpy as np
 import torch
-from mpe2 import simple_spread_v3
+from mpe2 import simple_adversary_v3, simple_reference_v3, simple_speaker_listener_v4, simple_spread_v3, simple_tag_v3
 
-from envs.mpe.simple_spread import SimpleSpread, SimpleSpreadConfig
+from envs import ENVS, make_family
+from envs.core import TaskFamily
 
 ROUNDS = 7
 EPISODES = 20  # of mpe2 in a round, and of every row of ours
 N_ROWS = (32, 1024)
+SCENARIOS = {
+    "mpe-simple-adversary": simple_adversary_v3,
+    "mpe-simple-reference": simple_reference_v3,
+    "mpe-simple-speaker-listener": simple_speaker_listener_v4,
+    "mpe-simple-spread": simple_spread_v3,
+    "mpe-simple-tag": simple_tag_v3,
+}
 
 
-def play_mpe2() -> int:
+def play_mpe2(scenario: ModuleType) -> int:
     """Steps made."""
-    env = simple_spread_v3.parallel_env()
+    env = scenario.parallel_env()
     n_steps = 0
     for episode in range(EPISODES):
         env.reset(seed=episode)
@@ -37,16 +48,29 @@ def play_mpe2() -> int:
     return n_steps
 
 
-def play_ours(n_rows: int) -> int:
-    family = SimpleSpread("mpe-simple-spread", SimpleSpreadConfig(), np.random.default_rng(0))
-    generator = torch.Generator().manual_seed(0)
+def player(family: TaskFamily, n_rows: int, is_compiled: bool) -> Callable[[], int]:
+    """What plays a round of ours, and says how many steps it made."""
+    spec, generator = family.spec, torch.Generator().manual_seed(0)
     env, task = family.make(n_rows, torch.device("cpu"), generator), torch.zeros(n_rows, dtype=torch.int64)
-    spec = family.spec
-    for _ in range(EPISODES):
-        env.reset(task)
-        for _ in range(spec.episode_steps):
-            env.step(torch.randint(spec.action_dim, (n_rows, spec.n_agents), generator=generator))
-    return EPISODES * spec.episode_steps * n_rows
+    n_actions = torch.tensor(spec.action_sizes or (spec.action_dim,) * spec.n_agents)
+    step = torch.compile(env.step, dynamic=False) if is_compiled else env.step
+
+    def play() -> int:
+        for _ in range(EPISODES):
+            env.reset(task)
+            for _ in range(spec.episode_steps):
+                step((torch.rand(n_rows, spec.n_agents, generator=generator) * n_actions).long())
+        return EPISODES * spec.episode_steps * n_rows
+
+    return play
+
+
+def all_learning(name: str) -> TaskFamily:
+    """A scenario in which every agent is given actions, as in mpe2."""
+    config = ENVS[name][1]
+    if hasattr(config, "opponents"):
+        config = replace(config, opponents="learning")
+    return make_family(name, config, np.random.default_rng(0))
 
 
 def rate(play: Callable[[], int]) -> float:
@@ -55,17 +79,34 @@ def rate(play: Callable[[], int]) -> float:
     return n_steps / (time.perf_counter() - started)
 
 
-def main(words: list[str]) -> None:
-    torch.set_num_threads(1)
-    sizes = [int(word) for word in words] or list(N_ROWS)
-    plays: list[Callable[[], int]] = [play_mpe2, *(partial(play_ours, n) for n in sizes)]
+def report(name: str, sizes: list[int], kinds: list[bool]) -> None:
+    """A line of the table."""
+    torch.compiler.reset()
+    plays = [player(all_learning(name), n, is_compiled) for is_compiled in kinds for n in sizes]
+    started = time.perf_counter()
+    for play in plays:
+        play()
+    warm_up = time.perf_counter() - started
+    plays = [partial(play_mpe2, SCENARIOS[name]), *plays]
     rounds = [[rate(play) for play in plays] for _ in range(ROUNDS)]
-    print(f"simple_spread, 3 agents, one thread, median of {ROUNDS} rounds")
-    print(f"{'mpe2':>16}  {statistics.median(row[0] for row in rounds):>11,.0f} steps/s")
-    for place, n in enumerate(sizes, start=1):
+    line = f"{name.removeprefix('mpe-simple-'):>16} {statistics.median(row[0] for row in rounds):>8,.0f}"
+    for place in range(1, len(plays)):
         ours = statistics.median(row[place] for row in rounds)
         ratio = statistics.median(row[place] / row[0] for row in rounds)
-        print(f"{f'ours, {n:,} rows':>16}  {ours:>11,.0f} steps/s  {ratio:,.0f} times")
+        line += f" {ours:>10,.0f} ({ratio:>5,.0f}x)"
+    print(line + (f"   first play {warm_up:.0f} s" if True in kinds else ""), flush=True)
+
+
+def main(words: list[str]) -> None:
+    torch.set_num_threads(1)
+    names = [word.removeprefix("scenario=") for word in words if word.startswith("scenario=")] or list(SCENARIOS)
+    kinds = [False, True] if "compile=true" in words else [False]
+    sizes = [int(word) for word in words if "=" not in word] or list(N_ROWS)
+    print(f"steps/s (times mpe2), one thread, median of {ROUNDS} rounds")
+    heads = [f"{n:,} rows{', compiled' if is_compiled else ''}" for is_compiled in kinds for n in sizes]
+    print(f"{'':>16} {'mpe2':>8}" + "".join(f"{head:>19}" for head in heads))
+    for name in names:
+        report(name, sizes, kinds)
 
 
 if __name__ == "__main__":

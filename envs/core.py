@@ -103,7 +103,7 @@ class Marker(NamedTuple):
     x: float
     y: float
     radius: float
-    role: str  # "agent", "prey", "landmark"
+    role: str  # "agent" (a learner), "prey", "opponent", "landmark"
     is_target: bool  # belongs to the hidden task
 
 

@@ -30,11 +30,10 @@ class ParticleBatch(ABC):
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
         fresh = self._start(tasks)
         self.now = fresh if where is None else replace_rows(self.now, fresh, where)
-        return Observation(self._obs(), self._state(), None, self._alive())
+        return Observation(self._obs(), self._state(), self._legal(), self._alive())
 
     def step(self, action: Tensor) -> StepResult:
-        motion = self._world.advance(Motion(self.now.pos, self.now.vel), self._control(action))
-        self.now = self.now._replace(pos=motion.pos, vel=motion.vel, elapsed=self.now.elapsed + 1)
+        self.now = self._after(action)
         truncated = self.now.elapsed >= self.spec.episode_steps
         return StepResult(
             obs=self._obs(),
@@ -42,7 +41,7 @@ class ParticleBatch(ABC):
             reward=self._reward(),
             terminated=torch.zeros_like(truncated),
             truncated=truncated,
-            legal=None,
+            legal=self._legal(),
             alive=self._alive(),
         )
 
@@ -54,9 +53,18 @@ class ParticleBatch(ABC):
     def _start(self, tasks: Tensor) -> Any:
         """The state of every row at the start of an episode of ``tasks`` (B,)."""
 
+    def _after(self, action: Tensor) -> Any:
+        """The state that ``action`` leads to."""
+        motion = self._world.advance(Motion(self.now.pos, self.now.vel), self._control(action), self._obstacles())
+        return self.now._replace(pos=motion.pos, vel=motion.vel, elapsed=self.now.elapsed + 1)
+
     def _control(self, action: Tensor) -> Tensor:
         """What moves the bodies, (B, E, 2) in units of their ``accel``: here, the actions (B, N, 2), clamped."""
         return action.clamp(-1, 1)
+
+    def _obstacles(self) -> Tensor | None:
+        """Where the world's fixed bodies stand, (B, F, 2); None where it has none."""
+        return None
 
     @abstractmethod
     def _obs(self) -> Tensor:
@@ -69,6 +77,10 @@ class ParticleBatch(ABC):
     @abstractmethod
     def _reward(self) -> Tensor:
         """(B, N), after the step."""
+
+    def _legal(self) -> Tensor | None:
+        """(B, N, n_actions) bool; None: every action is legal, or actions are continuous."""
+        return None
 
     def _alive(self) -> Tensor:
         return torch.ones(self._n_rows, self.spec.n_agents, dtype=torch.bool, device=self._world.device)

@@ -25,7 +25,7 @@ EXACT_SOFTPLUS = 50.0  # beyond this argument softplus(x) = x in double precisio
 
 
 class Body(NamedTuple):
-    """A movable disc."""
+    """A disc."""
 
     size: float  # m, radius
     accel: float = 5.0  # N, the force of a control of 1
@@ -38,8 +38,22 @@ class Motion(NamedTuple):
     vel: Tensor  # (B, E, 2)   m/s
 
 
+def resting_place(motion: Motion) -> Tensor:
+    """Where bodies of mpe2 come to rest if nothing moves or stops them any more, (B, E, 2)."""
+    return motion.pos + motion.vel * (TIME_STEP / DAMPING)
+
+
+def coasting_distance(body: Body) -> float:
+    """How far a control of 1 for one step carries a body until it rests [m]."""
+    return body.accel * TIME_STEP * TIME_STEP / DAMPING
+
+
 class World:
-    """Steps E bodies in B rows; holds no state of its own. ``like_mpe2``: no walls, bodies move before velocities."""
+    """Steps E bodies in B rows; holds no state of its own.
+
+    ``fixed``: F further bodies, which push others and never move.
+    ``like_mpe2``: no walls, and bodies move before their velocities change.
+    """
 
     def __init__(
         self,
@@ -47,6 +61,7 @@ class World:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         *,
+        fixed: Sequence[Body] = (),
         like_mpe2: bool = False,
     ) -> None:
         def column(values: Sequence[float]) -> Tensor:
@@ -55,23 +70,25 @@ class World:
         self.device = device
         self.dtype = dtype
         self.like_mpe2 = like_mpe2
-        size = column([body.size for body in bodies])
+        sizes = column([body.size for body in (*bodies, *fixed)])  # (E + F, 1)
+        size = sizes[: len(bodies)]
         self._impulse = TIME_STEP * column([body.accel for body in bodies])
         self._free_until = WALL_POSITION - WALL_HALF_WIDTH - size
         self._max_speed = column([body.max_speed for body in bodies])
         self._has_speed_limit = any(body.max_speed < math.inf for body in bodies)
-        self._has_contacts = sum(body.collides for body in bodies) > 1
-        collides = torch.tensor([body.collides for body in bodies], device=device)
-        self._contact_distance = torch.where(collides & collides[:, None], size + size.T, -math.inf)  # (E, E)
+        collides = torch.tensor([body.collides for body in (*bodies, *fixed)], device=device)
+        self._has_contacts = any(body.collides for body in bodies) and int(collides.sum()) > 1
+        meets = collides[: len(bodies), None] & collides
+        self._contact_distance = torch.where(meets, size + sizes.T, -math.inf)  # (E, E + F)
 
-    def advance(self, motion: Motion, control: Tensor) -> Motion:
-        """One step under control (B, E, 2), in units of each body's ``accel``."""
+    def advance(self, motion: Motion, control: Tensor, fixed: Tensor | None = None) -> Motion:
+        """One step under control (B, E, 2), in units of each body's ``accel``; fixed (B, F, 2): where those stand."""
         pos, before = motion
         vel = torch.addcmul(before * (1 - DAMPING), control, self._impulse)
         if not self.like_mpe2:
             vel = vel.add(self._wall_force(pos), alpha=TIME_STEP)
         if self._has_contacts:
-            vel = vel.add(self._contact_force(pos), alpha=TIME_STEP)
+            vel = vel.add(self._contact_force(pos, fixed), alpha=TIME_STEP)
         if self._has_speed_limit:
             speed = torch.linalg.vector_norm(vel, dim=-1, keepdim=True)
             vel = vel * (self._max_speed / speed).clamp_max(1)  # at rest: limit / 0 = inf, clamped to 1
@@ -81,8 +98,9 @@ class World:
         """The nearer wall of each axis pushes back inside; also what a knock has carried past its line."""
         return torch.copysign(_repulsion(pos.abs() - self._free_until), -pos)
 
-    def _contact_force(self, pos: Tensor) -> Tensor:
-        apart = pos[:, :, None] - pos[:, None]  # (B, E, E, 2)   from the second body to the first
+    def _contact_force(self, pos: Tensor, fixed: Tensor | None) -> Tensor:
+        everything = pos if fixed is None else torch.cat((pos, fixed), dim=1)
+        apart = pos[:, :, None] - everything[:, None]  # (B, E, E + F, 2)   from the second body to the first
         distance = torch.linalg.vector_norm(apart, dim=-1)
         push = _repulsion(self._contact_distance - distance)
         # A body at no distance (itself, or one in the very same place) pushes in no direction.

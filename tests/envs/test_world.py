@@ -11,7 +11,7 @@ import torch
 
 from envs.mpe.hunting import PREDATOR, PREY
 from envs.mpe.spread import AGENT
-from envs.mpe.world import Body, Motion, World
+from envs.mpe.world import Body, Motion, World, coasting_distance, resting_place
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CPU = torch.device("cpu")
@@ -106,3 +106,22 @@ def test_contacts_keep_the_total_momentum() -> None:
 def test_bodies_in_the_very_same_place_stay_finite() -> None:
     motion = world(Body(0.1), Body(0.1)).advance(at((0.2, 0.2), (0.2, 0.2)), torch.zeros(1, 2, 2))
     assert motion.pos.isfinite().all()
+
+
+def test_a_fixed_body_pushes_as_a_movable_one_does() -> None:
+    free = world(Body(0.1), Body(0.2)).advance(at((0.0, 0.0), (0.15, 0.2)), torch.zeros(1, 2, 2))
+    alone = World([Body(0.1)], CPU, torch.float64, fixed=[Body(0.2)])
+    motion = alone.advance(at((0.0, 0.0)), torch.zeros(1, 1, 2), torch.tensor([[[0.15, 0.2]]], dtype=torch.float64))
+    assert motion.vel.norm() > 0.1
+    torch.testing.assert_close(motion.vel, free.vel[:, :1])
+
+
+def test_a_body_that_coasts_comes_to_rest_where_it_is_expected_to() -> None:
+    body = Body(0.1, accel=3.0)
+    bodies = World([body], CPU, torch.float64, like_mpe2=True)
+    motion = bodies.advance(at((0.3, 0.3)), torch.tensor([[[1.0, 0.0]]], dtype=torch.float64))
+    expected = resting_place(motion)
+    for _ in range(100):
+        motion = bodies.advance(motion, torch.zeros(1, 1, 2, dtype=torch.float64))
+    torch.testing.assert_close(motion.pos, expected)
+    assert motion.pos[0, 0, 0].item() - 0.3 == pytest.approx(coasting_distance(body))

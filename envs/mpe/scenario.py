@@ -1,0 +1,226 @@
+"""What the scenarios of mpe2 have in common: a single task, goals, messages, and opponents.
+
+mpe2 (github.com/Farama-Foundation/MPE2) continues the environments of Lowe et al. 2017 (arXiv 1706.02275).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.core import Marker, Scene, Task, TaskFamily, everyone_else
+from envs.mpe.batch import ParticleBatch
+from envs.mpe.layout import LEARNING, MOVES, START_RANGE, Layout, ScenarioConfig, places_of, spec_of
+from envs.mpe.world import World
+
+VIEW = 1.5  # m, half the side of pictures
+CORNER = (0.2 - VIEW, VIEW - 0.2)  # m, where pictures show agents that stand nowhere in particular
+
+
+class ScenarioState(NamedTuple):
+    pos: Tensor  # (B, M, 2)   of the agents that can move
+    vel: Tensor  # (B, M, 2)
+    landmarks: Tensor  # (B, L, 2)
+    goals: Tensor  # (B, G, L)   1 where the landmark is the goal
+    said: Tensor  # (B, S, n_words)   in [0, 1], by the agents that speak in the last step; zeros at first
+    elapsed: Tensor  # (B,) int64   steps since the episode's start
+
+
+class Scenario(TaskFamily):
+    """A scenario of mpe2: a single task, with nothing to infer. What other frameworks train on."""
+
+    task_name: ClassVar[str]
+    config: ScenarioConfig
+
+    def __init__(self, name: str, config: ScenarioConfig, generator: np.random.Generator) -> None:
+        super().__init__(name, config, generator)
+        self.config = config
+        self.tasks = (Task(self.task_name, {}, (1.0,)),)
+        self.layout = self._layout()
+        self.spec = spec_of(self.layout, config)
+
+    def make(
+        self,
+        n_rows: int,
+        device: torch.device,
+        generator: torch.Generator,
+        dtype: torch.dtype = torch.float32,
+    ) -> ScenarioBatch:
+        layout = self.layout
+        bodies = [kind.body for kind in layout.movable for _ in range(kind.n_agents)]
+        fixed = [layout.landmark] * layout.n_landmarks if layout.landmark.collides else []
+        return self._batch(World(bodies, device, dtype, fixed=fixed, like_mpe2=True), n_rows, generator)
+
+    @abstractmethod
+    def _layout(self) -> Layout:
+        """What is in the scenario, by ``config``."""
+
+    @abstractmethod
+    def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> ScenarioBatch:
+        """Rows of the scenario in ``world``."""
+
+
+class ScenarioBatch(ParticleBatch):
+    """Rows of a scenario. ``now`` may be set, to place a given state.
+
+    A subclass says what each kind of agent sees and is paid, and by what script opponents play.
+    State: positions, velocities, landmarks; a one-hot vector for each goal; what was said.
+    """
+
+    now: ScenarioState
+
+    def __init__(self, family: Scenario, world: World, n_rows: int, generator: torch.Generator) -> None:
+        super().__init__(family.spec, world, n_rows, generator)
+        layout = self._layout = family.layout
+        self._learning = [number for number, kind in enumerate(layout.kinds) if kind.played_by == LEARNING]
+        self._n_movable = sum(kind.n_agents for kind in layout.movable)
+        seen = everyone_else(layout.n_landmarks + self._n_movable, world.device)[layout.n_landmarks :]
+        self._seen = seen.flatten()  # (M (L + M - 1),)   landmarks, then agents; not oneself
+        self._movable = places_of(layout.kinds, lambda kind: kind.is_movable)
+        self._speaking = places_of(layout.kinds, lambda kind: kind.n_words > 0)
+        self._set_meaning_of_actions()
+
+    def _set_meaning_of_actions(self) -> None:
+        world, kinds, sizes = self._world, self._layout.kinds, self.spec.action_sizes
+        self._n_words = max(kind.n_words for kind in kinds)
+        movers_speak = any(kind.is_movable and kind.n_words for kind in kinds)
+        self._first_word = 2 if movers_speak else 0  # in continuous actions
+        moves = torch.tensor(MOVES, device=world.device, dtype=world.dtype)
+        words = torch.eye(self._n_words, device=world.device, dtype=world.dtype)
+        self._moves = moves.repeat(self._n_words, 1) if movers_speak else moves  # (n_actions, 2)
+        self._words = words.repeat_interleave(len(MOVES), dim=0) if movers_speak else words  # (n_actions, n_words)
+        self._stillness = self._moves.square().sum(-1) / 2  # (n_actions,)
+        is_padded = self.spec.is_discrete and len(set(sizes)) > 1
+        legal = torch.arange(self.spec.action_dim) < torch.tensor(sizes)[:, None]  # (N, n_actions)
+        self._legal_actions = legal.to(world.device).repeat(self._n_rows, 1, 1) if is_padded else None
+
+    def with_opponents(self, action: Tensor) -> Tensor:
+        """What everyone does now, opponents too, where the learners do ``action``: (B, n), or (B, n, 2)."""
+        kinds = self._layout.kinds
+        if len(self._learning) == len(kinds):
+            return action
+        learners = iter(action.split([kinds[number].n_agents for number in self._learning], dim=1))
+        acted = [next(learners) if k.played_by == LEARNING else OPPONENTS[k.played_by](self, k.n_agents) for k in kinds]
+        return torch.cat(acted, dim=1)
+
+    def scene(self, row: int) -> Scene:
+        now, layout = self.now, self._layout
+        is_goal, places = now.goals[row].any(dim=0).tolist(), iter(now.pos[row].tolist())
+        markers = [
+            Marker(x, y, layout.landmark.size, "landmark", goal)
+            for (x, y), goal in zip(now.landmarks[row].tolist(), is_goal, strict=True)
+        ]
+        for kind in layout.kinds:
+            role = "agent" if kind.played_by == LEARNING else "opponent"
+            for _ in range(kind.n_agents):
+                x, y = next(places) if kind.is_movable else CORNER
+                markers.append(Marker(x, y, kind.body.size, role, False))
+        return Scene(tuple(markers), -VIEW, VIEW)
+
+    @abstractmethod
+    def _views(self) -> tuple[Tensor, ...]:
+        """What agents see, kind after kind: (B, n, obs_size)."""
+
+    @abstractmethod
+    def _payoffs(self) -> tuple[Tensor, ...]:
+        """What agents are paid, kind after kind: (B, n)."""
+
+    def _script(self) -> Tensor:
+        """What opponents would do with free forces: (B, n, 2), in units of their ``accel``. Contests alone have one."""
+        raise NotImplementedError
+
+    def _around(self) -> Tensor:
+        """Where the landmarks, then the other agents, are from each agent that can move: (B, M, 2 (L + M - 1))."""
+        pos = self.now.pos
+        points = torch.cat((self.now.landmarks, pos), dim=1)
+        seen = points.index_select(1, self._seen).view(*pos.shape[:2], -1, 2)  # (B, M, L + M - 1, 2)
+        return (seen - pos[:, :, None]).flatten(2)
+
+    def _landmarks_around(self) -> Tensor:
+        """Where the landmarks are from each agent that can move: (B, M, 2 L)."""
+        return (self.now.landmarks[:, None] - self.now.pos[:, :, None]).flatten(2)
+
+    def _goal_places(self) -> Tensor:
+        """(B, G, 2)."""
+        return self.now.goals @ self.now.landmarks
+
+    def _start(self, tasks: Tensor) -> ScenarioState:
+        layout, world = self._layout, self._world
+        points = self._uniform((self._n_rows, self._n_movable + layout.n_landmarks, 2), -1.0, 1.0)
+        pos, landmarks = points.split((self._n_movable, layout.n_landmarks), dim=1)
+        shape = (self._n_rows, layout.n_goals)
+        goals = torch.randint(max(1, layout.n_landmarks), shape, device=world.device, generator=self._generator)
+        n_speakers = sum(kind.n_agents for kind in layout.kinds if kind.n_words)
+        return ScenarioState(
+            pos=pos * START_RANGE,
+            vel=torch.zeros_like(pos),
+            landmarks=landmarks * layout.landmark_range,
+            goals=torch.eye(layout.n_landmarks, device=world.device, dtype=world.dtype)[goals],
+            said=pos.new_zeros(self._n_rows, n_speakers, self._n_words),
+            elapsed=torch.zeros_like(tasks),
+        )
+
+    def _after(self, action: Tensor) -> ScenarioState:
+        everyones = self.with_opponents(action)
+        after = super()._after(everyones)
+        return after._replace(said=self._said(everyones)) if self._n_words else after
+
+    def _control(self, action: Tensor) -> Tensor:
+        moved = action[:, self._movable]
+        return self._moves[moved] if self.spec.is_discrete else super()._control(moved[..., :2])
+
+    def _said(self, action: Tensor) -> Tensor:
+        """Messages (B, S, n_words)."""
+        spoken = action[:, self._speaking]
+        if self.spec.is_discrete:
+            return self._words[spoken]
+        return (spoken[..., self._first_word : self._first_word + self._n_words].clamp(-1, 1) + 1) / 2
+
+    def _scripted(self, n_agents: int) -> Tensor:
+        """The actions nearest to what the script wants: (B, n), or (B, n, 2)."""
+        wanted = self._script()
+        if not self.spec.is_discrete:
+            return wanted
+        return (wanted @ self._moves.T - self._stillness).argmax(-1)
+
+    def _random(self, n_agents: int) -> Tensor:
+        """Actions that are all equally likely: (B, n), or (B, n, 2)."""
+        shape, device = (self._n_rows, n_agents), self._world.device
+        if self.spec.is_discrete:
+            return torch.randint(len(MOVES), shape, device=device, generator=self._generator)
+        return self._uniform((*shape, 2), -1.0, 1.0)
+
+    def _obstacles(self) -> Tensor | None:
+        return self.now.landmarks if self._layout.landmark.collides else None
+
+    def _legal(self) -> Tensor | None:
+        legal = self._legal_actions
+        return None if legal is None else legal.clone()
+
+    def _obs(self) -> Tensor:
+        views, width = self._views(), self.spec.obs_dim
+        return torch.cat([_padded(views[number], width) for number in self._learning], dim=1)
+
+    def _reward(self) -> Tensor:
+        payoffs = self._payoffs()
+        return torch.cat([payoffs[number] for number in self._learning], dim=1)
+
+    def _state(self) -> Tensor:
+        pos, vel, landmarks, goals, said, _ = self.now
+        return torch.cat([part.flatten(1) for part in (pos, vel, landmarks, goals, said) if part.numel()], dim=1)
+
+
+def _padded(view: Tensor, width: int) -> Tensor:
+    missing = width - view.shape[-1]
+    return torch.cat((view, view.new_zeros(*view.shape[:2], missing)), dim=-1) if missing else view
+
+
+OPPONENTS: dict[str, Callable[[ScenarioBatch, int], Tensor]] = {
+    "scripted": ScenarioBatch._scripted,
+    "uniform": ScenarioBatch._random,
+}

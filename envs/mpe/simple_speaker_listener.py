@@ -1,0 +1,48 @@
+"""simple_speaker_listener of mpe2: one agent knows the goal and cannot move, the other moves and hears it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from envs.mpe.layout import Kind, Layout
+from envs.mpe.scenario import Scenario, ScenarioBatch
+from envs.mpe.world import Body, World
+
+AGENT = Body(size=0.075, collides=False)
+LANDMARK = Body(size=0.04, collides=False)
+N_LANDMARKS = 3
+N_WORDS = 3
+COLOURS = ((0.65, 0.15, 0.15), (0.15, 0.65, 0.15), (0.15, 0.15, 0.65))  # of the landmarks
+
+
+class SimpleSpeakerListener(Scenario):
+    task_name = "guide"
+
+    def _layout(self) -> Layout:
+        speaker = Kind(1, AGENT, len(COLOURS[0]), is_movable=False, n_words=N_WORDS)
+        listener = Kind(1, AGENT, 2 + 2 * N_LANDMARKS + N_WORDS)
+        return Layout((speaker, listener), N_LANDMARKS, LANDMARK, n_goals=1)
+
+    def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> SimpleSpeakerListenerBatch:
+        return SimpleSpeakerListenerBatch(self, world, n_rows, generator)
+
+
+class SimpleSpeakerListenerBatch(ScenarioBatch):
+    """Rows of ``SimpleSpeakerListener``. The speaker has no place: nobody would see it.
+
+    Observation of the speaker: the goal's colour. Of the listener: own velocity, relative positions of landmarks, what
+    was said. Reward of both: minus the listener's squared distance to the goal.
+    """
+
+    def __init__(self, family: Scenario, world: World, n_rows: int, generator: torch.Generator) -> None:
+        super().__init__(family, world, n_rows, generator)
+        self._colours = torch.tensor(COLOURS, device=world.device, dtype=world.dtype)
+
+    def _views(self) -> tuple[Tensor, ...]:
+        now = self.now
+        return now.goals @ self._colours, torch.cat((now.vel, self._landmarks_around(), now.said), dim=-1)
+
+    def _payoffs(self) -> tuple[Tensor, ...]:
+        shared = -(self.now.pos - self._goal_places()).square().sum(-1)  # (B, 1)
+        return shared, shared
