@@ -15,6 +15,7 @@ from envs.mpe.hunting import Hunting, HuntingConfig
 from envs.mpe.simple_spread import SimpleSpread, SimpleSpreadConfig
 from envs.mpe.spread import Spread, SpreadConfig
 from envs.mpe.wind import Wind, WindConfig
+from envs.pettingzoo.family import PettingZooConfig, PettingZooFamily
 from envs.toy import Corners, CornersConfig, Turns, TurnsConfig
 
 ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
@@ -23,6 +24,7 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mpe-spread": (Spread, SpreadConfig()),
     "mpe-spread-large": (Spread, SpreadConfig(n_agents=3, n_landmarks=6, n_held_out=5)),
     "mpe-wind": (Wind, WindConfig()),
+    "pettingzoo": (PettingZooFamily, PettingZooConfig()),
     "toy-corners": (Corners, CornersConfig()),
     "toy-turns": (Turns, TurnsConfig()),
 }
