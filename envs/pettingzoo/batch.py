@@ -19,7 +19,7 @@ class PettingZooBatch:
     """Rows in this process, or in ``n_workers`` others: the same numbers, bit for bit."""
 
     def __init__(self, game: Game, n_rows: int, generator: torch.Generator, *, n_workers: int, timeout: float) -> None:
-        self.spec = game.spec
+        self.spec, self.n_rows = game.spec, n_rows
         self._generator = generator
         self._rows: Rows | Workers
         if n_workers:
@@ -32,8 +32,8 @@ class PettingZooBatch:
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
         records, device = self._records, self._generator.device
-        seeds = torch.randint(MAX_SEED, (len(records),), generator=self._generator, device=device).cpu().numpy()
-        restart = np.ones(len(records), bool) if where is None else where.cpu().numpy()
+        seeds = torch.randint(MAX_SEED, (self.n_rows,), generator=self._generator, device=device).cpu().numpy()
+        restart = np.ones(self.n_rows, bool) if where is None else where.cpu().numpy()
         records["restart"] = restart
         records["task"] = np.where(restart, tasks.cpu().numpy(), records["task"])
         records["seed"] = np.where(restart, seeds, records["seed"])

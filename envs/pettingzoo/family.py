@@ -58,7 +58,7 @@ class PettingZooFamily(TaskFamily):
     def __init__(self, name: str, config: PettingZooConfig, generator: np.random.Generator) -> None:
         super().__init__(name, config, generator)
         if config.factory is None:
-            raise ValueError(f"{name}: env.factory=module:function is needed, which makes a PettingZoo ParallelEnv")
+            raise ValueError("env.factory=module:function is needed, which makes a PettingZoo ParallelEnv")
         self.config = config
         self.factory = config.factory
         self.tasks = read_tasks(config.keyword_sets)
