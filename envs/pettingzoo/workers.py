@@ -87,6 +87,8 @@ class Workers:
             while waiting:
                 ready = wait([worker.pipe for worker in waiting], max(0.0, deadline - time.monotonic()))
                 if not ready:
+                    for worker in waiting:  # they will not see that they are to end
+                        worker.process.kill()
                     raise EnvFailure(f"{self._place(waiting[0])}: no answer within {timeout:g} s")
                 for worker in [worker for worker in waiting if worker.pipe in ready]:
                     waiting.remove(worker)

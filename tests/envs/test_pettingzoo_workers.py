@@ -66,7 +66,7 @@ def in_its_second_step(how: str, timeout: float) -> tuple[PettingZooBatch, Tenso
     [
         ("exit", LATE, "the worker process died (exit code 3)"),
         ("raise", LATE, "RuntimeError: the walls came down"),
-        ("sleep", 5.0, "no answer within 5 s"),
+        ("sleep", 3.0, "no answer within 3 s"),
     ],
 )
 def test_a_worker_that_fails_ends_the_run_naming_family_task_and_seed(how: str, timeout: float, message: str) -> None:
@@ -114,6 +114,7 @@ rows.step(action)
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_ends_with_a_killed_parent() -> None:
     with subprocess.Popen([sys.executable, "-c", ORPHAN], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
