@@ -6,6 +6,7 @@ import sys
 
 import torch
 
+from envs.core import EnvFailure
 from mg2l_kalei.build import CONFIG_DIR, SCHEMA
 from mg2l_kalei.checkpoint import CheckpointError
 from mg2l_kalei.config import ConfigError, load, render_help, render_sources, request
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> int:
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
         return 2
-    except (CheckpointError, RunFolderLocked, NonFiniteError, OSError, ValueError) as error:
+    except (CheckpointError, EnvFailure, RunFolderLocked, NonFiniteError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (RuntimeError, MemoryError) as error:

@@ -20,6 +20,7 @@ from envs.mpe.simple_spread import SimpleSpread, SimpleSpreadConfig
 from envs.mpe.simple_tag import SimpleTag, SimpleTagConfig
 from envs.mpe.spread import Spread, SpreadConfig
 from envs.mpe.wind import Wind, WindConfig
+from envs.pettingzoo.family import PettingZooConfig, PettingZooFamily
 from envs.toy import Corners, CornersConfig, Turns, TurnsConfig
 
 ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
@@ -32,6 +33,7 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mpe-spread": (Spread, SpreadConfig()),
     "mpe-spread-large": (Spread, SpreadConfig(n_agents=3, n_landmarks=6, landmarks="ring", n_held_out=5)),
     "mpe-wind": (Wind, WindConfig()),
+    "pettingzoo": (PettingZooFamily, PettingZooConfig()),
     "toy-corners": (Corners, CornersConfig()),
     "toy-turns": (Turns, TurnsConfig()),
 }

@@ -11,6 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -29,14 +30,21 @@ def setting(
     high: float | None = None,
     choices: Sequence[Any] | None = None,
     extends: bool = False,
+    is_code: bool = False,
 ) -> Any:
     """One hyper-parameter of a frozen config dataclass: its default, its meaning (with unit) and its legal range.
 
     ``low <= value``, ``above < value``, ``value <= high``, ``value in choices``: the config loader enforces them.
     ``extends`` marks settings that only extend or watch a run (iterations, logging): they do not make it another run.
+    ``is_code`` marks settings that name code to import: those of a run's folder are not followed unless confirmed.
     """
-    metadata = {"meaning": meaning, "low": low, "above": above, "high": high, "choices": choices, "extends": extends}
+    limits = {"low": low, "above": above, "high": high, "choices": choices}
+    metadata = {"meaning": meaning, **limits, "extends": extends, "is_code": is_code}
     return field(default=default, metadata=metadata)
+
+
+class EnvFailure(RuntimeError):
+    """An environment raised, died or hung; the message names family, task and seed."""
 
 
 class Task(NamedTuple):
@@ -135,8 +143,8 @@ class EnvBatch(Protocol):
         """Act in every row: (B, N, action_dim) float in [-1, 1] (wider values are clamped), or (B, N) int64."""
         ...
 
-    def scene(self, row: int) -> Scene:
-        """What row ``row`` looks like now."""
+    def scene(self, row: int) -> Scene | None:
+        """What row ``row`` looks like now; None: this family cannot be drawn."""
         ...
 
 
@@ -151,6 +159,7 @@ class TaskFamily(ABC):
     name: str
     spec: EnvSpec
     tasks: tuple[Task, ...]  # all splits; the place in here is the task's number everywhere
+    made_by: Mapping[str, str] = MappingProxyType({})  # what else decides the tasks: a simulator, and its version
 
     def __init__(self, name: str, config: Any, generator: np.random.Generator) -> None:
         self.name = name
@@ -177,8 +186,11 @@ class TaskFamily(ABC):
         return torch.tensor([t.features for t in self.tasks], dtype=torch.float32)
 
     def fingerprint(self) -> str:
-        """SHA-256 over family, version and every task's parameters: equal fingerprints mean equal tasks."""
-        content = [self.name, self.version, [[t.name, dict(t.params), t.features, t.split] for t in self.tasks]]
+        """SHA-256 over family, version, every task's parameters and ``made_by``: equal fingerprints, equal tasks."""
+        content: list[Any] = [self.name, self.version]
+        content.append([[t.name, dict(t.params), t.features, t.split] for t in self.tasks])
+        if self.made_by:
+            content.append(dict(self.made_by))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @abstractmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from envs import ENVS
 from envs.check import check_family
-from envs.core import TaskFamily, setting
+from envs.core import EnvFailure, TaskFamily, setting
 from mg2l_kalei.assessment import assess_runs
 from mg2l_kalei.build import CONFIG_DIR, SCHEMA, family_of
 from mg2l_kalei.checkpoint import CheckpointError
@@ -31,6 +31,7 @@ class EvaluateOptions:
     oracle: tuple[str, ...] = setting((), "folders of runs that are given the task; empty: this run's, if it is there")
     beside: tuple[str, ...] = setting((), "folders of runs of other recipes: a further line for each")
     best: bool = setting(False, "take the best checkpoint instead of the latest")
+    factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class RenderOptions:
     episodes: int = setting(1, "episodes of the trial", low=1)
     seed: int = setting(0, "of the trial", low=0)
     best: bool = setting(False, "take the best checkpoint instead of the latest")
+    factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
     out: str | None = setting(None, "the GIF; null: figures/trial-<task>-<seed>.gif in the run's folder")
 
 
@@ -67,7 +69,7 @@ def evaluate(words: Sequence[str]) -> int:
     folders, options = read_options(words, EvaluateOptions())
     if not folders:
         raise ConfigError(["evaluate: expected the folder of a run"])
-    runs = _seeds(folders, options.best)
+    runs = _seeds(folders, options)
     splits = tuple(runs[0].family.splits)
     if options.split is not None:
         if options.split not in splits:
@@ -75,7 +77,7 @@ def evaluate(words: Sequence[str]) -> int:
             raise ConfigError([problem("command line", "split", options.split, reason)])
         splits = (options.split,)
     references = _references(runs, options)
-    for label, others in _others(runs, options.beside, options.best).items():
+    for label, others in _others(runs, options).items():
         if label in references:
             raise ConfigError([f"beside={others[0].folder.path}: there is a line {label} already"])
         references[label] = others
@@ -87,9 +89,9 @@ def evaluate(words: Sequence[str]) -> int:
     return 0
 
 
-def _seeds(folders: Sequence[str], best: bool) -> list[LoadedRun]:
+def _seeds(folders: Sequence[str], options: EvaluateOptions) -> list[LoadedRun]:
     """Runs of one method, loaded. Raises ConfigError where they are anything but seeds of each other."""
-    runs = [load_run(folder, best=best) for folder in folders]
+    runs = [load_run(folder, best=options.best, factory=options.factory) for folder in folders]
     first, *others = runs
     for run in others:
         differing = differences(dataclasses.replace(first.config, seed=run.config.seed), run.config)
@@ -101,16 +103,16 @@ def _seeds(folders: Sequence[str], best: bool) -> list[LoadedRun]:
     return runs
 
 
-def _others(runs: Sequence[LoadedRun], folders: Sequence[str], best: bool) -> dict[str, Sequence[LoadedRun]]:
-    """Further runs, put together where they are seeds of one another.
+def _others(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str, Sequence[LoadedRun]]:
+    """Runs of other recipes, put together where they are seeds of one another.
 
     A line is called by its recipe; where another line has that name, also by the settings that differ from it.
     """
     groups: list[list[str]] = []
     firsts: dict[str, RunConfig] = {runs[0].config.algo: runs[0].config}
     labels: list[str] = []
-    for folder in folders:
-        config = load_run(folder, best=best).config
+    for folder in options.beside:
+        config = load_run(folder, best=options.best, factory=options.factory).config
         kin = next((i for i, label in enumerate(labels) if not _unlike(firsts[label], config)), None)
         if kin is not None:
             groups[kin].append(folder)
@@ -124,7 +126,7 @@ def _others(runs: Sequence[LoadedRun], folders: Sequence[str], best: bool) -> di
         firsts[label] = config
         labels.append(label)
         groups.append([folder])
-    return {label: _seeds(group, best) for label, group in zip(labels, groups, strict=True)}
+    return {label: _seeds(group, options) for label, group in zip(labels, groups, strict=True)}
 
 
 def _unlike(first: RunConfig, other: RunConfig) -> list[str]:
@@ -143,7 +145,7 @@ def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str
     for line, folders in usual.items():
         if line not in asked:
             print(f"reference line {line}: {', '.join(folders)}")
-    return {line: _seeds(folders, options.best) for line, folders in {**usual, **asked}.items()}
+    return {line: _seeds(folders, options) for line, folders in {**usual, **asked}.items()}
 
 
 def render(words: Sequence[str]) -> int:
@@ -153,7 +155,7 @@ def render(words: Sequence[str]) -> int:
         raise ConfigError([f"render: expected the folder of one run, given: {', '.join(folders) or 'none'}"])
     if options.out is not None and Path(options.out).suffix != ".gif":
         raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .gif")])
-    run = load_run(folders[0], best=options.best)
+    run = load_run(folders[0], best=options.best, factory=options.factory)
     task = _task_number(run.family, options.task)
     out = Path(options.out or run.folder.figures / f"trial-{task}-{options.seed}.gif")
     film = film_trial(run, task, n_episodes=options.episodes, seed=options.seed)
@@ -178,7 +180,7 @@ def tasks(words: Sequence[str]) -> int:
     actions = {"show": _show, "hash": _hash, "check": _check}
     action = words[0] if words else ""
     if action == "list" and len(words) == 1:
-        print("\n".join(_summary(_family(name, ())) for name in ENVS))
+        print("\n".join(map(_line, ENVS)))
         return 0
     if action not in actions:
         raise ConfigError([f"tasks {action}: expected list, {', '.join(actions)}{nearest(action, ['list', *actions])}"])
@@ -191,6 +193,14 @@ def _family(name: str, settings: Sequence[str]) -> TaskFamily:
     """The family as a training run with these settings has it."""
     config = load([f"--env={name}", *settings], SCHEMA, CONFIG_DIR).config
     return family_of(config)
+
+
+def _line(name: str) -> str:
+    """Its summary; of a family that needs settings, which."""
+    try:
+        return _summary(_family(name, ()))
+    except ValueError as error:
+        return f"{name:<20}  {error}"
 
 
 def _summary(family: TaskFamily) -> str:
@@ -239,7 +249,7 @@ def main(argv: Sequence[str]) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, EnvFailure, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -145,6 +145,7 @@ class _Step(NamedTuple):
     truncated: Tensor
     episode_start: Tensor
     alive: Tensor
+    next_alive: Tensor
     latent: Tensor
     log_prob: Tensor
 
@@ -171,6 +172,7 @@ def _step(
         truncated=result.truncated,
         episode_start=starts,
         alive=seen.alive,
+        next_alive=result.alive,
         latent=latent,
         log_prob=acted.log_prob,
     )

@@ -22,11 +22,11 @@ def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, seed: int = 0)
     """A trial on task number ``task``, played with the mode of the policy; ``seed`` draws the trial.
 
     The belief is that of a probe on each agent's own latent, fitted on other trials of all tasks of the task's split;
-    without latents there is none.
+    without latents there is none. Raises ValueError where the family has no scenes.
     """
     family = run.family
     device = run.system.device
-    env = _Filmed(family.make(1, device, torch_generator(seed, "film", device=device)))
+    env = _Filmed(family.make(1, device, torch_generator(seed, "film", device=device)), family.name)
     number = torch.tensor([task], device=device)
     rollout = collect(env, run.policy(seed), number, n_episodes * family.spec.episode_steps, explore=False)
     reward, starts = rollout.reward[:, 0].cpu().numpy(), rollout.episode_start[:, 0].cpu().numpy()
@@ -50,16 +50,19 @@ def _belief(run: LoadedRun, rollout: Rollout, split: str, n_episodes: int) -> Ar
 class _Filmed:
     """An environment batch that keeps the scene of row 0 before every step."""
 
-    def __init__(self, env: EnvBatch) -> None:
-        self.env, self.spec = env, env.spec
+    def __init__(self, env: EnvBatch, name: str) -> None:
+        self.env, self.spec, self.name = env, env.spec, name
         self.scenes: list[Scene] = []
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
         return self.env.reset(tasks, where)
 
     def step(self, action: Tensor) -> StepResult:
-        self.scenes.append(self.env.scene(0))
+        self.scenes.append(self.scene(0))
         return self.env.step(action)
 
     def scene(self, row: int) -> Scene:
-        return self.env.scene(row)
+        scene = self.env.scene(row)
+        if scene is None:
+            raise ValueError(f"{self.name} cannot be drawn: its environments have no scenes of markers")
+        return scene

@@ -14,7 +14,7 @@ from mg2l_kalei.build import SCHEMA, System, build
 from mg2l_kalei.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.collector import Team
 from mg2l_kalei.config import ConfigError, RunConfig, from_dict, read_yaml
-from mg2l_kalei.config.settings import nearest
+from mg2l_kalei.config.settings import nearest, rules
 from mg2l_kalei.run_folder import RunFolder
 from mg2l_kalei.seeding import torch_generator
 
@@ -48,16 +48,18 @@ class LoadedRun(NamedTuple):
         return self.family.make(len(task), device, torch_generator(seed, "play", "env", device=device)), team
 
 
-def load_run(path: str | Path, *, best: bool = False, device: str = "cpu") -> LoadedRun:
+def load_run(path: str | Path, *, best: bool = False, device: str = "cpu", factory: str | None = None) -> LoadedRun:
     """The run in folder ``path`` with the weights of its latest (or best) checkpoint.
 
-    Raises FileNotFoundError where there is no run, CheckpointError where its checkpoints are missing or damaged, and
-    ValueError where its settings are not legal or today's family gives other tasks than those it was trained on.
+    No code that the folder names is run, unless ``factory`` names the same. Raises FileNotFoundError where there is no
+    run, CheckpointError where its checkpoints are missing or damaged, and ValueError where its settings are not legal
+    or today's family gives other tasks than those it was trained on.
     """
     folder = RunFolder(Path(path))
     if not folder.config.is_file():
         raise FileNotFoundError(f"{path} holds no run, which has a {folder.config.name}{_nearest_run(folder.path)}")
     config = _read_config(folder)
+    _refuse_unconfirmed_code(folder, config, factory)
     system = build(config, torch.device(device))
     check_tasks(folder, system.family)
     checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
@@ -81,11 +83,32 @@ def _read_config(folder: RunFolder) -> RunConfig:
         raise ConfigError([f"{folder.path}: {problem}" for problem in error.problems]) from error
 
 
+def factory_of(config: RunConfig) -> str | None:
+    """The code that a config names, to make its environments; None: its family is ours."""
+    named = [rule.default for rule in rules(config.env).values() if rule.is_code]
+    return named[0] if named else None
+
+
+def _refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: str | None) -> None:
+    """The folder may be a stranger's: code that it names is imported only where the user names it too."""
+    named = factory_of(config)
+    if named == confirmed:
+        return
+    if named is None:
+        reason = f"names no factory, yet factory={confirmed} was given"
+    elif confirmed is None:
+        reason = f"names code to run, {named}; if you trust it, add factory={named}"
+    else:
+        reason = f"names code to run, {named}, which is not factory={confirmed}"
+    raise ConfigError([f"{folder.path} {reason}"])
+
+
 def describe_tasks(family: TaskFamily) -> dict[str, object]:
     """What ``tasks.json`` holds: the family's fingerprint and all of its tasks."""
     return {
         "family": family.name,
         "version": family.version,
+        **({"made_by": dict(family.made_by)} if family.made_by else {}),
         "fingerprint": family.fingerprint(),
         "tasks": [{**task._asdict(), "params": dict(task.params)} for task in family.tasks],
     }

@@ -57,5 +57,5 @@ class TimedEnv:
         with self.stopwatch("environment"):
             return self.env.step(action)
 
-    def scene(self, row: int) -> Scene:
+    def scene(self, row: int) -> Scene | None:
         return self.env.scene(row)

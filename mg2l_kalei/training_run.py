@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ from mg2l_kalei.meta_trainer import MetaTrainer
 from mg2l_kalei.metric_log import MetricLog
 from mg2l_kalei.progress import Progress
 from mg2l_kalei.run_folder import RunFolder
-from mg2l_kalei.saved_run import LoadedRun, check_tasks, describe_tasks, load_run
+from mg2l_kalei.saved_run import LoadedRun, check_tasks, describe_tasks, factory_of, load_run
 
 STOPPED = 128  # plus the signal's number: the exit code of a run that was told to stop, and saved
 REFERENCES = {"none": ("mappo", "none"), "oracle": ("oracle", "oracle")}  # line -> recipe, encoder
@@ -169,7 +170,7 @@ class TrainingRun:
 
     def _warm_start(self, path: str) -> None:
         try:
-            source = load_run(path, device=str(self.trainer.device))
+            source = load_run(path, device=str(self.trainer.device), factory=factory_of(self.config))
             system = source.system
             self.system.load_weights({"encoder": system.encoder.state_dict(), "learner": system.learner.state_dict()})
         except (FileNotFoundError, ValueError) as error:
@@ -202,7 +203,8 @@ class TrainingRun:
 
     def _finish(self, references: Mapping[str, Path], stop: StopSignal) -> bool:
         """Evaluate on every split beside the references; print tables and where the pictures are. False: stopped."""
-        runs = {line: load_run(path, device=str(self.system.device)) for line, path in references.items()}
+        how: dict[str, Any] = {"device": str(self.system.device), "factory": factory_of(self.config)}
+        runs = {line: load_run(path, **how) for line, path in references.items()}
         for split in self.system.family.splits:
             if stop.received:
                 return False

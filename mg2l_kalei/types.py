@@ -60,11 +60,12 @@ class Rollout(NamedTuple):
     terminated: Tensor  # (T, B) bool   the task ended: no bootstrap
     truncated: Tensor  # (T, B) bool   time ran out: bootstrap from next_*
     episode_start: Tensor  # (T, B) bool
-    alive: Tensor  # (T, B, N) bool
+    alive: Tensor  # (T, B, N) bool   who acts
     task: Tensor  # (B,) int64   constant in a trial
     latent: Tensor  # (T, B, N, local_dim)   local ones, that were acted on
     acting: Acting | None
     contexts: Contexts | None = None  # (K, B, N, ...)   that `latent` was inferred from; None: from the trial itself
+    next_alive: Tensor | None = None  # (T, B, N) bool   after the step, before any restart; None: nobody leaves
 
     @property
     def transition(self) -> Transition:

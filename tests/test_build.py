@@ -37,6 +37,7 @@ TINY: dict[str, Any] = {
     "n_epochs": 1,
     "n_minibatches": 2,
     "episode_steps": 4,
+    "factory": "tests.envs.pettingzoo_envs:walk",
     "reset_interval": 20,
     "capacity": 64,  # a trial of every training task of any family
     "batch": 4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import mg2l_kalei.__main__ as program
 import train
 from envs import ENVS
 from envs.check import check_family
@@ -62,3 +64,17 @@ def test_family_and_encoder_of_the_readme_train_and_the_run_acts(
     acted = run_block(monkeypatch, USE, RUN_DIR=config.parent)
     assert acted["action"].shape == (4, 2)
     assert acted["action"].dtype == torch.int64
+
+
+def test_the_pettingzoo_commands_of_the_readme_run(tmp_path: Path) -> None:
+    section = README.partition("## Your own environment")[2].replace("\\\n", " ")
+    lines = section.partition("```\n")[2].partition("```")[0].splitlines()
+    training, checking, evaluating = (shlex.split(line, comments=True) for line in lines)
+    here = [word for word in training[2:] if word != "env.n_workers=2"]
+    small = "env.episode_steps=4 n_iters=1 n_rows=4 eval_trials=2 learner.n_minibatches=2 context.n_updates=1 "
+    small += f"context.n_early_iterations=0 context.length=4 context.batch=4 results_dir={tmp_path}"
+    assert train.main([*here, *small.split()]) == 0
+    (config,) = tmp_path.glob("*/*/*/config.yaml")
+    run = str(config.parent)
+    assert program.main([run if word == "RUN_DIR" else word for word in evaluating[3:]] + ["trials=2"]) == 0
+    assert program.main(checking[3:]) == 0

@@ -48,7 +48,7 @@ class Poisoned:
             getattr(result, self.field)[1, 0] = math.nan
         return result
 
-    def scene(self, row: int) -> Scene:
+    def scene(self, row: int) -> Scene | None:
         return self.env.scene(row)
 
 

@@ -16,6 +16,7 @@ _NOUNS = {
     float: ("a finite number", "finite numbers"),
     str: ("text", "texts"),
 }
+_OUTER_COMMA = re.compile(r",(?![^\[\]]*\])")  # not inside of brackets
 
 
 class Rule(NamedTuple):
@@ -32,6 +33,7 @@ class Rule(NamedTuple):
     high: float | None = None
     choices: tuple[Any, ...] | None = None
     extends: bool = False
+    is_code: bool = False
 
 
 def rules(config: Any) -> dict[str, Rule]:
@@ -67,7 +69,7 @@ def from_text(text: str, rule: Rule) -> Any:
     if not rule.is_list:
         return _scalar_from_text(text, rule.scalar)
     bare = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
-    return [_scalar_from_text(part.strip(), rule.scalar) for part in bare.split(",") if part.strip()]
+    return [_scalar_from_text(part.strip(), rule.scalar) for part in _OUTER_COMMA.split(bare) if part.strip()]
 
 
 def to_text(value: Any) -> str:
@@ -121,7 +123,7 @@ def _rule(field: dataclasses.Field[Any], hint: Any, default: Any) -> Rule:
     if hint not in _NOUNS:
         raise TypeError(f"{field.name}: a setting is bool, int, float, str, or a tuple or option of these, not {hint}")
     shape["choices"] = None if choices is None else tuple(choices)
-    declared = {name: field.metadata[name] for name in ("meaning", "low", "above", "high", "extends")}
+    declared = {name: field.metadata[name] for name in ("meaning", "low", "above", "high", "extends", "is_code")}
     rule = Rule(hint, **declared, **shape)
     try:
         return rule._replace(default=read(default, rule))

@@ -152,7 +152,7 @@ class Mappo(Learner):
                 steps.append(self._actor_step(minibatch) | self._critic_step(minibatch))
             if trains_encoder:
                 self._step(self.critic_optimiser, z, gradient=leaf.grad)
-        self.actor.fit_normaliser(rollout.obs)
+        self.actor.fit_normaliser(rollout.obs[_acted(rollout)])
         self.critic.fit_normaliser(rollout.state)
         metrics |= {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
         metrics["train/first_ratio_error"] = steps[0]["train/ratio_error"]
@@ -166,20 +166,21 @@ class Mappo(Learner):
         config, moments = self.config, self.critic.moments
         value, next_value = self.critic(rollout.state, latent[:-1]), self.critic(rollout.next_state, latent[1:])
         values = Values(moments.denormalise(value), moments.denormalise(next_value))
-        ends = (rollout.terminated, rollout.truncated)
+        ends = (rollout.terminated, rollout.truncated, rollout.next_alive)
         advantage = generalized_advantages(
             rollout.reward, values, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda
         )
         returns = advantage + values.value
         is_first = moments.count == 0
-        self.critic.fit_returns(returns)
+        acted = _acted(rollout)
+        self.critic.fit_returns(returns[acted])
         samples = Samples(
             obs=rollout.obs,
             legal=rollout.legal,
             local_latent=rollout.latent,
             action=rollout.action,
             log_prob=rollout.acting.log_prob,
-            alive=None if rollout.alive.all() else rollout.alive,
+            alive=None if isinstance(acted, slice) else acted,
             state=rollout.state,
             global_latent=latent[:-1],
             advantage=standardised(advantage, rollout.alive),
@@ -187,8 +188,8 @@ class Mappo(Learner):
             old_value=value if is_first else moments.normalise(values.value),  # the first fit rescales no output
         )
         metrics: Metrics = {
-            "train/explained_variance": explained_variance(values.value, returns),
-            "train/value": values.value.mean(),
+            "train/explained_variance": explained_variance(values.value[acted], returns[acted]),
+            "train/value": values.value[acted].mean(),
         }
         return Samples._make(None if x is None else x.flatten(0, 1) for x in samples), metrics
 
@@ -253,3 +254,8 @@ class Mappo(Learner):
         self.actor_optimiser.load_state_dict(state["actor_optimiser"])
         self.critic_optimiser.load_state_dict(state["critic_optimiser"])
         self.sharing.load_state_dict(state["sharing"])
+
+
+def _acted(rollout: Rollout) -> Tensor | slice:
+    """Index of the steps and agents that acted: (T, B, N) bool, or all of them where nobody had left."""
+    return slice(None) if rollout.alive.all() else rollout.alive

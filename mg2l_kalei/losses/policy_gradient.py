@@ -19,15 +19,24 @@ class Values(NamedTuple):
 
 
 def generalized_advantages(
-    reward: Tensor, values: Values, terminated: Tensor, truncated: Tensor, *, gamma: float, gae_lambda: float
+    reward: Tensor,
+    values: Values,
+    terminated: Tensor,
+    truncated: Tensor,
+    next_alive: Tensor | None = None,
+    *,
+    gamma: float,
+    gae_lambda: float,
 ) -> Tensor:
     """GAE (Schulman et al. 2016, eq. 16): reward (T, B, N), terminated and truncated (T, B) -> (T, B, N).
 
     Nothing follows a termination; a truncated episode bootstraps from its true successor. Neither lets the sum run on
-    into the episode after it.
+    into the episode after it. For an agent that has left before its team (``next_alive`` (T, B, N) is False; None: all
+    stay) nothing follows.
     """
-    ended = (terminated | truncated).unsqueeze(-1)
-    bootstrap = gamma * values.next_value.masked_fill(terminated.unsqueeze(-1), 0.0)
+    gone = terminated.unsqueeze(-1) if next_alive is None else terminated.unsqueeze(-1) | ~next_alive
+    ended = truncated.unsqueeze(-1) | gone
+    bootstrap = gamma * values.next_value.masked_fill(gone, 0.0)
     delta = reward + bootstrap - values.value
     decay = gamma * gae_lambda * (~ended)
     advantage = torch.zeros_like(delta)

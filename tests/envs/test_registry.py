@@ -16,9 +16,12 @@ from envs import ENVS, make_family
 from envs.check import check_family
 from envs.core import TaskFamily
 
+NEEDED: dict[str, dict[str, Any]] = {"pettingzoo": {"factory": "tests.envs.pettingzoo_envs:walk"}}
+
 
 def family(name: str, seed: int = 0) -> TaskFamily:
-    return make_family(name, ENVS[name][1], np.random.default_rng(seed))
+    config = replace(ENVS[name][1], **NEEDED.get(name, {}))
+    return make_family(name, config, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("name", ENVS)

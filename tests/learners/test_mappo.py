@@ -276,21 +276,3 @@ def test_learning_rates_fall_in_a_line_to_almost_nothing_and_never_below() -> No
 
 def test_learning_rates_can_be_kept() -> None:
     assert rates("none", [100, 10_000, 20_000]) == [{1.0}] * 3
-
-
-# --- departed agents --------------------------------------------------------------------------------------------------
-
-
-def test_what_departed_agents_did_does_not_train_the_actors() -> None:
-    results = []
-    for agent in (None, 2, 1):  # whose log-probabilities are wrong; agent 2 has left
-        encoder = make_encoder("none")
-        learner, rollout = mappo(encoder), random_rollout()
-        rollout.alive[:, :, 2] = False
-        rollout = acted_by(learner, encoder, rollout)
-        if agent is not None and rollout.acting is not None:
-            rollout.acting.log_prob[:, :, agent] += 1.0
-        learner.update(rollout, encoder, 36, generator())
-        results.append(torch.cat([p.detach().flatten() for p in learner.actor.parameters()]))
-    assert torch.equal(results[0], results[1])
-    assert not torch.equal(results[0], results[2])

@@ -90,6 +90,25 @@ def test_only_a_truncation_bootstraps_from_the_true_successor() -> None:
     torch.testing.assert_close(shifted[2, 1], before[2, 1] + GAMMA)
 
 
+def test_for_an_agent_that_leaves_before_its_team_nothing_follows_and_its_team_goes_on() -> None:
+    reward = torch.tensor([[1.0, 1.0], [2.0, 2.0], [4.0, 0.0]]).unsqueeze(1)  # (3, 1, 2)
+    values = Values(torch.full((3, 1, 2), 0.5), torch.full((3, 1, 2), 10.0))
+    next_alive = torch.tensor([[True, True], [True, False], [True, False]]).unsqueeze(1)  # agent 1 leaves in step 1
+    none, at_the_end = torch.zeros(3, 1, dtype=torch.bool), torch.tensor([[False], [False], [True]])
+    got = generalized_advantages(reward, values, none, at_the_end, next_alive, gamma=0.5, gae_lambda=0.5)
+    # Errors: reward + 0.5 * 10 - 0.5; of agent 1 in step 1, 2 - 0.5. Then sums with 0.25.
+    assert got[:, 0, 0].tolist() == [5.5 + 0.25 * (6.5 + 0.25 * 8.5), 6.5 + 0.25 * 8.5, 8.5]
+    assert got[:2, 0, 1].tolist() == [5.5 + 0.25 * 1.5, 1.5]
+
+
+def test_advantages_of_a_team_that_stays_are_the_same_bit_for_bit() -> None:
+    ends = flags((2, 0), (5, 1)), flags((3, 2), (6, 0))
+    given = draw(T, B, N), Values(draw(T, B, N, seed=1), draw(T, B, N, seed=2)), *ends
+    everyone = torch.ones(T, B, N, dtype=torch.bool)
+    got = generalized_advantages(*given, everyone, gamma=GAMMA, gae_lambda=LAMBDA)
+    assert torch.equal(got, advantages(*given))
+
+
 def test_lambda_zero_is_the_one_step_error_and_lambda_one_the_discounted_return() -> None:
     reward, values = draw(T, B, N), Values(draw(T, B, N, seed=1), draw(T, B, N, seed=2))
     values = values._replace(next_value=torch.cat([values.value[1:], values.next_value[-1:]]))

@@ -1,0 +1,90 @@
+"""From ``module:function`` and keywords to an environment: the one place that imports what a setting names."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pettingzoo import ParallelEnv
+
+
+def make_env(factory: str, keywords: Mapping[str, Any]) -> ParallelEnv[Any, Any, Any]:
+    """Call the factory. Raises ValueError, in one line, where it is not there, fails, or makes something else."""
+    try:
+        from pettingzoo import AECEnv, ParallelEnv
+    except ImportError as error:
+        raise ValueError("PettingZoo is not installed: pip install 'mg2l_kalei[pettingzoo]'") from error
+    function = _function(factory)
+    call = f"{factory}({', '.join(f'{name}={value!r}' for name, value in keywords.items())})"
+    _check_arguments(function, keywords, call)
+    try:
+        env = function(**keywords)
+    except Exception as error:
+        raise ValueError(f"{call} raised {in_one_line(error)}") from error
+    if isinstance(env, AECEnv):
+        raise ValueError(
+            f"{call} is an environment whose agents take turns (AEC): name its parallel_env, or a function of your own "
+            "that wraps it by pettingzoo.utils.aec_to_parallel"
+        )
+    if not isinstance(env, ParallelEnv):
+        raise ValueError(f"{call} is {type(env).__name__}, expected a pettingzoo.ParallelEnv")
+    return env
+
+
+def versions(factory: str) -> dict[str, str]:
+    """Versions of PettingZoo and of the distribution that the factory's module is from, if it is from one."""
+    package = factory.partition(":")[0].partition(".")[0]
+    distributions = {"pettingzoo", *metadata.packages_distributions().get(package, ())}
+    return {name: metadata.version(name) for name in sorted(distributions)}
+
+
+def in_one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _function(factory: str) -> Callable[..., Any]:
+    module_name, _, name = factory.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        if not f"{module_name}.".startswith(f"{missing}."):
+            raise ValueError(f"{factory}: {module_name} needs a module {missing}, which is not installed") from error
+        raise ValueError(f"{factory}: there is no module {missing}{_nearest_module(missing)}") from error
+    except Exception as error:
+        raise ValueError(f"{factory}: importing {module_name} raised {in_one_line(error)}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise ValueError(f"{factory}: {module_name} has no function {name}{_nearest(name, names)}")
+    return function
+
+
+def _nearest_module(missing: str) -> str:
+    """The module beside the missing one that is most like it."""
+    package, _, name = missing.rpartition(".")
+    path = getattr(sys.modules[package], "__path__", ()) if package else None
+    return _nearest(name, (module.name for module in pkgutil.iter_modules(path)))
+
+
+def _nearest(word: str, choices: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(word, list(choices), n=1)
+    return f" (did you mean {matches[0]}?)" if matches else ""
+
+
+def _check_arguments(function: Callable[..., Any], keywords: Mapping[str, Any], call: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # a builtin has none: calling it will tell
+        return
+    try:
+        signature.bind(**keywords)
+    except TypeError as error:
+        raise ValueError(f"{call}: {error}; env.train lists keyword sets, such as 'N=2 local_ratio=0.3'") from error

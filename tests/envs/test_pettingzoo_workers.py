@@ -1,0 +1,127 @@
+"""Do worker processes play the same numbers, and does a worker that fails end the run in time and leave nothing?"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from envs.core import EnvFailure
+from envs.pettingzoo.batch import PettingZooBatch
+from tests.envs.pettingzoo_families import batch, random_actions
+
+ROOT = Path(__file__).parents[2]
+LATE = 60.0  # s: more than a worker takes to start on a busy machine, less than one that hangs
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """No worker is left after a test, and no shared memory is left at any time: it has no name."""
+    named = {path.name for path in Path("/dev/shm").glob("*")}
+    yield
+    assert multiprocessing.active_children() == []
+    assert {path.name for path in Path("/dev/shm").glob("py*")} <= named
+
+
+def played(rows: PettingZooBatch) -> Iterator[Tensor]:
+    """Everything that is shown in two episodes, of which rows end in different steps, with other tasks in between."""
+    tasks = torch.arange(5) % 2
+    yield from (x for x in rows.reset(tasks) if x is not None)
+    for action in random_actions(rows, 8):
+        result = rows.step(action)
+        yield from (x for x in result if x is not None)
+        ended = result.terminated | result.truncated
+        if ended.any():
+            yield from (x for x in rows.reset(1 - tasks, ended) if x is not None)
+
+
+def test_any_number_of_workers_plays_the_same_numbers_and_what_was_shown_stays() -> None:
+    tasks = ("goal=-1 max_cycles=3", "goal=1 max_cycles=5")
+    here = [x.clone() for x in played(batch("walk", 5, train=tasks))]
+    there = list(played(batch("walk", 5, train=tasks, n_workers=2)))
+    assert len(there) == len(here) and all(map(torch.equal, there, here))
+
+
+def in_its_second_step(how: str, timeout: float) -> tuple[PettingZooBatch, Tensor]:
+    """Rows of an environment that fails in the next step with these actions; row 0 is the first to play."""
+    rows = batch("fails", 2, train=(f"how={how}",), n_workers=1, worker_timeout=timeout)
+    rows.reset(torch.zeros(2, dtype=torch.int64))
+    action = torch.ones(2, 2, dtype=torch.int64)
+    rows.step(action)
+    return rows, action
+
+
+@pytest.mark.parametrize(
+    ("how", "timeout", "message"),
+    [
+        ("exit", LATE, "the worker process died (exit code 3)"),
+        ("raise", LATE, "RuntimeError: the walls came down"),
+        ("sleep", 3.0, "no answer within 3 s"),
+    ],
+)
+def test_a_worker_that_fails_ends_the_run_naming_family_task_and_seed(how: str, timeout: float, message: str) -> None:
+    rows, action = in_its_second_step(how, timeout)
+    seed = torch.randint(2**31, (2,), generator=torch.Generator().manual_seed(0))[0]
+    started = time.monotonic()
+    with pytest.raises(EnvFailure) as failure:
+        rows.step(action)
+    assert time.monotonic() - started < LATE
+    assert str(failure.value) == f"pettingzoo, task 'how={how}', seed {seed}: {message}"
+    assert multiprocessing.active_children() == []
+    with pytest.raises(EnvFailure, match="its workers have ended"):
+        rows.step(action)
+
+
+def test_what_raises_in_this_process_is_named_as_well() -> None:
+    rows = batch("fails", 2)
+    rows.reset(torch.zeros(2, dtype=torch.int64))
+    action = torch.ones(2, 2, dtype=torch.int64)
+    rows.step(action)
+    with pytest.raises(
+        EnvFailure, match=r"^pettingzoo, task 'no keywords', seed \d+: RuntimeError: the walls came down$"
+    ):
+        rows.step(action)
+
+
+def test_an_interrupt_reaches_this_process_alone_and_ends_the_workers() -> None:
+    rows, action = in_its_second_step("sleep", LATE)
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGINT)  # as a terminal does, to all
+    os.kill(worker.pid, signal.SIGTERM)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        rows.step(action)
+
+
+ORPHAN = """
+import multiprocessing
+from tests.envs.test_pettingzoo_workers import in_its_second_step
+rows, action = in_its_second_step("sleep", 1000.0)
+print(multiprocessing.active_children()[0].pid, flush=True)
+rows.step(action)
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_ends_with_a_killed_parent() -> None:
+    with subprocess.Popen([sys.executable, "-c", ORPHAN], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        time.sleep(0.5)  # so that it hangs
+        parent.kill()
+    deadline = time.monotonic() + LATE
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()
