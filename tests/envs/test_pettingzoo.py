@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from envs.check import check_family
-from envs.mpe.simple_spread import SimpleSpread, SimpleSpreadConfig, SimpleSpreadState
+from envs.mpe.simple_spread import SimpleSpread, SimpleSpreadConfig
 from envs.pettingzoo import rows as rows_module
 from tests.envs.pettingzoo_envs import walk
 from tests.envs.pettingzoo_families import acted, batch, family, random_actions
@@ -42,10 +42,11 @@ def test_simple_spread_is_our_own_one_step_by_step(is_discrete: bool) -> None:
     ours = SimpleSpread("mpe-simple-spread", config, np.random.default_rng(0)).make(
         4, torch.device("cpu"), torch.Generator()
     )
+    ours.reset(torch.zeros(4, dtype=torch.int64))
     for action in random_actions(theirs, 25):
         vel, pos = obs[..., :4].split(2, dim=-1)
         landmarks = pos[:, :1] + obs[:, 0, 4:10].view(4, 3, 2)  # relative to agent 0
-        ours.now = SimpleSpreadState(pos, vel, landmarks, torch.zeros(4, dtype=torch.int64))
+        ours.now = ours.now._replace(pos=pos, vel=vel, landmarks=landmarks)
         told = action
         if not is_discrete:  # theirs is a thrust to each side in [0, 1], ours the force
             thrust = (action + 1) / 2
