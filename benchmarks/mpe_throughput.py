@@ -27,6 +27,7 @@ from envs.core import TaskFamily
 ROUNDS = 7
 EPISODES = 20  # of mpe2 in a round, and of every row of ours
 N_ROWS = (32, 1024)
+WIDTH = 22  # of a column
 SCENARIOS = {
     "mpe-simple-adversary": simple_adversary_v3,
     "mpe-simple-reference": simple_reference_v3,
@@ -93,7 +94,7 @@ def report(name: str, sizes: list[int], kinds: list[bool]) -> None:
     for place in range(1, len(plays)):
         ours = statistics.median(row[place] for row in rounds)
         ratio = statistics.median(row[place] / row[0] for row in rounds)
-        line += f" {ours:>10,.0f} ({ratio:>5,.0f}x)"
+        line += f"{f'{ours:,.0f} ({ratio:,.0f}x)':>{WIDTH}}"
     print(line + (f"   first play {warm_up:.0f} s" if True in kinds else ""), flush=True)
 
 
@@ -104,7 +105,7 @@ def main(words: list[str]) -> None:
     sizes = [int(word) for word in words if "=" not in word] or list(N_ROWS)
     print(f"steps/s (times mpe2), one thread, median of {ROUNDS} rounds")
     heads = [f"{n:,} rows{', compiled' if is_compiled else ''}" for is_compiled in kinds for n in sizes]
-    print(f"{'':>16} {'mpe2':>8}" + "".join(f"{head:>19}" for head in heads))
+    print(f"{'':>16} {'mpe2':>8}" + "".join(f"{head:>{WIDTH}}" for head in heads))
     for name in names:
         report(name, sizes, kinds)
 
