@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-from multiprocessing.util import Finalize
+import weakref
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from envs.core import Observation, Scene, StepResult
+from envs.core import EnvSpec, Observation, Scene, StepResult
 from envs.pettingzoo.rows import Game, Rows, record_type
 from envs.pettingzoo.workers import Workers
 
 MAX_SEED = 2**31  # seeds that every random generator takes are below it
 
 
-class PettingZooBatch:
-    """Rows in this process, or in ``n_workers`` others: the same numbers, bit for bit."""
+class BatchMaker:
+    """Makes a family's batches, played by ``n_workers`` processes, or by this one if there are none.
 
-    def __init__(self, game: Game, n_rows: int, generator: torch.Generator, *, n_workers: int, timeout: float) -> None:
-        self.spec, self.n_rows = game.spec, n_rows
+    Workers of a batch that is gone play the next one of its size, since they take seconds to start.
+    """
+
+    def __init__(self, game: Game, *, n_workers: int, timeout: float) -> None:
+        self._game, self._n_workers, self._timeout = game, n_workers, timeout
+        self._idle: list[Workers] = []
+
+    def make(self, n_rows: int, generator: torch.Generator) -> PettingZooBatch:
+        if not self._n_workers:
+            rows = Rows(self._game, np.zeros(n_rows, record_type(self._game.spec)))
+            batch = PettingZooBatch(self._game.spec, rows, generator)
+            weakref.finalize(batch, rows.close)
+            return batch
+        workers = self._workers(n_rows)
+        batch = PettingZooBatch(self._game.spec, workers, generator)
+        weakref.finalize(batch, self._idle.append, workers)
+        return batch
+
+    def _workers(self, n_rows: int) -> Workers:
+        for workers in self._idle:
+            if len(workers.records) == n_rows and workers.is_whole:
+                self._idle.remove(workers)
+                workers.forget()
+                return workers
+        return Workers(self._game, n_rows, self._n_workers, self._timeout)
+
+
+class PettingZooBatch:
+    """Rows in this process, or in workers: the same numbers, bit for bit."""
+
+    def __init__(self, spec: EnvSpec, rows: Rows | Workers, generator: torch.Generator) -> None:
+        self.spec, self.n_rows = spec, len(rows.records)
+        self._rows = rows
         self._generator = generator
-        self._rows: Rows | Workers
-        if n_workers:
-            self._rows = Workers(game, n_rows, n_workers, timeout)
-            self._records = self._rows.records
-        else:
-            self._records = np.zeros(n_rows, record_type(game.spec))
-            self._rows = Rows(game, self._records)
-            Finalize(self, self._rows.close, exitpriority=0)
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        records, device = self._records, self._generator.device
+        records, device = self._rows.records, self._generator.device
         seeds = torch.randint(MAX_SEED, (self.n_rows,), generator=self._generator, device=device).cpu().numpy()
         restart = np.ones(self.n_rows, bool) if where is None else where.cpu().numpy()
         records["restart"] = restart
@@ -41,7 +64,7 @@ class PettingZooBatch:
         return Observation(self._shown("obs"), self._shown("state"), self._legal(), self._shown("alive"))
 
     def step(self, action: Tensor) -> StepResult:
-        self._records["action"] = action.detach().cpu().numpy()
+        self._rows.records["action"] = action.detach().cpu().numpy()
         self._rows.step()
         return StepResult(
             obs=self._shown("obs"),
@@ -58,7 +81,7 @@ class PettingZooBatch:
         return None
 
     def _shown(self, name: str) -> Tensor:
-        return torch.tensor(self._records[name], device=self._generator.device)
+        return torch.tensor(self._rows.records[name], device=self._generator.device)
 
     def _legal(self) -> Tensor | None:
         return self._shown("legal") if self.spec.is_discrete else None

@@ -59,7 +59,6 @@ class PettingZooFamily(TaskFamily):
         super().__init__(name, config, generator)
         if config.factory is None:
             raise ValueError("env.factory=module:function is needed, which makes a PettingZoo ParallelEnv")
-        self.config = config
         self.factory = config.factory
         self.tasks = read_tasks(config.keyword_sets)
         layouts = [self._layout(task) for task in self.tasks]
@@ -71,13 +70,14 @@ class PettingZooFamily(TaskFamily):
                 )
         self.spec = _spec(layouts, config.episode_steps or self._own_limit(layouts))
         self.made_by = {"factory": self.factory, **versions(self.factory)}
-
-    def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> PettingZooBatch:
-        from envs.pettingzoo.batch import PettingZooBatch
+        from envs.pettingzoo.batch import BatchMaker
         from envs.pettingzoo.rows import Game
 
-        game, config = Game(self.name, self.factory, self.tasks, self.spec), self.config
-        return PettingZooBatch(game, n_rows, generator, n_workers=config.n_workers, timeout=config.worker_timeout)
+        game = Game(name, self.factory, self.tasks, self.spec)
+        self._maker = BatchMaker(game, n_workers=config.n_workers, timeout=config.worker_timeout)
+
+    def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> PettingZooBatch:
+        return self._maker.make(n_rows, generator)
 
     def _layout(self, task: Task) -> Layout:
         env = make_env(self.factory, task.params)

@@ -60,21 +60,21 @@ class Rows:
 
     def __init__(self, game: Game, records: Records) -> None:
         self._game = game
-        self._records = records
+        self.records = records
         self._layouts: dict[int, Layout] = {}  # by task
         self._played: dict[int, _Row] = {}
 
     def reset(self) -> None:
         """Restart the rows that are to restart."""
-        for number in np.flatnonzero(self._records["restart"]).tolist():
-            record = self._records[number]
+        for number in np.flatnonzero(self.records["restart"]).tolist():
+            record = self.records[number]
             with self._at_work(record):
                 row = self._row(number, int(record["task"]))
                 row.restart(record)
 
     def step(self) -> None:
         """Act in every row."""
-        for number, record in enumerate(self._records):
+        for number, record in enumerate(self.records):
             with self._at_work(record):
                 self._played[number].step(record)
 

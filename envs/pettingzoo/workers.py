@@ -58,6 +58,15 @@ class Workers:
         """Act in every row."""
         self._order(b"step")
 
+    def forget(self) -> None:
+        """Close all environments: rows are as if they had not been played."""
+        self._order(b"close")
+
+    @property
+    def is_whole(self) -> bool:
+        """Nothing has gone wrong yet."""
+        return self.close.still_active()
+
     def _start(self) -> None:
         bounds = np.linspace(0, len(self.records), self._n_workers + 1).astype(int).tolist()
         for first, last in pairwise(bounds):
@@ -73,7 +82,7 @@ class Workers:
         self._await_answers(START_TIMEOUT)
 
     def _order(self, order: bytes) -> None:
-        if not self.close.still_active():
+        if not self.is_whole:
             raise EnvFailure(f"{self._game.family}: its workers have ended")
         for worker in self._workers:
             with suppress(OSError):  # it is dead: that is seen when it does not answer
@@ -128,7 +137,7 @@ def _work(pipe: Connection, game: Game, memory: Any, rows_played: slice) -> None
     """What a worker does, until the pipe's other end is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     rows = Rows(game, np.frombuffer(memory, record_type(game.spec))[rows_played])
-    orders = {b"reset": rows.reset, b"step": rows.step}
+    orders = {b"reset": rows.reset, b"step": rows.step, b"close": rows.close}
     with closing(rows), suppress(EOFError, OSError):
         pipe.send_bytes(b"")  # ready
         while True:

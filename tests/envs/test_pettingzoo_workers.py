@@ -18,7 +18,7 @@ from torch import Tensor
 
 from envs.core import EnvFailure
 from envs.pettingzoo.batch import PettingZooBatch
-from tests.envs.pettingzoo_families import batch, random_actions
+from tests.envs.pettingzoo_families import batch, family, random_actions
 
 ROOT = Path(__file__).parents[2]
 LATE = 60.0  # s: more than a worker takes to start on a busy machine, less than one that hangs
@@ -48,8 +48,13 @@ def played(rows: PettingZooBatch) -> Iterator[Tensor]:
 def test_any_number_of_workers_plays_the_same_numbers_and_what_was_shown_stays() -> None:
     tasks = ("goal=-1 max_cycles=3", "goal=1 max_cycles=5")
     here = [x.clone() for x in played(batch("walk", 5, train=tasks))]
-    there = list(played(batch("walk", 5, train=tasks, n_workers=2)))
-    assert len(there) == len(here) and all(map(torch.equal, there, here))
+    workers = []
+    makes = family("walk", train=tasks, n_workers=2).make
+    for _ in range(2):  # the second batch is played by the workers of the first
+        there = list(played(makes(5, torch.device("cpu"), torch.Generator().manual_seed(0))))
+        assert len(there) == len(here) and all(map(torch.equal, there, here))
+        workers.append({process.pid for process in multiprocessing.active_children()})
+    assert len(workers[0]) == 2 and workers[0] == workers[1]
 
 
 def in_its_second_step(how: str, timeout: float) -> tuple[PettingZooBatch, Tensor]:
