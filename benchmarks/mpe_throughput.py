@@ -100,6 +100,9 @@ def report(name: str, sizes: list[int], kinds: list[bool]) -> None:
 
 def main(words: list[str]) -> None:
     torch.set_num_threads(1)
+    known = {"compile=true", *(f"scenario={name}" for name in SCENARIOS)}
+    if unknown := [word for word in words if word not in known and not word.isdecimal()]:
+        sys.exit(f"{' '.join(unknown)}: expected numbers of rows, compile=true, or scenario= {', '.join(SCENARIOS)}")
     names = [word.removeprefix("scenario=") for word in words if word.startswith("scenario=")] or list(SCENARIOS)
     kinds = [False, True] if "compile=true" in words else [False]
     sizes = [int(word) for word in words if "=" not in word] or list(N_ROWS)

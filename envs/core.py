@@ -159,7 +159,7 @@ class TaskFamily(ABC):
     name: str
     spec: EnvSpec
     tasks: tuple[Task, ...]  # all splits; the place in here is the task's number everywhere
-    made_by: Mapping[str, str] = MappingProxyType({})  # what else decides the tasks: a simulator, and its version
+    made_by: Mapping[str, str] = MappingProxyType({})  # what else decides what the tasks are
 
     def __init__(self, name: str, config: Any, generator: np.random.Generator) -> None:
         self.name = name

@@ -92,11 +92,9 @@ def factory_of(config: RunConfig) -> str | None:
 def _refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: str | None) -> None:
     """The folder may be a stranger's: code that it names is imported only where the user names it too."""
     named = factory_of(config)
-    if named == confirmed:
+    if named is None or named == confirmed:
         return
-    if named is None:
-        reason = f"names no factory, yet factory={confirmed} was given"
-    elif confirmed is None:
+    if confirmed is None:
         reason = f"names code to run, {named}; if you trust it, add factory={named}"
     else:
         reason = f"names code to run, {named}, which is not factory={confirmed}"

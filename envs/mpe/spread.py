@@ -69,6 +69,8 @@ class Spread(TaskFamily):
         tasks = [_task(chosen, n_landmarks, place in held_out) for place, chosen in enumerate(choices)]
         self.tasks = tuple(sorted(tasks, key=lambda task: task.split, reverse=True))  # those to train on first
         self.spec = spread_spec(n, n_landmarks, config.episode_steps)
+        if config.landmarks != "anywhere":
+            self.made_by = {"landmarks": config.landmarks}
 
     def make(
         self,

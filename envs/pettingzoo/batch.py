@@ -38,7 +38,7 @@ class BatchMaker:
 
     def _workers(self, n_rows: int) -> Workers:
         for workers in self._idle:
-            if len(workers.records) == n_rows and workers.is_whole:
+            if len(workers.records) == n_rows and workers.can_play:
                 self._idle.remove(workers)
                 workers.forget()
                 return workers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ class PettingZooFamily(TaskFamily):
         from envs.pettingzoo.batch import BatchMaker
         from envs.pettingzoo.rows import Game
 
-        game = Game(name, self.factory, self.tasks, self.spec)
+        game = Game(name, self.factory, self.tasks, tuple(layouts), self.spec)
         self._maker = BatchMaker(game, n_workers=config.n_workers, timeout=config.worker_timeout)
 
     def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> PettingZooBatch:
@@ -88,7 +89,8 @@ class PettingZooFamily(TaskFamily):
         except Exception as error:
             raise ValueError(f"{self.factory}, task {task.name!r}: {in_one_line(error)}") from error
         finally:
-            env.close()
+            with suppress(Exception):  # what it raises then is of no interest any more
+                env.close()
 
     def _own_limit(self, layouts: Sequence[Layout]) -> int:
         limits = [layout.max_cycles for layout in layouts]

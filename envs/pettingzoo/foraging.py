@@ -18,7 +18,7 @@ def parallel_env(
     n_foods: int = 2,
     size: int = 8,  # of the square field [cells]
     *,
-    max_level: int = 2,  # of agents; food takes as much as the three highest of them have together
+    max_level: int = 2,  # of agents; food takes as much as the three lowest of them have together
     must_cooperate: bool = False,
     max_cycles: int = 50,
 ) -> Foraging:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from envs.core import EnvFailure, EnvSpec, Task
 from envs.pettingzoo.factory import in_one_line, make_env
-from envs.pettingzoo.layout import Env, Layout, Seat, layout_of
+from envs.pettingzoo.layout import Env, Layout, Seat
 
 Records = NDArray[np.void]  # (B,) of ``record_type``
 
@@ -22,6 +22,7 @@ class Game(NamedTuple):
     family: str
     factory: str
     tasks: tuple[Task, ...]
+    layouts: tuple[Layout, ...]  # of each task's environment
     spec: EnvSpec
 
     def place(self, record: Any) -> str:
@@ -61,7 +62,6 @@ class Rows:
     def __init__(self, game: Game, records: Records) -> None:
         self._game = game
         self.records = records
-        self._layouts: dict[int, Layout] = {}  # by task
         self._played: dict[int, _Row] = {}
 
     def reset(self) -> None:
@@ -79,22 +79,18 @@ class Rows:
                 self._played[number].step(record)
 
     def close(self) -> None:
-        """Close all environments; what they raise then is of no interest any more."""
+        """Close all environments."""
         while self._played:
-            row = self._played.popitem()[1]
-            with suppress(Exception):
-                row.env.close()
+            self._played.popitem()[1].close()
 
     def _row(self, number: int, task: int) -> _Row:
         row = self._played.get(number)
         if row is not None and row.task == task:
             return row
         if row is not None:
-            self._played.pop(number).env.close()
+            self._played.pop(number).close()
         env = make_env(self._game.factory, self._game.tasks[task].params)
-        if task not in self._layouts:
-            self._layouts[task] = layout_of(env)
-        self._played[number] = _Row(env, self._layouts[task], task, self._game.spec.episode_steps)
+        self._played[number] = _Row(env, self._game.layouts[task], task, self._game.spec.episode_steps)
         return self._played[number]
 
     @contextmanager
@@ -115,6 +111,10 @@ class _Row:
         self._episode_steps = episode_steps
         self._elapsed = 0
         self._is_over = False  # all agents have left
+
+    def close(self) -> None:
+        with suppress(Exception):  # what it raises then is of no interest any more
+            self.env.close()
 
     def restart(self, record: Any) -> None:
         """Begin an episode."""

@@ -67,6 +67,11 @@ class Workers:
         """Nothing has gone wrong yet."""
         return self.close.still_active()
 
+    @property
+    def can_play(self) -> bool:
+        """Whole, and all processes are there."""
+        return self.is_whole and all(worker.process.is_alive() for worker in self._workers)
+
     def _start(self) -> None:
         bounds = np.linspace(0, len(self.records), self._n_workers + 1).astype(int).tolist()
         for first, last in pairwise(bounds):
@@ -75,8 +80,10 @@ class Workers:
             process = self._context.Process(target=_work, args=arguments, daemon=True)
             # Inherited by the worker: to stop is for this process to decide, which saves first.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-            process.start()
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()  # the worker alone has it, so that its death is seen
             self._workers.append(Worker(process, ours, self.records[first:last]))
         self._await_answers(START_TIMEOUT)

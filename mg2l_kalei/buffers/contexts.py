@@ -96,7 +96,7 @@ class ContextBuffer:
         return slots, first, after - first
 
     def _steps(self, K: int, R: int, generator: torch.Generator) -> Tensor:
-        """Places in the trials, without repetition where they are long enough: (K, R)."""
+        """Places in the trials: (K, R). Runs begin in different places if trials are long enough, but may overlap."""
         n, device = self._n_consecutive, self._task.device
         n_starts, n_runs = self._trials.reward.shape[1] - n + 1, -(-K // n)
         if n_runs <= n_starts:

@@ -16,7 +16,6 @@ _NOUNS = {
     float: ("a finite number", "finite numbers"),
     str: ("text", "texts"),
 }
-_OUTER_COMMA = re.compile(r",(?![^\[\]]*\])")  # not inside of brackets
 
 
 class Rule(NamedTuple):
@@ -69,7 +68,19 @@ def from_text(text: str, rule: Rule) -> Any:
     if not rule.is_list:
         return _scalar_from_text(text, rule.scalar)
     bare = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
-    return [_scalar_from_text(part.strip(), rule.scalar) for part in _OUTER_COMMA.split(bare) if part.strip()]
+    return [_scalar_from_text(part.strip(), rule.scalar) for part in _parts(bare) if part.strip()]
+
+
+def _parts(text: str) -> list[str]:
+    """What commas separate that stand inside no brackets."""
+    depth, parts = 0, [""]
+    for sign in text:
+        depth += (sign in "[{(") - (sign in "]})")
+        if sign == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
 
 
 def to_text(value: Any) -> str:

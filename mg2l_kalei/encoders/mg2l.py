@@ -49,7 +49,9 @@ class Mg2lConfig:
         (128, 128, 64), "widths of the transition encoder; the reward joins at the last", low=1
     )
     second_order: bool = setting(
-        False, "see changes of observations, in this step and the one before it: where observations hide velocities"
+        False,
+        "see changes of observations, in this step and the one before it: where observations hide velocities; the step "
+        "before is known by its observation, so that those must be distinctive",
     )
     pooling: str = setting(
         "attention_head", "aggregation over time", choices=("attention_head", "attention_blocks", "recurrent")

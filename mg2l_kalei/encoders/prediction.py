@@ -14,7 +14,7 @@ LOG_STD_RANGE = (-4.0, 2.0)  # of standardised outcomes
 
 
 class OutcomePredictor(nn.Module):
-    """p(outcome | given, z), a diagonal Gaussian: how an agent's observation changes and what it is paid.
+    """p(outcome | given, z), a diagonal Gaussian: what an agent sees next, or how that changes, and what it is paid.
 
     Contrast tells tasks apart; this tells where in a continuum of tasks z stands. In another trial of the task it
     cannot remember the trial itself (VariBAD, Zintgraf et al. 2020, arXiv 1910.08348, predicts within the trial).

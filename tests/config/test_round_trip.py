@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from mg2l_kalei.config import ConfigError, RunConfig, from_dict, read_yaml, run_dir, run_name, to_dict, to_yaml
+from mg2l_kalei.config.settings import Rule, from_text
 from tests.config.toy_schema import SCHEMA, ContextConfig, EmptyConfig, MappoConfig, Mg2lConfig, SpreadConfig, resolve
 
 
@@ -43,6 +44,18 @@ def test_a_stored_config_lacking_a_setting_takes_its_default_and_a_foreign_one_i
     assert all(part in text for part in ("encoder.kind=evil", "learner.kind=null", "config.yaml: x=1"))
     with pytest.raises(ConfigError, match=r"algo=\.\./"):
         from_dict({**stored, "algo": "../../x"}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("[a,b=[1,2],c]", ["a", "b=[1,2]", "c"]),
+        ("[at=[[1,2],[3,4]],to={x: 1, y: 2}]", ["at=[[1,2],[3,4]]", "to={x: 1, y: 2}"]),
+        ("a,b", ["a", "b"]),
+    ],
+)
+def test_commas_inside_of_brackets_separate_no_items(text: str, items: list[str]) -> None:
+    assert from_text(text, Rule(str, is_list=True)) == items
 
 
 NUMBERS = st.floats(min_value=1e-300, allow_infinity=False, allow_nan=False)

@@ -83,6 +83,22 @@ class Walk(ParallelEnv[str, Any, Any]):
         return {agent: {} if mask is None else {"action_mask": mask} for agent in agents}
 
 
+class Counting(Walk):
+    """Agents stand where the number of resets is: a seed does not make it all anew."""
+
+    n_resets = 0
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
+        super().reset(seed)
+        self.n_resets += 1
+        self.at = dict.fromkeys(self.agents, float(self.n_resets))
+        return self._views(self.agents, {}), self._infos(self.agents)
+
+
+def counting() -> Counting:
+    return Counting(goal=0.0, n_agents=2)
+
+
 def walk(goal: float = 0.0, n_agents: int = 2, max_cycles: int = 6, leaves: tuple[int, ...] = ()) -> Walk:
     return Walk(goal, n_agents, max_cycles=max_cycles, leaves=leaves)
 

@@ -68,6 +68,13 @@ def test_other_agents_observations_and_actions_are_padded_and_true_sizes_are_tol
     assert legal is not None and legal[0].tolist() == [[True] * 3 + [False] * 2, [True] * 5]
 
 
+def test_no_row_is_reset_more_often_than_another() -> None:
+    """Or environments that remember would play other numbers with another number of workers."""
+    rows = batch("counting", 4)
+    for n_resets in (1, 2):
+        assert (rows.reset(torch.zeros(4, dtype=torch.int64)).obs[:, 0, 0] == n_resets).all()
+
+
 def test_without_a_state_of_its_own_it_is_what_the_agents_see() -> None:
     rows = batch("walk", 3)
     seen = rows.reset(torch.zeros(3, dtype=torch.int64))

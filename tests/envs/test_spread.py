@@ -97,6 +97,10 @@ def test_on_a_ring_each_landmark_stands_near_its_own_place() -> None:
     assert away.mean((0, 2)).abs().max() < 0.01
 
 
+def test_where_landmarks_stand_is_part_of_the_fingerprint() -> None:
+    assert spread(landmarks="ring").fingerprint() != spread().fingerprint()
+
+
 def test_fewer_landmarks_than_agents_are_refused() -> None:
     with pytest.raises(ValueError, match="n_landmarks=2 is less than n_agents=3"):
         spread(n_agents=3, n_landmarks=2)
