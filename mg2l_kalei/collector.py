@@ -153,18 +153,22 @@ class _Step(NamedTuple):
 def _step(
     env: EnvBatch, team: Team, task: Tensor, before: tuple[Observation, Tensor], explore: bool
 ) -> tuple[_Step, Observation, Tensor]:
-    """One step, restarting rows whose episode it ended: the step, what is seen next, and which rows start anew."""
+    """One step, restarting rows whose episode it ended: the step, what is seen next, and which rows start anew.
+
+    Agents that have left do 0, so that what is inferred from them says no more than that they are not there.
+    """
     seen, starts = before
     acted = team.act(seen.obs, seen.legal, explore=explore)
     latent = team.latent
-    result = env.step(acted.action)
-    team.observe(Transition(seen.obs, acted.action, result.reward, result.obs))
+    action = acted.action * (seen.alive if acted.action.dim() == 2 else seen.alive.unsqueeze(-1))
+    result = env.step(action)
+    team.observe(Transition(seen.obs, action, result.reward, result.obs))
     step = _Step(
         obs=seen.obs,
         next_obs=result.obs,
         state=seen.state,
         next_state=result.state,
-        action=acted.action,
+        action=action,
         legal=seen.legal,
         next_legal=result.legal,
         reward=result.reward,

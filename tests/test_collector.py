@@ -51,6 +51,15 @@ class Clock:
         return shown[:, None].repeat(1, N, 1), shown[:, :1]
 
 
+class Leaving(Clock):
+    """A clock that agent 1 leaves in the first step of an episode."""
+
+    def step(self, action: Tensor) -> StepResult:
+        result = super().step(action)
+        result.alive[:, 1] = False
+        return result
+
+
 class Counter(nn.Module):
     """A policy whose recurrent state counts its steps since the episode's start, from 100; it acts out the count."""
 
@@ -222,3 +231,14 @@ def sharpen(actor: nn.Module) -> None:
     with torch.no_grad():
         for parameter in actor.parameters():
             parameter.add_(0.3 * draw(*parameter.shape, seed=parameter.numel()))
+
+
+@pytest.mark.parametrize("actions", SPECS)
+def test_agents_that_have_left_do_nothing(actions: str) -> None:
+    """Or what they happened to draw would move the task latents of those who stay."""
+    spec = SPECS[actions]._replace(n_agents=N, obs_dim=SPEC.obs_dim, state_dim=SPEC.state_dim)
+    encoder = make_encoder("mg2l", spec)
+    team = Team(make_learner(encoder, spec), encoder, generator())
+    rollout = collect(Leaving(), team, torch.arange(B), T, explore=True)
+    assert rollout.alive[:, :, 0].all() and not rollout.alive[1, :, 1].any()
+    assert (rollout.action[~rollout.alive] == 0).all() and (rollout.action[rollout.alive] != 0).any()
