@@ -6,6 +6,7 @@ policy, and reads returns and latents off what was played.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ def evaluate(
         returns=mean.returns.reshape(*by_task, n_episodes),
         sampled_returns=None if sampled is None else sampled.returns.reshape(*by_task, n_episodes),
         step_reward=reward.mean(axis=1),
-        step_reward_error=reward.std(axis=1) / np.sqrt(n_trials),
+        step_reward_error=reward.std(axis=1) / math.sqrt(n_trials),
         probe=read_probes(latents, kept),
         latents=latents,
     )

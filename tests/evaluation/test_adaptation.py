@@ -76,6 +76,7 @@ def test_each_task_and_trial_lands_in_its_own_cell(make_rollout: MakeRollout, ma
     assert result.sampled_returns is not None and result.latents is not None
     np.testing.assert_array_equal(result.sampled_returns, result.returns + 400)
     np.testing.assert_array_equal(result.step_reward[:, 0], [1, 3, 5])
+    assert result.step_reward.dtype == result.step_reward_error.dtype == np.float32, "or files are twice as long"
     rows = np.arange(3 * n_trials).reshape(3, n_trials)
     for place, step in enumerate(result.probe.steps):  # the latent before step t has seen t transitions
         np.testing.assert_array_equal(result.latents[place, :, :, 1, 0], rows + 10_000 * step)
