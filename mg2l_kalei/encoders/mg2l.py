@@ -26,6 +26,7 @@ from mg2l_kalei.encoders.pooling import (
 )
 from mg2l_kalei.encoders.posterior import PosteriorLayer, prior_where
 from mg2l_kalei.encoders.prediction import OutcomePredictor
+from mg2l_kalei.encoders.regression import RegressionPooling
 from mg2l_kalei.encoders.transitions import TransitionEncoder
 from mg2l_kalei.losses.inference import (
     Gaussian,
@@ -54,8 +55,12 @@ class Mg2lConfig:
         "before is known by its observation, so that those must be distinctive",
     )
     pooling: str = setting(
-        "attention_head", "aggregation over time", choices=("attention_head", "attention_blocks", "recurrent")
+        "attention_head",
+        "aggregation over time; regression: of rewards on features learned by predicting them, for tasks that pay "
+        "differently and are otherwise alike",
+        choices=("attention_head", "attention_blocks", "recurrent", "regression"),
     )
+    n_reward_features: int = setting(8, "regression: features in which what tasks pay is linear", low=1)
     n_heads: int = setting(4, "attention heads of the pooling", low=1)
     window: int = setting(32, "attention_blocks: transitions that are remembered", low=1)
     posterior: str = setting("gaussian", "what the layers put out", choices=("gaussian", "deterministic"))
@@ -112,14 +117,16 @@ class Mg2lEncoder(TaskEncoder):
         self.n_agents = spec.n_agents
         self.global_dim = self.local_dim = config.latent_dim
         width = config.hidden[-1]
+        n_features = config.n_reward_features if config.pooling == "regression" else 0
         self.n_consecutive = 2 if config.second_order else 1
         self.transition_encoder = TransitionEncoder(
-            spec, config.hidden, n_train, generator, second_order=config.second_order
+            spec, config.hidden, n_train, generator, second_order=config.second_order, n_reward_features=n_features
         )
         self.time_pooling = self._pooling(width, generator)
         self.agent_pooling = AttentionPooling(width, config.n_heads, generator)
-        self.global_layer = PosteriorLayer(width, config.latent_dim, generator)
-        self.local_layer = PosteriorLayer(width, config.latent_dim, generator)
+        self.global_layer, self.local_layer = (
+            PosteriorLayer(width, config.latent_dim, generator, is_linear=n_features > 0) for _ in range(2)
+        )
         self.prototypes = nn.Parameter(torch.randn(n_train, config.latent_dim, generator=generator))
         n_given, n_outcome = self.transition_encoder.n_given, self.transition_encoder.n_outcome
         self.predictor = (
@@ -132,12 +139,16 @@ class Mg2lEncoder(TaskEncoder):
             return RecurrentPooling(width, generator)
         if config.pooling == "attention_blocks":
             return WindowedAttentionPooling(width, config.n_heads, generator, window=config.window, n_blocks=1)
+        if config.pooling == "regression":
+            return RegressionPooling(config.n_reward_features, width, generator)
         return AttentionPooling(width, config.n_heads, generator)
 
     @classmethod
     def problems(cls, config: Mg2lConfig, *, context_batch: int, context_length: int) -> Iterator[str]:
         if context_batch % 2:
             yield f"context.batch={context_batch} is odd: contexts are drawn in pairs"
+        if config.pooling == "regression" and not config.reward_prediction_coef:
+            yield "encoder.reward_prediction_coef=0 leaves encoder.pooling=regression without features: it trains them"
         if config.pooling == "attention_blocks" and config.window < context_length:
             yield f"encoder.window={config.window} forgets most of context.length={context_length}"
 
@@ -204,8 +215,7 @@ class Mg2lEncoder(TaskEncoder):
         return self.config.encoder_lr if early else self.config.late_encoder_lr
 
     def critic_parameters(self) -> list[nn.Parameter]:
-        layers = (self.transition_encoder.body, self.transition_encoder.last, self.transition_encoder.norm)
-        modules = (*layers, self.time_pooling, self.agent_pooling, self.global_layer)
+        modules = (*self.transition_encoder.embedding_layers, self.time_pooling, self.agent_pooling, self.global_layer)
         return [parameter for module in modules for parameter in module.parameters()]
 
     def fit_normaliser(self, transition: Transition) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mg2l_kalei.encoders.pooling import linear
 from mg2l_kalei.losses.inference import Gaussian
@@ -19,13 +18,16 @@ def prior_where(empty: Tensor, q: Gaussian) -> Gaussian:
 
 
 class PosteriorLayer(nn.Module):
-    """One hidden layer, then mean and log standard deviation: (..., width) -> Gaussian over (..., latent_dim)."""
+    """One hidden layer, then mean and log standard deviation: (..., width) -> Gaussian over (..., latent_dim).
 
-    def __init__(self, width: int, latent_dim: int, generator: torch.Generator) -> None:
+    Without the hidden layer where it ``is_linear``: then latents between those trained on mean what lies between.
+    """
+
+    def __init__(self, width: int, latent_dim: int, generator: torch.Generator, *, is_linear: bool = False) -> None:
         super().__init__()
-        self.hidden = linear(width, width, generator)
+        self.hidden = nn.Identity() if is_linear else nn.Sequential(linear(width, width, generator), nn.GELU())
         self.output = linear(width, 2 * latent_dim, generator)
 
     def forward(self, x: Tensor) -> Gaussian:
-        mean, log_std = self.output(F.gelu(self.hidden(x))).chunk(2, dim=-1)
+        mean, log_std = self.output(self.hidden(x)).chunk(2, dim=-1)
         return Gaussian(mean, log_std.clamp(*LOG_STD_RANGE))

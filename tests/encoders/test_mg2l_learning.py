@@ -53,7 +53,8 @@ def test_the_local_objective_trains_the_local_layer_alone(contexts: Contexts, po
     settings = {"pooling": pooling, "local_objective": objective, **LOCAL_ALONE}
     assert moved_by(gradients(contexts, **settings)) == {"local_layer"}
     moved = moved_by(gradients(contexts, **settings, local_gradient="all_layers"))
-    assert moved == {"local_layer", "time_pooling", "transition_encoder"}
+    features_alone = {"transition_encoder"} if pooling == "regression" else set()  # are trained by rewards alone
+    assert moved == {"local_layer", "time_pooling", "transition_encoder"} - features_alone
 
 
 def test_which_local_objective_there_is_changes_nothing_but_the_local_layer(contexts: Contexts) -> None:
@@ -65,15 +66,16 @@ def test_which_local_objective_there_is_changes_nothing_but_the_local_layer(cont
 def test_reward_prediction_trains_what_the_reward_has_not_yet_joined(contexts: Contexts) -> None:
     gradient = gradients(contexts, **LOCAL_ALONE | {"reward_prediction_coef": 1.0})
     moved = {".".join(name.split(".")[:2]) for name, value in gradient.items() if (value != 0).any()}
+    assert not [name for name in gradient if ".last." in name and "reward_heads" not in name and gradient[name].any()]
     assert {name for name in moved if not name.startswith("local_layer")} == {
         "transition_encoder.body",
-        "transition_encoder.reward_heads",
+        "transition_encoder.last",
     }
 
 
 def test_each_context_trains_its_own_tasks_reward_head(contexts: Contexts) -> None:
     gradient = gradients(contexts._replace(task=torch.tensor([2, 0, 2, 2, 0, 2])))
-    assert (gradient["transition_encoder.reward_heads.weight"] != 0).any(-1).tolist() == [True, False, True]
+    assert (gradient["transition_encoder.last.reward_heads.weight"] != 0).any(-1).tolist() == [True, False, True]
 
 
 def test_the_divergence_pulls_posteriors_to_the_prior(contexts: Contexts) -> None:
@@ -159,8 +161,7 @@ def test_each_agents_own_latent_comes_to_tell_the_task(experience: Experience, s
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert before < 0.5
-    assert local_accuracy(encoder, unseen) > 0.6
+    assert local_accuracy(encoder, unseen) > max(0.6, before + 0.2)
 
 
 def test_a_restored_encoder_infers_as_the_saved_one() -> None:

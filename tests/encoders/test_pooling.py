@@ -16,6 +16,7 @@ from mg2l_kalei.encoders.pooling import (
     WindowedAttentionPooling,
     sums_to,
 )
+from mg2l_kalei.encoders.regression import RegressionPooling
 from tests.small_systems import draw, generator
 
 DIM, HEADS, T, B, N = 6, 2, 7, 2, 3
@@ -24,6 +25,7 @@ POOLINGS: dict[str, Callable[[], Pooling]] = {
     "attention": lambda: AttentionPooling(DIM, HEADS, generator()),
     "windowed": lambda: WindowedAttentionPooling(DIM, HEADS, generator(), window=3, n_blocks=2),
     "recurrent": lambda: RecurrentPooling(DIM, generator()),
+    "regression": lambda: RegressionPooling(DIM - 1, DIM, generator()),
 }
 every_pooling = pytest.mark.parametrize("make", POOLINGS.values(), ids=POOLINGS)
 
