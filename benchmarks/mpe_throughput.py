@@ -59,8 +59,9 @@ def player(family: TaskFamily, n_rows: int, is_compiled: bool) -> Callable[[], i
     def play() -> int:
         for _ in range(EPISODES):
             env.reset(task)
-            for _ in range(spec.episode_steps):
-                step((torch.rand(n_rows, spec.n_agents, generator=generator) * n_actions).long())
+            actions = torch.rand(spec.episode_steps, n_rows, spec.n_agents, generator=generator) * n_actions
+            for action in actions.long():
+                step(action)
         return EPISODES * spec.episode_steps * n_rows
 
     return play

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from envs.core import Marker, Scene, Task, TaskFamily, everyone_else
 from envs.mpe.batch import ParticleBatch
@@ -35,6 +36,7 @@ class Scenario(TaskFamily):
     """A scenario of mpe2: a single task, with nothing to infer. What other frameworks train on."""
 
     task_name: ClassVar[str]
+    colours: ClassVar[tuple[tuple[float, float, float], ...]] = ()  # of the landmarks, where goals are told by them
     config: ScenarioConfig
 
     def __init__(self, name: str, config: ScenarioConfig, generator: np.random.Generator) -> None:
@@ -65,6 +67,18 @@ class Scenario(TaskFamily):
         """Rows of the scenario in ``world``."""
 
 
+class Product:
+    """a @ b, computed anew where either is another tensor than last time: goals and landmarks last an episode."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        if self._last is None or self._last[0] is not a or self._last[1] is not b:
+            self._last = a, b, a @ b
+        return self._last[2]
+
+
 class ScenarioBatch(ParticleBatch):
     """Rows of a scenario. ``now`` may be set, to place a given state.
 
@@ -83,6 +97,8 @@ class ScenarioBatch(ParticleBatch):
         self._seen = seen.flatten()  # (M (L + M - 1),)   landmarks, then agents; not oneself
         self._movable = places_of(layout.kinds, lambda kind: kind.is_movable)
         self._speaking = places_of(layout.kinds, lambda kind: kind.n_words > 0)
+        self._goal_places_of, self._goal_colours_of = Product(), Product()
+        self._colours = torch.tensor(family.colours, device=world.device, dtype=world.dtype)  # (L, 3), or empty
         self._set_meaning_of_actions()
 
     def _set_meaning_of_actions(self) -> None:
@@ -147,7 +163,11 @@ class ScenarioBatch(ParticleBatch):
 
     def _goal_places(self) -> Tensor:
         """(B, G, 2)."""
-        return self.now.goals @ self.now.landmarks
+        return self._goal_places_of(self.now.goals, self.now.landmarks)
+
+    def _goal_colours(self) -> Tensor:
+        """(B, G, 3)."""
+        return self._goal_colours_of(self.now.goals, self._colours)
 
     def _start(self, tasks: Tensor) -> ScenarioState:
         layout, world = self._layout, self._world
@@ -172,13 +192,13 @@ class ScenarioBatch(ParticleBatch):
 
     def _control(self, action: Tensor) -> Tensor:
         moved = action[:, self._movable]
-        return self._moves[moved] if self.spec.is_discrete else super()._control(moved[..., :2])
+        return F.embedding(moved, self._moves) if self.spec.is_discrete else super()._control(moved[..., :2])
 
     def _said(self, action: Tensor) -> Tensor:
         """Messages (B, S, n_words)."""
         spoken = action[:, self._speaking]
         if self.spec.is_discrete:
-            return self._words[spoken]
+            return F.embedding(spoken, self._words)
         return (spoken[..., self._first_word : self._first_word + self._n_words].clamp(-1, 1) + 1) / 2
 
     def _scripted(self, n_agents: int) -> Tensor:

@@ -16,7 +16,6 @@ AGENT = Body(size=0.05, collides=False)
 LANDMARK = Body(size=0.05, collides=False)
 N_LANDMARKS = 3
 N_WORDS = 10
-COLOURS = ((0.75, 0.25, 0.25), (0.25, 0.75, 0.25), (0.25, 0.25, 0.75))  # of the landmarks
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,11 @@ class SimpleReferenceConfig(ScenarioConfig):
 
 class SimpleReference(Scenario):
     task_name = "inform"
+    colours = ((0.75, 0.25, 0.25), (0.25, 0.75, 0.25), (0.25, 0.25, 0.75))
     config: SimpleReferenceConfig
 
     def _layout(self) -> Layout:
-        obs_size = 2 + 2 * N_LANDMARKS + len(COLOURS[0]) + N_WORDS
+        obs_size = 2 + 2 * N_LANDMARKS + 3 + N_WORDS
         return Layout((Kind(2, AGENT, obs_size, n_words=N_WORDS),), N_LANDMARKS, LANDMARK, n_goals=2)
 
     def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> SimpleReferenceBatch:
@@ -48,11 +48,10 @@ class SimpleReferenceBatch(ScenarioBatch):
     def __init__(self, family: SimpleReference, world: World, n_rows: int, generator: torch.Generator) -> None:
         super().__init__(family, world, n_rows, generator)
         self._local_ratio = family.config.local_ratio
-        self._colours = torch.tensor(COLOURS, device=world.device, dtype=world.dtype)
 
     def _views(self) -> tuple[Tensor, ...]:
         now = self.now
-        return (torch.cat((now.vel, self._landmarks_around(), now.goals @ self._colours, now.said.flip(1)), dim=-1),)
+        return (torch.cat((now.vel, self._landmarks_around(), self._goal_colours(), now.said.flip(1)), dim=-1),)
 
     def _payoffs(self) -> tuple[Tensor, ...]:
         distance = torch.linalg.vector_norm(self.now.pos.flip(1) - self._goal_places(), dim=-1)  # (B, 2)

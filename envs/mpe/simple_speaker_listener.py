@@ -13,14 +13,14 @@ AGENT = Body(size=0.075, collides=False)
 LANDMARK = Body(size=0.04, collides=False)
 N_LANDMARKS = 3
 N_WORDS = 3
-COLOURS = ((0.65, 0.15, 0.15), (0.15, 0.65, 0.15), (0.15, 0.15, 0.65))  # of the landmarks
 
 
 class SimpleSpeakerListener(Scenario):
     task_name = "guide"
+    colours = ((0.65, 0.15, 0.15), (0.15, 0.65, 0.15), (0.15, 0.15, 0.65))
 
     def _layout(self) -> Layout:
-        speaker = Kind(1, AGENT, len(COLOURS[0]), is_movable=False, n_words=N_WORDS)
+        speaker = Kind(1, AGENT, 3, is_movable=False, n_words=N_WORDS)
         listener = Kind(1, AGENT, 2 + 2 * N_LANDMARKS + N_WORDS)
         return Layout((speaker, listener), N_LANDMARKS, LANDMARK, n_goals=1)
 
@@ -35,13 +35,9 @@ class SimpleSpeakerListenerBatch(ScenarioBatch):
     was said. Reward of both: minus the listener's squared distance to the goal.
     """
 
-    def __init__(self, family: Scenario, world: World, n_rows: int, generator: torch.Generator) -> None:
-        super().__init__(family, world, n_rows, generator)
-        self._colours = torch.tensor(COLOURS, device=world.device, dtype=world.dtype)
-
     def _views(self) -> tuple[Tensor, ...]:
         now = self.now
-        return now.goals @ self._colours, torch.cat((now.vel, self._landmarks_around(), now.said), dim=-1)
+        return self._goal_colours(), torch.cat((now.vel, self._landmarks_around(), now.said), dim=-1)
 
     def _payoffs(self) -> tuple[Tensor, ...]:
         shared = -(self.now.pos - self._goal_places()).square().sum(-1)  # (B, 1)
