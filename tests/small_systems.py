@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from envs.core import EnvSpec
+from envs.core import EnvSpec, TaskFamily
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.learners.base import Learner
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
-from mg2l_kalei.types import Acting, Contexts, Rollout
+from mg2l_kalei.types import Acting, Contexts, Rollout, Transition
 
 CONTINUOUS = EnvSpec(n_agents=3, obs_dim=4, state_dim=5, action_dim=2, is_discrete=False, episode_steps=4)
 DISCRETE = EnvSpec(n_agents=3, obs_dim=4, state_dim=5, action_dim=6, is_discrete=True, episode_steps=4)
@@ -106,6 +106,19 @@ def acted_by(learner: Learner, encoder: TaskEncoder, rollout: Rollout, *, seed: 
         acted = [learner.act(obs, None, local, None, stream, explore=True) for obs, local in pairs]
     action, log_prob = (torch.stack([getattr(step, name) for step in acted]) for name in ("action", "log_prob"))
     return rollout._replace(latent=latent, action=action, acting=Acting(log_prob, None))
+
+
+def random_play(family: TaskFamily, task: Tensor, seed: int) -> Contexts:
+    """An episode in each row of a family with forces in the plane, by teams that act at random."""
+    n_rows, stream, steps = len(task), generator(seed + 1), []
+    env = family.make(n_rows, torch.device("cpu"), generator(seed))
+    obs = env.reset(task).obs
+    for _ in range(family.spec.episode_steps):
+        action = 2 * torch.rand(n_rows, family.spec.n_agents, 2, generator=stream) - 1
+        result = env.step(action)
+        steps.append(Transition(obs, action, result.reward, result.obs))
+        obs = result.obs
+    return Contexts(Transition(*(torch.stack(field) for field in zip(*steps, strict=True))), task)
 
 
 def as_contexts(rollout: Rollout) -> Contexts:

@@ -22,7 +22,6 @@ MOVES = (
 )  # discrete: none, left, right, down, up
 START_RANGE = 1.0  # m; agents start in plus and minus this on both axes
 LEARNING = "learning"  # played by the learner, as all agents are where there are no opponents
-PLAYERS = ("scripted", "uniform", LEARNING)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Kind(NamedTuple):
     obs_size: int
     is_movable: bool = True
     n_words: int = 0  # that it can say; 0: it is silent
-    played_by: str = LEARNING  # or what is in OPPONENTS
+    played_by: str = LEARNING  # or the name of how opponents play
 
     def action_size(self, is_discrete: bool) -> int:
         """Number of actions, or width of the vector."""

@@ -1,4 +1,4 @@
-"""What the scenarios of mpe2 have in common: a single task, goals, messages, and opponents.
+"""What the scenarios of mpe2 have in common: a single task, goals and messages.
 
 mpe2 (github.com/Farama-Foundation/MPE2) continues the environments of Lowe et al. 2017 (arXiv 1706.02275).
 """
@@ -6,7 +6,6 @@ mpe2 (github.com/Farama-Foundation/MPE2) continues the environments of Lowe et a
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -82,7 +81,7 @@ class Product:
 class ScenarioBatch(ParticleBatch):
     """Rows of a scenario. ``now`` may be set, to place a given state.
 
-    A subclass says what each kind of agent sees and is paid, and by what script opponents play.
+    A subclass says what each kind of agent sees and is paid.
     State: positions, velocities, landmarks; a one-hot vector for each goal; what was said.
     """
 
@@ -110,19 +109,9 @@ class ScenarioBatch(ParticleBatch):
         words = torch.eye(self._n_words, device=world.device, dtype=world.dtype)
         self._moves = moves.repeat(self._n_words, 1) if movers_speak else moves  # (n_actions, 2)
         self._words = words.repeat_interleave(len(MOVES), dim=0) if movers_speak else words  # (n_actions, n_words)
-        self._stillness = self._moves.square().sum(-1) / 2  # (n_actions,)
         is_padded = self.spec.is_discrete and len(set(sizes)) > 1
         legal = torch.arange(self.spec.action_dim) < torch.tensor(sizes)[:, None]  # (N, n_actions)
         self._legal_actions = legal.to(world.device).repeat(self._n_rows, 1, 1) if is_padded else None
-
-    def with_opponents(self, action: Tensor) -> Tensor:
-        """What everyone does now, opponents too, where the learners do ``action``: (B, n), or (B, n, 2)."""
-        kinds = self._layout.kinds
-        if len(self._learning) == len(kinds):
-            return action
-        learners = iter(action.split([kinds[number].n_agents for number in self._learning], dim=1))
-        acted = [next(learners) if k.played_by == LEARNING else OPPONENTS[k.played_by](self, k.n_agents) for k in kinds]
-        return torch.cat(acted, dim=1)
 
     def scene(self, row: int) -> Scene:
         now, layout = self.now, self._layout
@@ -145,10 +134,6 @@ class ScenarioBatch(ParticleBatch):
     @abstractmethod
     def _payoffs(self) -> tuple[Tensor, ...]:
         """What agents are paid, kind after kind: (B, n)."""
-
-    def _script(self) -> Tensor:
-        """What opponents would do with free forces: (B, n, 2), in units of their ``accel``. Contests alone have one."""
-        raise NotImplementedError
 
     def _around(self) -> Tensor:
         """Where the landmarks, then the other agents, are from each agent that can move: (B, M, 2 (L + M - 1))."""
@@ -186,9 +171,13 @@ class ScenarioBatch(ParticleBatch):
         )
 
     def _after(self, action: Tensor) -> ScenarioState:
-        everyones = self.with_opponents(action)
+        everyones = self._everyones(action)
         after = super()._after(everyones)
         return after._replace(said=self._said(everyones)) if self._n_words else after
+
+    def _everyones(self, action: Tensor) -> Tensor:
+        """What all agents do, opponents too, where the learners do ``action``: (B, n), or (B, n, 2)."""
+        return action
 
     def _control(self, action: Tensor) -> Tensor:
         moved = action[:, self._movable]
@@ -200,20 +189,6 @@ class ScenarioBatch(ParticleBatch):
         if self.spec.is_discrete:
             return F.embedding(spoken, self._words)
         return (spoken[..., self._first_word : self._first_word + self._n_words].clamp(-1, 1) + 1) / 2
-
-    def _scripted(self, n_agents: int) -> Tensor:
-        """The actions nearest to what the script wants: (B, n), or (B, n, 2)."""
-        wanted = self._script()
-        if not self.spec.is_discrete:
-            return wanted
-        return (wanted @ self._moves.T - self._stillness).argmax(-1)
-
-    def _random(self, n_agents: int) -> Tensor:
-        """Actions that are all equally likely: (B, n), or (B, n, 2)."""
-        shape, device = (self._n_rows, n_agents), self._world.device
-        if self.spec.is_discrete:
-            return torch.randint(len(MOVES), shape, device=device, generator=self._generator)
-        return self._uniform((*shape, 2), -1.0, 1.0)
 
     def _obstacles(self) -> Tensor | None:
         return self.now.landmarks if self._layout.landmark.collides else None
@@ -238,9 +213,3 @@ class ScenarioBatch(ParticleBatch):
 def _padded(view: Tensor, width: int) -> Tensor:
     missing = width - view.shape[-1]
     return torch.cat((view, view.new_zeros(*view.shape[:2], missing)), dim=-1) if missing else view
-
-
-OPPONENTS: dict[str, Callable[[ScenarioBatch, int], Tensor]] = {
-    "scripted": ScenarioBatch._scripted,
-    "uniform": ScenarioBatch._random,
-}

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from envs.core import setting
-from envs.mpe.layout import PLAYERS, Kind, Layout, ScenarioConfig
-from envs.mpe.scenario import Scenario, ScenarioBatch
+from envs.mpe.contest import ContestBatch, ContestConfig
+from envs.mpe.layout import Kind, Layout
+from envs.mpe.scenario import Scenario
 from envs.mpe.world import Body, Motion, World, coasting_distance, resting_place
 
 AGENT = Body(size=0.15, collides=False)
@@ -17,14 +18,8 @@ LANDMARK = Body(size=0.08, collides=False)
 
 
 @dataclass(frozen=True)
-class SimpleAdversaryConfig(ScenarioConfig):
+class SimpleAdversaryConfig(ContestConfig):
     num_good: int = setting(2, "good agents, and landmarks (N in mpe2)", low=1)
-    opponents: str = setting(
-        "scripted",
-        "the adversary: a scripted one heads for the landmark that the good agents are nearest to, all distances "
-        "summed, a uniform one acts at random, a learning one is an agent like the others, with the reward of mpe2",
-        choices=PLAYERS,
-    )
 
 
 class SimpleAdversary(Scenario):
@@ -40,7 +35,7 @@ class SimpleAdversary(Scenario):
         return SimpleAdversaryBatch(self, world, n_rows, generator)
 
 
-class SimpleAdversaryBatch(ScenarioBatch):
+class SimpleAdversaryBatch(ContestBatch):
     """Rows of ``SimpleAdversary``.
 
     Observation: relative positions of the goal (good agents alone), of landmarks and of the other agents.

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from envs.core import everyone_else, setting
-from envs.mpe.layout import PLAYERS, Kind, Layout, ScenarioConfig
-from envs.mpe.scenario import Scenario, ScenarioBatch
+from envs.mpe.contest import ContestBatch, ContestConfig
+from envs.mpe.layout import Kind, Layout
+from envs.mpe.scenario import Scenario
 from envs.mpe.world import Body, Motion, World, resting_place
 
 ADVERSARY = Body(size=0.075, accel=3.0, max_speed=1.0)
@@ -24,16 +25,10 @@ HIGHEST_COST = 10.0
 
 
 @dataclass(frozen=True)
-class SimpleTagConfig(ScenarioConfig):
+class SimpleTagConfig(ContestConfig):
     num_good: int = setting(1, "preys, which are good agents in mpe2", low=1)
     num_adversaries: int = setting(3, "agents that catch them", low=1)
     num_obstacles: int = setting(2, "discs that stand in the way", low=0)
-    opponents: str = setting(
-        "scripted",
-        "the preys: scripted ones flee from the nearest adversary and stay inside, uniform ones act at random, "
-        "learning ones are agents like the others, with the rewards of mpe2",
-        choices=PLAYERS,
-    )
 
 
 class SimpleTag(Scenario):
@@ -52,7 +47,7 @@ class SimpleTag(Scenario):
         return SimpleTagBatch(self, world, n_rows, generator)
 
 
-class SimpleTagBatch(ScenarioBatch):
+class SimpleTagBatch(ContestBatch):
     """Rows of ``SimpleTag``.
 
     Observation: own velocity and position; relative positions of obstacles and of the other agents; velocities of the

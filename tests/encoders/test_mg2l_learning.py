@@ -17,7 +17,7 @@ from mg2l_kalei.config.settings import rules
 from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
 from mg2l_kalei.losses.inference import nearest_neighbour_accuracy
 from mg2l_kalei.types import Contexts, Transition
-from tests.small_systems import as_contexts, generator, make_encoder, random_rollout
+from tests.small_systems import as_contexts, generator, make_encoder, random_play, random_rollout
 
 RULES = rules(Mg2lConfig)
 POOLINGS, OBJECTIVES = RULES["pooling"].choices or (), RULES["local_objective"].choices or ()
@@ -111,22 +111,11 @@ class Experience(NamedTuple):
     unseen: Contexts
 
 
-def random_play(family: TaskFamily, n_rows: int, seed: int) -> Contexts:
-    task = torch.arange(n_rows) % len(family.tasks)
-    env, stream, steps = family.make(n_rows, torch.device("cpu"), generator(seed)), generator(seed + 1), []
-    obs = env.reset(task).obs
-    for _ in range(family.spec.episode_steps):
-        action = 2 * torch.rand(n_rows, family.spec.n_agents, 2, generator=stream) - 1
-        result = env.step(action)
-        steps.append(Transition(obs, action, result.reward, result.obs))
-        obs = result.obs
-    return Contexts(Transition(*(torch.stack(field) for field in zip(*steps, strict=True))), task)
-
-
 @pytest.fixture(scope="module")
 def experience() -> Experience:
     family = make_family("toy-corners", ENVS["toy-corners"][1], np.random.default_rng(0))
-    return Experience(family, random_play(family, 128, seed=0), random_play(family, 256, seed=10))
+    seen, unseen = (random_play(family, torch.arange(n) % len(family.tasks), seed) for n, seed in ((128, 0), (256, 10)))
+    return Experience(family, seen, unseen)
 
 
 def local_accuracy(encoder: Mg2lEncoder, contexts: Contexts) -> float:

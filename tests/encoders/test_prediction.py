@@ -15,7 +15,7 @@ from mg2l_kalei.buffers.contexts import ContextBuffer, ContextConfig
 from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
 from mg2l_kalei.encoders.prediction import LOG_STD_RANGE, OutcomePredictor
 from mg2l_kalei.types import Contexts, Rollout, TaskLatent, Transition
-from tests.small_systems import DISCRETE, SPECS, as_contexts, draw, generator, make_encoder, random_rollout
+from tests.small_systems import DISCRETE, SPECS, as_contexts, draw, generator, make_encoder, random_play, random_rollout
 
 PREDICTION_ALONE: dict[str, Any] = {
     "pairwise_coef": 0.0,
@@ -112,20 +112,6 @@ def test_what_is_predicted_happened_in_the_paired_context() -> None:
     assert surprise_gradient(5).nonzero().flatten().tolist() == [2]
 
 
-def in_the_wind(n_rows: int, seed: int) -> tuple[Wind, Contexts]:
-    """What agents that move at random live through in 16 winds."""
-    family = Wind("mpe-wind", WindConfig(n_train=16, episode_steps=20), np.random.default_rng(0))
-    task, stream, steps = torch.arange(n_rows) % 16, generator(seed), []
-    env = family.make(n_rows, torch.device("cpu"), generator(seed + 1))
-    obs = env.reset(task).obs
-    for _ in range(family.spec.episode_steps):
-        action = 2 * torch.rand(n_rows, family.spec.n_agents, 2, generator=stream) - 1
-        result = env.step(action)
-        steps.append(Transition(obs, action, result.reward, result.obs))
-        obs = result.obs
-    return family, Contexts(Transition(*(torch.stack(field) for field in zip(*steps, strict=True))), task)
-
-
 def explained(encoder: Mg2lEncoder, contexts: Contexts, winds: Tensor) -> float:
     """Share of the winds' variance that a linear map of the first agent's own latent explains, where not fitted."""
     with torch.no_grad():
@@ -136,8 +122,8 @@ def explained(encoder: Mg2lEncoder, contexts: Contexts, winds: Tensor) -> float:
 
 
 def test_prediction_teaches_each_agents_own_latent_what_wind_blows() -> None:
-    family, seen = in_the_wind(128, seed=0)
-    _, unseen = in_the_wind(256, seed=10)
+    family = Wind("mpe-wind", WindConfig(n_train=16, episode_steps=20), np.random.default_rng(0))
+    seen, unseen = (random_play(family, torch.arange(n) % 16, seed) for n, seed in ((128, 0), (256, 10)))
     config = dataclasses.replace(
         Mg2lConfig(), latent_dim=4, hidden=(64, 64), second_order=True, prediction_coef=1.0, **PREDICTION_ALONE
     )

@@ -13,8 +13,9 @@ from torch import Tensor
 from envs import ENVS, make_family
 from envs.check import check_family
 from envs.core import StepResult
-from envs.mpe.layout import LEARNING, MOVES, PLAYERS
-from envs.mpe.scenario import OPPONENTS, Scenario, ScenarioBatch
+from envs.mpe.contest import OPPONENTS, PLAYERS, ContestBatch
+from envs.mpe.layout import LEARNING, MOVES
+from envs.mpe.scenario import Scenario, ScenarioBatch
 from envs.mpe.simple_adversary import SimpleAdversaryBatch
 from envs.mpe.simple_tag import CATCH_REWARD, SimpleTagBatch
 
@@ -90,7 +91,7 @@ def test_opponents_act_as_learners_who_choose_the_same(name: str, opponents: str
     for _ in range(played.spec.episode_steps):
         action = random_actions(played, chance)
         before = played._generator.get_state()
-        everyones = played.with_opponents(action)
+        everyones = played._everyones(action)
         played._generator.set_state(before)
         assert torch.equal(everyones[:, learners], action)
         ours, theirs = played.step(action), by_hand.step(everyones)
@@ -103,7 +104,7 @@ def test_opponents_act_as_learners_who_choose_the_same(name: str, opponents: str
 def test_uniform_opponents_make_every_move_equally_often(name: str) -> None:
     rows = started(name, n_rows=5_000, opponents="uniform")
     opponent = 3 if name == "mpe-simple-tag" else 0
-    action = rows.with_opponents(torch.zeros(5_000, rows.spec.n_agents, dtype=torch.int64))[:, opponent]
+    action = rows._everyones(torch.zeros(5_000, rows.spec.n_agents, dtype=torch.int64))[:, opponent]
     assert (action.bincount(minlength=len(MOVES)) - 1_000).abs().max() < 150  # five standard deviations
 
 
@@ -138,6 +139,7 @@ def test_a_prey_flees_from_the_nearest_adversary_and_stays_inside(
     rows = started("mpe-simple-tag", n_rows=1, num_adversaries=2)
     pos = torch.tensor([[(-2.0, 2.0), adversary, prey]])
     rows.now = rows.now._replace(pos=pos, vel=torch.tensor([[(0.0, 0.0), (0.0, 0.0), vel]]))
+    assert isinstance(rows, ContestBatch)
     torch.testing.assert_close(rows._script(), torch.tensor([[wanted]]))
 
 
@@ -154,6 +156,7 @@ def test_an_adversary_comes_to_rest_on_the_landmark_that_good_agents_are_nearest
 
 def test_a_guess_does_not_depend_on_the_goal() -> None:
     rows = started("mpe-simple-adversary")
+    assert isinstance(rows, ContestBatch)
     guess = rows._script()
     rows.now = rows.now._replace(goals=rows.now.goals.flip(-1))
     assert torch.equal(rows._script(), guess)
