@@ -99,6 +99,13 @@ def test_every_recipe_trains_on_every_family(algo: str, env: str) -> None:
     train_two_iterations(tiny(algo, env))
 
 
+@every_recipe
+def test_every_recipe_is_built_on_every_family_with_its_own_settings(algo: str) -> None:
+    for env in ENVS.keys() - {"pettingzoo"}:
+        config = load([f"--env={env}", f"--algo={algo}"], SCHEMA, CONFIG_DIR).config
+        assert build(config, torch.device("cpu")).family.name == env
+
+
 @pytest.mark.parametrize("learner", LEARNERS)
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("encoder", ENCODERS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from envs.core import EnvBatch, Observation, Scene, StepResult
 from envs.toy import Corners, CornersConfig, Turns
 from mg2l_kalei import assessment, meta_trainer, tensor_file, training_run
 from mg2l_kalei.checkpoint import Checkpoints
-from mg2l_kalei.encoders.mg2l import Mg2lEncoder
+from mg2l_kalei.config.settings import rules
+from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
 from mg2l_kalei.learners import mappo
 from mg2l_kalei.metric_log import MetricLog
 from tests.small_runs import folder_of, tiny
@@ -112,12 +114,15 @@ PLACES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+POOLINGS = rules(Mg2lConfig)["pooling"].choices or ()
+
+
+@pytest.mark.parametrize(("place", "pooling"), [*product(PLACES, POOLINGS[:1]), *product(["reward"], POOLINGS[1:])])
 def test_a_nan_stops_the_run_by_name_with_the_batch_on_disk_and_the_last_good_checkpoint_kept(
-    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, place: str, pooling: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     env, poison, message = PLACES[place]
-    words = tiny(tmp_path, env, eval_interval=0)
+    words = tiny(tmp_path, env, eval_interval=0, encoder__pooling=pooling)
     poison(monkeypatch)
     assert train.main(words) == 1
     folder = folder_of(words)

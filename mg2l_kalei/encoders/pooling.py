@@ -1,6 +1,6 @@
 """Aggregation of an agent's transition embeddings over time, streamed in constant time per step.
 
-Every pooling maps embeddings (T, ..., dim) to what is known at every prefix, (T + 1, ..., dim), the empty one first,
+Every pooling maps embeddings (T, ..., *) to what is known at every prefix, (T + 1, ..., dim), the empty one first,
 and does the same step by step through a state.
 """
 
@@ -18,7 +18,7 @@ LOGIT_BOUND = 10.0  # attention logits stay in (-10, 10), so that their exponent
 
 
 class Pooling(nn.Module, ABC):
-    """Over time, for any leading axes (rows, agents); ``dim`` in, ``dim`` out."""
+    """Over time, for any leading axes (rows, agents); ``dim`` out, and ``dim`` in where a pooling says nothing else."""
 
     @abstractmethod
     def initial(self, shape: tuple[int, ...]) -> PoolState:

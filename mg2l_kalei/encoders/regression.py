@@ -7,6 +7,8 @@ contrast with training tasks alone does not give.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -22,10 +24,11 @@ FIRST_SPREAD = 0.3  # of the weights at first
 class RewardFeatures(nn.Module):
     """r = common + w . features + noise, both linear in what is known of (o, a, o'), with a vector w for each task.
 
-    Learned by predicting the rewards of training tasks, and by nothing else: no gradient of an embedding arrives here.
+    Learned by predicting the rewards of training tasks, and by nothing else.
     """
 
     noise: Tensor  # ()   variance, the running mean of the squared error
+    embedding_layers: tuple[nn.Module, ...] = ()  # no gradient of an embedding reaches it or what is before it
 
     def __init__(self, in_features: int, n_features: int, n_tasks: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -42,11 +45,14 @@ class RewardFeatures(nn.Module):
         with torch.no_grad():
             w = self._centred_weights()
             prior = w.T @ w / len(w) + JITTER * torch.eye(w.shape[1], device=w.device)
-            features = self.features(known) @ torch.linalg.cholesky(prior)
+            features = self.features(known) @ torch.linalg.cholesky_ex(prior).L
             return torch.cat([features, reward - self.common(known)], dim=-1) * self.noise.clamp_min(MIN_NOISE).rsqrt()
 
     def error(self, known: Tensor, reward: Tensor, task: Tensor) -> Tensor:
-        """Mean squared error of predicting each reward (..., 1) by the weights of training task (..., 1) int64."""
+        """Mean squared error of predicting each reward (..., 1) by the weights of training task (..., 1) int64.
+
+        It is taken into the running mean ``noise``.
+        """
         w = self._centred_weights()[task.squeeze(-1)]
         predicted = self.common(known) + (self.features(known) * w).sum(-1, keepdim=True)
         error = nn.functional.mse_loss(predicted, reward)
@@ -81,7 +87,9 @@ class RegressionPooling(Pooling):
         precision, moment = state  # (..., n, n), (..., n)
         diagonal = precision.diagonal(dim1=-2, dim2=-1)
         safe = precision + torch.diag_embed((ROUNDING * diagonal.sum(-1, keepdim=True)).expand_as(diagonal))
-        weights = torch.cholesky_solve(moment.unsqueeze(-1), torch.linalg.cholesky(safe)).squeeze(-1)
+        factor, failed = torch.linalg.cholesky_ex(safe)  # fails where transitions are not finite: so is what is read
+        weights = torch.cholesky_solve(moment.unsqueeze(-1), factor).squeeze(-1)
+        weights = weights.masked_fill(failed.unsqueeze(-1) > 0, math.nan)
         pooled: Tensor = self.output(weights)
         return pooled
 

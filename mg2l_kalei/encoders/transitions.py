@@ -25,6 +25,11 @@ class LastLayer(nn.Module):
         self.activation = ACTIVATION()
         self.reward_heads = linear(in_features, n_tasks, generator)
 
+    @property
+    def embedding_layers(self) -> tuple[nn.Module, ...]:
+        """The layers of it that gradients of embeddings reach."""
+        return self.linear, self.norm
+
     def forward(self, known: Tensor, reward: Tensor) -> Tensor:
         """known (..., in_features), reward (..., 1) -> (..., width)."""
         embedding: Tensor = self.activation(self.norm(self.linear(torch.cat([known, reward], dim=-1))))
@@ -76,7 +81,7 @@ class TransitionEncoder(nn.Module):
     @property
     def embedding_layers(self) -> list[nn.Module]:
         """The layers that gradients of embeddings reach."""
-        return [self.body, self.last.linear, self.last.norm] if isinstance(self.last, LastLayer) else []
+        return [self.body, *self.last.embedding_layers] if self.last.embedding_layers else []
 
     def forward(self, transition: Transition) -> Tensor:
         """Of transitions in their order: (T, ..., N, *)."""
@@ -87,7 +92,7 @@ class TransitionEncoder(nn.Module):
         return self._embed(self._inputs(transition, before))[0]
 
     def with_reward_error(self, contexts: Contexts) -> tuple[Tensor, Tensor]:
-        """Embeddings (T, R, N, width), and the mean squared error of the own task's reward prediction."""
+        """Embeddings (T, R, N, *), and the mean squared error of the own task's reward prediction."""
         inputs = self._inputs(contexts.transition, self._before(contexts.transition))
         embeddings, body = self._embed(inputs)
         task = contexts.task.view(1, -1, 1, 1).expand(*body.shape[:-1], 1)
