@@ -13,17 +13,6 @@ from envs.core import setting
 from envs.mpe.layout import LEARNING, MOVES, ScenarioConfig
 from envs.mpe.scenario import ScenarioBatch
 
-PLAYERS = ("scripted", "uniform", LEARNING)
-
-
-@dataclass(frozen=True)
-class ContestConfig(ScenarioConfig):
-    opponents: str = setting(
-        "scripted",
-        "how opponents play: by the scenario's script, at random, or as agents like the others, paid as in mpe2",
-        choices=PLAYERS,
-    )
-
 
 class ContestBatch(ScenarioBatch):
     """Rows of a scenario with opponents. A subclass says by what script they play."""
@@ -60,3 +49,13 @@ OPPONENTS: dict[str, Callable[[ContestBatch, int], Tensor]] = {
     "scripted": ContestBatch._scripted,
     "uniform": ContestBatch._random,
 }
+PLAYERS = (*OPPONENTS, LEARNING)
+
+
+@dataclass(frozen=True)
+class ContestConfig(ScenarioConfig):
+    opponents: str = setting(
+        "scripted",
+        "how opponents play: by the scenario's script, at random, or as agents like the others, paid as in mpe2",
+        choices=PLAYERS,
+    )

@@ -71,6 +71,18 @@ def test_other_numbers_of_agents_are_honest(name: str, settings: dict[str, Any])
     assert check_family(scenario(name, **settings)) == []
 
 
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_everything_starts_over_the_whole_of_its_range(name: str) -> None:
+    """As in mpe2: agents and landmarks up to 1 m from the middle on both axes, obstacles up to 0.9 m."""
+    now = started(name, n_rows=3_000).now
+    landmark_range = 0.9 if name == "mpe-simple-tag" else 1.0
+    for places, farthest in ((now.pos, 1.0), (now.landmarks, landmark_range)):
+        assert 0.99 * farthest < places.abs().amax((0, 1)).min() and places.abs().max() <= farthest
+        assert places.mean((0, 1)).abs().max() < 0.05  # five standard deviations
+        assert (places.square().mean() - farthest**2 / 3).abs() < 0.02
+    assert not now.vel.any() and not now.said.any()
+
+
 # --- opponents --------------------------------------------------------------------------------------------------------
 
 
