@@ -51,7 +51,7 @@ class Task(NamedTuple):
     """One task of a family. ``features`` is a normalised vector of what is hidden; only the oracle is given it."""
 
     name: str
-    params: Mapping[str, Any]  # plain numbers, or lists of them: JSON
+    params: Mapping[str, Any]  # what JSON can hold
     features: tuple[float, ...]
     split: str = "train"
 

@@ -18,7 +18,8 @@ MAX_SEED = 2**31  # seeds that every random generator takes are below it
 class BatchMaker:
     """Makes a family's batches, played by ``n_workers`` processes, or by this one if there are none.
 
-    Workers of a batch that is gone play the next one of its size, since they take seconds to start.
+    Workers of a batch that is gone play the next one of its size, since they take seconds to start. They stay until the
+    process ends: ``n_workers`` for each number of rows that there has been, their environments open.
     """
 
     def __init__(self, game: Game, *, n_workers: int, timeout: float) -> None:

@@ -7,8 +7,10 @@ import importlib
 import inspect
 import pkgutil
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ def make_env(factory: str, keywords: Mapping[str, Any]) -> ParallelEnv[Any, Any,
     try:
         from pettingzoo import AECEnv, ParallelEnv
     except ImportError as error:
-        raise ValueError("PettingZoo is not installed: pip install 'mg2l_kalei[pettingzoo]'") from error
+        raise ValueError("PettingZoo is not installed: pip install pettingzoo") from error
     function = _function(factory)
     call = f"{factory}({', '.join(f'{name}={value!r}' for name, value in keywords.items())})"
     _check_arguments(function, keywords, call)
@@ -39,14 +41,19 @@ def make_env(factory: str, keywords: Mapping[str, Any]) -> ParallelEnv[Any, Any,
 
 
 def versions(factory: str) -> dict[str, str]:
-    """Versions of PettingZoo and of the distribution that the factory's module is from, if it is from one."""
-    package = factory.partition(":")[0].partition(".")[0]
-    distributions = {"pettingzoo", *metadata.packages_distributions().get(package, ())}
+    """Versions of PettingZoo, and of the distributions of the factory's module and of what its ``SIMULATORS`` names."""
+    module = factory.partition(":")[0]
+    packages = [module.partition(".")[0], *getattr(importlib.import_module(module), "SIMULATORS", ())]
+    known = metadata.packages_distributions()
+    distributions = {"pettingzoo", *(name for package in packages for name in known.get(package, ()))}
     return {name: metadata.version(name) for name in sorted(distributions)}
 
 
 def in_one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """Kind and message of an error, and the line that raised it."""
+    innermost = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in innermost)
+    return " ".join(f"{type(error).__name__}: {error}".split()) + place
 
 
 def _function(factory: str) -> Callable[..., Any]:

@@ -12,6 +12,8 @@ from lbforaging.foraging import ForagingEnv
 from lbforaging.foraging.environment import Player
 from pettingzoo import ParallelEnv
 
+SIMULATORS = ("lbforaging",)  # packages whose versions are part of what the tasks are
+
 
 def parallel_env(
     n_agents: int = 2,

@@ -13,6 +13,7 @@ from yaml import YAMLError
 
 from envs.core import Task
 
+_COMMENT = re.compile(r"(?:^|\s)#")  # YAML would drop it without a word
 _NEXT_KEYWORD = re.compile(r"\s+(?=[^\W\d]\w*=)")
 _KEYWORD = re.compile(r"([^\W\d]\w*)=(.+)", re.DOTALL)
 
@@ -33,6 +34,8 @@ def read_keywords(text: str) -> dict[str, Any]:
 
 def _value(text: str, part: str, value: str) -> Any:
     try:
+        if "\n" in value or _COMMENT.search(value):
+            raise ValueError("more than one value")
         read = OmegaConf.to_container(OmegaConf.create(f"value: {value}"), resolve=False)
         assert isinstance(read, dict)
         json.dumps(read, allow_nan=False)

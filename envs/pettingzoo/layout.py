@@ -31,15 +31,18 @@ class Seat(NamedTuple):
         """An observation as a vector (obs_size,)."""
         seen = obs["observation"] if self.is_obs_masked else obs
         flat = seen if isinstance(self.obs_space, spaces.Box) else spaces.flatten(self.obs_space, seen)
-        return np.asarray(flat, dtype=np.float32).ravel()
+        vector = np.asarray(flat, dtype=np.float32).ravel()
+        if vector.size != self.obs_size:
+            raise ValueError(f"{self.agent} observed {vector.size} numbers, where its space is {self.obs_space}")
+        return vector
 
-    def legal(self, obs: Any, info: Mapping[str, Any]) -> Array | bool:
-        """Which actions are legal (action_size,); True: all. ValueError if none is."""
+    def legal(self, obs: Any, info: Mapping[str, Any], *, must_act: bool = True) -> Array | bool:
+        """Which actions are legal (action_size,); True: all. ValueError if none is and it must act."""
         mask = obs["action_mask"] if self.is_obs_masked else info.get("action_mask")
         if mask is None:
             return True
         legal = np.asarray(mask, dtype=bool)
-        if not legal.any():
+        if must_act and not legal.any():
             raise ValueError(f"the action mask of {self.agent} allows nothing")
         return legal
 
@@ -86,7 +89,7 @@ def layout_of(env: Env) -> Layout:
         acts = ", ".join(f"{seat.agent}: {seat.action_space}" for seat in seats) or "none, for there are no agents"
         raise ValueError(f"actions must be all Discrete or all Box; they are {acts}")
     env.reset(seed=0)
-    return Layout(seats, _state_size(env), int(getattr(env.unwrapped, "max_cycles", 0)))
+    return Layout(seats, _state_size(env), int(getattr(env.unwrapped, "max_cycles", None) or 0))
 
 
 def _state_size(env: Env) -> int:

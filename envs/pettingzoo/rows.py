@@ -143,8 +143,9 @@ class _Row:
         record["truncated"] = bool(timed_out) if self._is_over else self._elapsed >= self._episode_steps
         record["terminated"] = self._is_over and not timed_out
         for n, seat in self._seats(acting):
-            record["reward"][n] = rewards.get(seat.agent, 0)
-        seen = {agent: obs[agent] for agent in acting | staying if agent in obs}
+            record["reward"][n] = _given(rewards, seat.agent, "reward")
+        seen = {agent: obs[agent] for agent in acting if agent in obs}
+        seen |= {agent: _given(obs, agent, "observation") for agent in staying | timed_out}
         self._show(record, seen, infos, staying or timed_out)
 
     def _seats(self, agents: Collection[Any]) -> Iterator[tuple[int, Seat]]:
@@ -161,9 +162,17 @@ class _Row:
             is_alive = seat.agent in alive
             record["alive"][n] = is_alive
             asked = is_alive and self.layout.is_discrete
-            legal = seat.legal(obs[seat.agent], infos.get(seat.agent, {})) if asked else True
+            info, must_act = infos.get(seat.agent, {}), not self._is_over
+            legal = seat.legal(obs[seat.agent], info, must_act=must_act) if asked else True
             record["legal"][n, : seat.action_size] = legal
         if not self.layout.state_size:
             record["state"] = record["obs"].ravel()
         elif not record["terminated"]:  # some cannot tell their state when nobody is left, and nothing follows
             record["state"][: self.layout.state_size] = np.asarray(self.env.state()).ravel()
+
+
+def _given(what: Mapping[Any, Any], agent: Any, name: str) -> Any:
+    """Of an agent that has acted, or is to act next."""
+    if agent not in what:
+        raise ValueError(f"the environment gave no {name} of {agent}")
+    return what[agent]

@@ -58,6 +58,7 @@ def test_a_mask_in_the_observation_says_what_is_legal_and_one_that_allows_nothin
     assert np.asarray(seat.legal({"observation": 0, "action_mask": [1, 0, 1]}, {})).tolist() == [True, False, True]
     with pytest.raises(ValueError, match="the action mask of it allows nothing"):
         seat.legal({"observation": 0, "action_mask": [0, 0, 0]}, {})
+    assert not np.any(seat.legal({"observation": 0, "action_mask": [0, 0, 0]}, {}, must_act=False))
 
 
 # --- keywords ---------------------------------------------------------------------------------------------------------
@@ -69,7 +70,9 @@ def test_keywords_are_read_as_yaml_has_them() -> None:
     assert read_keywords(text) == expected and read_keywords(" ") == {}
 
 
-@pytest.mark.parametrize("text", ["N", "N=", "=2", "N=2 N=3", "N=[1", "N=.nan", "2N=1", "N=2000-01-01: a"])
+@pytest.mark.parametrize(
+    "text", ["N", "N=", "=2", "N=2 N=3", "N=[1", "N=.nan", "2N=1", "N=2000-01-01: a", "N=#1", "N=1 #2", "N=1\nM: 2"]
+)
 def test_what_is_no_keyword_set_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="'"):
         read_keywords(text)
