@@ -39,12 +39,13 @@ SCENARIOS = {
 
 def play_mpe2(scenario: ModuleType) -> int:
     """Steps made."""
-    env = scenario.parallel_env()
+    env, generator = scenario.parallel_env(), np.random.default_rng(0)
     n_steps = 0
     for episode in range(EPISODES):
         env.reset(seed=episode)
-        while env.agents:
-            env.step({agent: env.action_space(agent).sample() for agent in env.agents})
+        numbers = [int(env.action_space(agent).n) for agent in env.agents]
+        for actions in generator.integers(numbers, size=(env.unwrapped.max_cycles, len(numbers))):
+            env.step(dict(zip(env.agents, actions.tolist(), strict=True)))
             n_steps += 1
     return n_steps
 

@@ -129,7 +129,7 @@ class ScenarioBatch(ParticleBatch):
 
     @abstractmethod
     def _views(self) -> tuple[Tensor, ...]:
-        """What agents see, kind after kind: (B, n, obs_size)."""
+        """What agents see, kind after kind: (B, n, obs_size), tensors of their own."""
 
     @abstractmethod
     def _payoffs(self) -> tuple[Tensor, ...]:
@@ -199,7 +199,8 @@ class ScenarioBatch(ParticleBatch):
 
     def _obs(self) -> Tensor:
         views, width = self._views(), self.spec.obs_dim
-        return torch.cat([_padded(views[number], width) for number in self._learning], dim=1)
+        learners = [_padded(views[number], width) for number in self._learning]
+        return torch.cat(learners, dim=1) if len(learners) > 1 else learners[0]
 
     def _reward(self) -> Tensor:
         payoffs = self._payoffs()

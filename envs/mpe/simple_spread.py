@@ -46,16 +46,16 @@ class SimpleSpreadBatch(ScenarioBatch):
     def __init__(self, family: SimpleSpread, world: World, n_rows: int, generator: torch.Generator) -> None:
         super().__init__(family, world, n_rows, generator)
         self._local_ratio = family.config.local_ratio
-        self._nobody = torch.eye(family.config.n_agents, dtype=torch.bool, device=world.device)
+        N = family.config.n_agents
+        self._silence = torch.zeros(n_rows, N, MESSAGE_DIM * (N - 1), device=world.device, dtype=world.dtype)
 
     def _views(self) -> tuple[Tensor, ...]:
         pos, vel, *_ = self.now
-        silence = pos.new_zeros(*pos.shape[:2], MESSAGE_DIM * (self.spec.n_agents - 1))
-        return (torch.cat((vel, pos, self._around(), silence), dim=-1),)
+        return (torch.cat((vel, pos, self._around(), self._silence), dim=-1),)
 
     def _payoffs(self) -> tuple[Tensor, ...]:
         pos, landmarks = self.now.pos, self.now.landmarks
         uncovered = torch.linalg.vector_norm(landmarks[:, :, None] - pos[:, None], dim=-1).amin(-1).sum(-1)  # (B,)
         apart = torch.linalg.vector_norm(pos[:, :, None] - pos[:, None], dim=-1)  # (B, N, N)
-        collisions = ((apart < 2 * AGENT.size) & ~self._nobody).to(pos.dtype).sum(-1)  # (B, N)
+        collisions = (apart < 2 * AGENT.size).to(pos.dtype).sum(-1) - 1  # (B, N), not with oneself
         return (-(1 - self._local_ratio) * uncovered[:, None] - self._local_ratio * collisions,)
