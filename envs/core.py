@@ -160,6 +160,7 @@ class TaskFamily(ABC):
     spec: EnvSpec
     tasks: tuple[Task, ...]  # all splits; the place in here is the task's number everywhere
     made_by: Mapping[str, str] = MappingProxyType({})  # what else decides what the tasks are
+    truncates_early: ClassVar[bool] = False  # whether time may run out before ``episode_steps``, in some tasks
 
     def __init__(self, name: str, config: Any, generator: np.random.Generator) -> None:
         self.name = name

@@ -149,7 +149,9 @@ def time_limit_is_kept(bench: Bench) -> Iterator[str]:
         if (result.terminated & result.truncated).any():
             yield "a row is terminated and truncated at once"
             return
-        if not torch.equal(result.truncated, (elapsed >= limit) & ~result.terminated):
+        is_late = elapsed >= limit
+        is_early = result.truncated & ~is_late & bench.family.truncates_early
+        if not torch.equal(result.truncated, (is_late | is_early) & ~result.terminated):
             yield f"truncated is {result.truncated.tolist()} after {elapsed.tolist()} of {limit} steps"
             return
         done = result.terminated | result.truncated

@@ -56,6 +56,8 @@ class PettingZooFamily(TaskFamily):
     Raises ValueError, in one line, where the factory makes nothing that can be played.
     """
 
+    truncates_early = True  # each environment has a limit of its own
+
     def __init__(self, name: str, config: PettingZooConfig, generator: np.random.Generator) -> None:
         super().__init__(name, config, generator)
         if config.factory is None:

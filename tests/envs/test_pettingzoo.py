@@ -24,6 +24,7 @@ TAG = "mpe2.simple_tag_v3:parallel_env"
         ("walk", {"train": ("goal=-1", "goal=1"), "test": ("goal=0.5",), "ood": ("goal=2",)}),
         ("walk", {"train": ("goal=1 n_agents=4 leaves=[2,4,3]",)}),
         ("continuous", {"train": ("goal=-1", "goal=1"), "episode_steps": 4}),
+        ("walk", {"train": ("max_cycles=3", "max_cycles=6")}),
         ("masked", {}),
         ("mpe2.simple_speaker_listener_v4:parallel_env", {}),
         ("mpe2.simple_speaker_listener_v4:parallel_env", {"train": ("continuous_actions=true",)}),
