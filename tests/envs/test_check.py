@@ -125,6 +125,11 @@ class NeverEnds(CornersBatch):
         return result._replace(truncated=torch.zeros_like(result.truncated))
 
 
+class EndsEarly(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        return super().step(action)._replace(truncated=self.now.elapsed >= self.spec.episode_steps - 1)
+
+
 class EndsTwice(CornersBatch):
     def step(self, action: Tensor) -> StepResult:
         result = super().step(action)
@@ -196,6 +201,7 @@ DISHONEST = {
     ReusesItsReward: "reward of an earlier record changes",
     WritesIntoActions: "writes into the actions",
     NeverEnds: "truncated is [False",
+    EndsEarly: "truncated is [False, True, True, True] after [9, 19",
     EndsTwice: "terminated and truncated at once",
     Unclamped: "are not clamped",
     WrongDtype: "reward must be (4, 2) torch.float32 on cpu; it is (4, 2) torch.float64",
