@@ -11,7 +11,9 @@ import torch
 from envs.check import check_family
 from envs.mpe.simple_spread import SimpleSpread, SimpleSpreadConfig
 from envs.pettingzoo import rows as rows_module
-from tests.envs.pettingzoo_envs import walk
+from envs.pettingzoo.factory import versions
+from envs.pettingzoo.layout import layout_of
+from tests.envs.pettingzoo_envs import Walk, endless, walk
 from tests.envs.pettingzoo_families import acted, batch, family, random_actions
 
 SPREAD = "mpe2.simple_spread_v3:parallel_env"
@@ -166,6 +168,18 @@ def test_rows_do_not_share_their_seeds_and_a_batch_draws_all_of_them_from_its_ge
     for row, seed in enumerate([seeds[0][0], seeds[1][1], seeds[0][2]]):
         expected, _ = walk().reset(seed=int(seed))
         assert again[row, 0, 0].item() == pytest.approx(expected["walker_0"][0])
+
+
+def test_an_environment_without_a_time_limit_takes_the_one_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert layout_of(endless()).max_cycles == 0
+    monkeypatch.setattr(Walk, "max_cycles", None, raising=False)
+    assert layout_of(endless()).max_cycles == 0
+    assert family("endless", episode_steps=7).spec.episode_steps == 7
+
+
+def test_the_tasks_are_those_of_the_versions_of_all_that_makes_them() -> None:
+    assert versions("envs.pettingzoo.foraging:parallel_env").keys() == {"lbforaging", "pettingzoo"}
+    assert versions("mpe2.simple_tag_v3:parallel_env").keys() == {"mpe2", "pettingzoo"}
 
 
 def test_a_family_that_is_not_drawn_says_so() -> None:
