@@ -67,7 +67,10 @@ class Scenario(TaskFamily):
 
 
 class Product:
-    """a @ b, computed anew where either is another tensor than last time: goals and landmarks last an episode."""
+    """a (B, G, L) @ b (..., L, n) -> (B, G, n), anew only where either is another tensor: goals last an episode.
+
+    What is written into them in place goes unseen.
+    """
 
     def __init__(self) -> None:
         self._last: tuple[Tensor, Tensor, Tensor] | None = None
