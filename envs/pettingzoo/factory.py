@@ -41,9 +41,13 @@ def make_env(factory: str, keywords: Mapping[str, Any]) -> ParallelEnv[Any, Any,
 
 
 def versions(factory: str) -> dict[str, str]:
-    """Versions of PettingZoo, and of the distributions of the factory's module and of what its ``SIMULATORS`` names."""
+    """Versions of PettingZoo, and of the distributions of the factory's module and of what its ``SIMULATORS`` names.
+
+    Not of this project: whether its own distribution is found depends on how it was installed.
+    """
     module = factory.partition(":")[0]
-    packages = [module.partition(".")[0], *getattr(importlib.import_module(module), "SIMULATORS", ())]
+    packages = {module.partition(".")[0], *getattr(importlib.import_module(module), "SIMULATORS", ())}
+    packages.discard(__name__.partition(".")[0])
     known = metadata.packages_distributions()
     distributions = {"pettingzoo", *(name for package in packages for name in known.get(package, ()))}
     return {name: metadata.version(name) for name in sorted(distributions)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,13 @@ def test_an_environment_without_a_time_limit_takes_the_one_given(monkeypatch: py
     assert family("endless", episode_steps=7).spec.episode_steps == 7
 
 
-def test_the_tasks_are_those_of_the_versions_of_all_that_makes_them() -> None:
+@pytest.mark.parametrize("is_found", [False, True])
+def test_the_tasks_are_those_of_the_versions_of_all_that_makes_them(
+    monkeypatch: pytest.MonkeyPatch, is_found: bool
+) -> None:
+    """However the project itself is installed."""
+    known = {**metadata.packages_distributions(), "envs": ["mg2l_kalei"] if is_found else []}
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: known)
     assert versions("envs.pettingzoo.foraging:parallel_env").keys() == {"lbforaging", "pettingzoo"}
     assert versions("mpe2.simple_tag_v3:parallel_env").keys() == {"mpe2", "pettingzoo"}
 
