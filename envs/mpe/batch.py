@@ -55,16 +55,12 @@ class ParticleBatch(ABC):
 
     def _after(self, action: Tensor) -> Any:
         """The state that ``action`` leads to."""
-        motion = self._world.advance(Motion(self.now.pos, self.now.vel), self._control(action), self._obstacles())
+        motion = self._world.advance(Motion(self.now.pos, self.now.vel), self._control(action))
         return self.now._replace(pos=motion.pos, vel=motion.vel, elapsed=self.now.elapsed + 1)
 
     def _control(self, action: Tensor) -> Tensor:
         """What moves the bodies, (B, E, 2) in units of their ``accel``: here, the actions (B, N, 2), clamped."""
         return action.clamp(-1, 1)
-
-    def _obstacles(self) -> Tensor | None:
-        """Where the world's fixed bodies stand, (B, F, 2); None where it has none."""
-        return None
 
     @abstractmethod
     def _obs(self) -> Tensor:

@@ -11,11 +11,27 @@ from torch import Tensor
 
 from envs.core import setting
 from envs.mpe.layout import LEARNING, MOVES, ScenarioConfig
-from envs.mpe.scenario import ScenarioBatch
+from envs.mpe.scenario import Scenario, ScenarioBatch
+from envs.mpe.world import World
 
 
 class ContestBatch(ScenarioBatch):
-    """Rows of a scenario with opponents. A subclass says by what script they play."""
+    """Rows of a scenario with opponents.
+
+    A subclass says what each kind of agent sees and is paid, and by what script opponents play.
+    """
+
+    def __init__(self, family: Scenario, world: World, n_rows: int, generator: torch.Generator) -> None:
+        super().__init__(family, world, n_rows, generator)
+        self._learning = [number for number, kind in enumerate(self._layout.kinds) if kind.played_by == LEARNING]
+
+    @abstractmethod
+    def _views(self) -> tuple[Tensor, ...]:
+        """What agents see, kind after kind: (B, n, obs_size), tensors of their own."""
+
+    @abstractmethod
+    def _payoffs(self) -> tuple[Tensor, ...]:
+        """What agents are paid, kind after kind: (B, n)."""
 
     @abstractmethod
     def _script(self) -> Tensor:
@@ -29,13 +45,22 @@ class ContestBatch(ScenarioBatch):
         acted = [next(learners) if k.played_by == LEARNING else OPPONENTS[k.played_by](self, k.n_agents) for k in kinds]
         return torch.cat(acted, dim=1)
 
+    def _obs(self) -> Tensor:
+        views, width = self._views(), self.spec.obs_dim
+        learners = [_padded(views[number], width) for number in self._learning]
+        return torch.cat(learners, dim=1) if len(learners) > 1 else learners[0]
+
+    def _reward(self) -> Tensor:
+        payoffs = self._payoffs()
+        return torch.cat([payoffs[number] for number in self._learning], dim=1)
+
     def _scripted(self, n_agents: int) -> Tensor:
         """The actions nearest to what the script wants: (B, n), or (B, n, 2)."""
         wanted = self._script()
         if not self.spec.is_discrete:
             return wanted
-        stillness = self._moves.square().sum(-1) / 2  # (n_actions,)
-        return (wanted @ self._moves.T - stillness).argmax(-1)
+        stillness = self._meanings.square().sum(-1) / 2  # (n_actions,)
+        return (wanted @ self._meanings.T - stillness).argmax(-1)
 
     def _random(self, n_agents: int) -> Tensor:
         """Actions that are all equally likely: (B, n), or (B, n, 2)."""
@@ -43,6 +68,11 @@ class ContestBatch(ScenarioBatch):
         if self.spec.is_discrete:
             return torch.randint(len(MOVES), shape, device=device, generator=self._generator)
         return self._uniform((*shape, 2), -1.0, 1.0)
+
+
+def _padded(view: Tensor, width: int) -> Tensor:
+    missing = width - view.shape[-1]
+    return torch.cat((view, view.new_zeros(*view.shape[:2], missing)), dim=-1) if missing else view
 
 
 OPPONENTS: dict[str, Callable[[ContestBatch, int], Tensor]] = {

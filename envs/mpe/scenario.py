@@ -5,7 +5,9 @@ mpe2 (github.com/Farama-Foundation/MPE2) continues the environments of Lowe et a
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 from envs.core import Marker, Scene, Task, TaskFamily, everyone_else
 from envs.mpe.batch import ParticleBatch
 from envs.mpe.layout import LEARNING, MOVES, START_RANGE, Layout, ScenarioConfig, places_of, spec_of
-from envs.mpe.world import World
+from envs.mpe.world import Motion, World
 
 VIEW = 1.5  # m, half the side of pictures
 CORNER = (0.2 - VIEW, VIEW - 0.2)  # m, where pictures show agents that stand nowhere in particular
@@ -66,25 +68,26 @@ class Scenario(TaskFamily):
         """Rows of the scenario in ``world``."""
 
 
-class Product:
-    """a (B, G, L) @ b (..., L, n) -> (B, G, n), anew only where either is another tensor: goals last an episode.
+class Remembered:
+    """A function of two tensors, anew only where either is another tensor; landmarks and goals last an episode.
 
     What is written into them in place goes unseen.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self._function = function
         self._last: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         if self._last is None or self._last[0] is not a or self._last[1] is not b:
-            self._last = a, b, a @ b
+            self._last = a, b, self._function(a, b)
         return self._last[2]
 
 
 class ScenarioBatch(ParticleBatch):
     """Rows of a scenario. ``now`` may be set, to place a given state.
 
-    A subclass says what each kind of agent sees and is paid.
+    A subclass says what agents see and are paid.
     State: positions, velocities, landmarks; a one-hot vector for each goal; what was said.
     """
 
@@ -93,13 +96,13 @@ class ScenarioBatch(ParticleBatch):
     def __init__(self, family: Scenario, world: World, n_rows: int, generator: torch.Generator) -> None:
         super().__init__(family.spec, world, n_rows, generator)
         layout = self._layout = family.layout
-        self._learning = [number for number, kind in enumerate(layout.kinds) if kind.played_by == LEARNING]
         self._n_movable = sum(kind.n_agents for kind in layout.movable)
         seen = everyone_else(layout.n_landmarks + self._n_movable, world.device)[layout.n_landmarks :]
         self._seen = seen.flatten()  # (M (L + M - 1),)   landmarks, then agents; not oneself
         self._movable = places_of(layout.kinds, lambda kind: kind.is_movable)
         self._speaking = places_of(layout.kinds, lambda kind: kind.n_words > 0)
-        self._goal_places_of, self._goal_colours_of = Product(), Product()
+        self._goal_places_of, self._goal_colours_of = Remembered(torch.matmul), Remembered(torch.matmul)
+        self._unmoved = Remembered(_side_by_side)
         self._colours = torch.tensor(family.colours, device=world.device, dtype=world.dtype)  # (L, 3), or empty
         self._set_meaning_of_actions()
 
@@ -108,10 +111,12 @@ class ScenarioBatch(ParticleBatch):
         self._n_words = max(kind.n_words for kind in kinds)
         movers_speak = any(kind.is_movable and kind.n_words for kind in kinds)
         self._first_word = 2 if movers_speak else 0  # in continuous actions
-        moves = torch.tensor(MOVES, device=world.device, dtype=world.dtype)
-        words = torch.eye(self._n_words, device=world.device, dtype=world.dtype)
-        self._moves = moves.repeat(self._n_words, 1) if movers_speak else moves  # (n_actions, 2)
-        self._words = words.repeat_interleave(len(MOVES), dim=0) if movers_speak else words  # (n_actions, n_words)
+        number = torch.arange(max(len(MOVES), self.spec.action_dim))
+        word = number // len(MOVES) if movers_speak else number
+        moves = torch.tensor(MOVES)[number % len(MOVES)]  # (n_actions, 2)
+        words = (word[:, None] == torch.arange(self._n_words)).float()  # (n_actions, n_words)
+        words[word >= self._n_words] = math.nan  # no word at all: not for those that speak
+        self._meanings = torch.cat((moves, words), dim=1).to(world.device, world.dtype)
         is_padded = self.spec.is_discrete and len(set(sizes)) > 1
         legal = torch.arange(self.spec.action_dim) < torch.tensor(sizes)[:, None]  # (N, n_actions)
         self._legal_actions = legal.to(world.device).repeat(self._n_rows, 1, 1) if is_padded else None
@@ -130,24 +135,12 @@ class ScenarioBatch(ParticleBatch):
                 markers.append(Marker(x, y, kind.body.size, role, False))
         return Scene(tuple(markers), -VIEW, VIEW)
 
-    @abstractmethod
-    def _views(self) -> tuple[Tensor, ...]:
-        """What agents see, kind after kind: (B, n, obs_size), tensors of their own."""
-
-    @abstractmethod
-    def _payoffs(self) -> tuple[Tensor, ...]:
-        """What agents are paid, kind after kind: (B, n)."""
-
     def _around(self) -> Tensor:
         """Where the landmarks, then the other agents, are from each agent that can move: (B, M, 2 (L + M - 1))."""
         pos = self.now.pos
         points = torch.cat((self.now.landmarks, pos), dim=1)
         seen = points.index_select(1, self._seen).view(*pos.shape[:2], -1, 2)  # (B, M, L + M - 1, 2)
         return (seen - pos[:, :, None]).flatten(2)
-
-    def _landmarks_around(self) -> Tensor:
-        """Where the landmarks are from each agent that can move: (B, M, 2 L)."""
-        return (self.now.landmarks[:, None] - self.now.pos[:, :, None]).flatten(2)
 
     def _goal_places(self) -> Tensor:
         """(B, G, 2)."""
@@ -174,46 +167,32 @@ class ScenarioBatch(ParticleBatch):
         )
 
     def _after(self, action: Tensor) -> ScenarioState:
+        pos, vel, landmarks, goals, said, elapsed = self.now
         everyones = self._everyones(action)
-        after = super()._after(everyones)
-        return after._replace(said=self._said(everyones)) if self._n_words else after
+        if self.spec.is_discrete:
+            meaning = F.embedding(everyones, self._meanings)
+            control = meaning[:, self._movable, :2]
+            said = meaning[:, self._speaking, 2:] if self._n_words else said
+        else:
+            control = everyones[:, self._movable, :2].clamp(-1, 1)
+            words = slice(self._first_word, self._first_word + self._n_words)
+            said = (everyones[:, self._speaking, words].clamp(-1, 1) + 1) / 2 if self._n_words else said
+        pos, vel = self._world.advance(Motion(pos, vel), control, landmarks if self._layout.landmark.collides else None)
+        return ScenarioState(pos, vel, landmarks, goals, said, elapsed + 1)
 
     def _everyones(self, action: Tensor) -> Tensor:
         """What all agents do, opponents too, where the learners do ``action``: (B, n), or (B, n, 2)."""
         return action
 
-    def _control(self, action: Tensor) -> Tensor:
-        moved = action[:, self._movable]
-        return F.embedding(moved, self._moves) if self.spec.is_discrete else super()._control(moved[..., :2])
-
-    def _said(self, action: Tensor) -> Tensor:
-        """Messages (B, S, n_words)."""
-        spoken = action[:, self._speaking]
-        if self.spec.is_discrete:
-            return F.embedding(spoken, self._words)
-        return (spoken[..., self._first_word : self._first_word + self._n_words].clamp(-1, 1) + 1) / 2
-
-    def _obstacles(self) -> Tensor | None:
-        return self.now.landmarks if self._layout.landmark.collides else None
-
     def _legal(self) -> Tensor | None:
         legal = self._legal_actions
         return None if legal is None else legal.clone()
 
-    def _obs(self) -> Tensor:
-        views, width = self._views(), self.spec.obs_dim
-        learners = [_padded(views[number], width) for number in self._learning]
-        return torch.cat(learners, dim=1) if len(learners) > 1 else learners[0]
-
-    def _reward(self) -> Tensor:
-        payoffs = self._payoffs()
-        return torch.cat([payoffs[number] for number in self._learning], dim=1)
-
     def _state(self) -> Tensor:
         pos, vel, landmarks, goals, said, _ = self.now
-        return torch.cat([part.flatten(1) for part in (pos, vel, landmarks, goals, said) if part.numel()], dim=1)
+        parts = [pos.flatten(1), vel.flatten(1), self._unmoved(landmarks, goals)]
+        return torch.cat([*parts, said.flatten(1)] if self._n_words else parts, dim=1)
 
 
-def _padded(view: Tensor, width: int) -> Tensor:
-    missing = width - view.shape[-1]
-    return torch.cat((view, view.new_zeros(*view.shape[:2], missing)), dim=-1) if missing else view
+def _side_by_side(landmarks: Tensor, goals: Tensor) -> Tensor:
+    return torch.cat((landmarks.flatten(1), goals.flatten(1)), dim=1)

@@ -49,10 +49,11 @@ class SimpleReferenceBatch(ScenarioBatch):
         super().__init__(family, world, n_rows, generator)
         self._local_ratio = family.config.local_ratio
 
-    def _views(self) -> tuple[Tensor, ...]:
-        now = self.now
-        return (torch.cat((now.vel, self._landmarks_around(), self._goal_colours(), now.said.flip(1)), dim=-1),)
+    def _obs(self) -> Tensor:
+        pos, vel, landmarks, _, said, _ = self.now
+        around = (landmarks[:, None] - pos[:, :, None]).flatten(2)  # (B, 2, 2 L)
+        return torch.cat((vel, around, self._goal_colours(), said.flip(1)), dim=-1)
 
-    def _payoffs(self) -> tuple[Tensor, ...]:
+    def _reward(self) -> Tensor:
         distance = torch.linalg.vector_norm(self.now.pos.flip(1) - self._goal_places(), dim=-1)  # (B, 2)
-        return (-torch.lerp(distance.mean(dim=1, keepdim=True), distance, self._local_ratio),)
+        return -torch.lerp(distance.mean(dim=1, keepdim=True), distance, self._local_ratio)

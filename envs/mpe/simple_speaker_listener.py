@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from envs.mpe.layout import Kind, Layout
 from envs.mpe.scenario import Scenario, ScenarioBatch
@@ -35,10 +36,15 @@ class SimpleSpeakerListenerBatch(ScenarioBatch):
     was said. Reward of both: minus the listener's squared distance to the goal.
     """
 
-    def _views(self) -> tuple[Tensor, ...]:
-        now = self.now
-        return self._goal_colours(), torch.cat((now.vel, self._landmarks_around(), now.said), dim=-1)
+    def __init__(self, family: SimpleSpeakerListener, world: World, n_rows: int, generator: torch.Generator) -> None:
+        super().__init__(family, world, n_rows, generator)
+        self._colours = F.pad(self._colours, (0, self.spec.obs_dim - self._colours.shape[1]))  # once, not in each step
 
-    def _payoffs(self) -> tuple[Tensor, ...]:
-        shared = -(self.now.pos - self._goal_places()).square().sum(-1)  # (B, 1)
-        return shared, shared
+    def _obs(self) -> Tensor:
+        pos, vel, landmarks, _, said, _ = self.now
+        around = (landmarks - pos).view(self._n_rows, 1, -1)  # there is but one listener
+        return torch.cat((self._goal_colours(), vel, around, said), dim=-1).view(self._n_rows, 2, -1)
+
+    def _reward(self) -> Tensor:
+        apart = self.now.pos - self._goal_places()
+        return -(apart * apart).sum(-1).expand(-1, 2)

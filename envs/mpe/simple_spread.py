@@ -49,13 +49,13 @@ class SimpleSpreadBatch(ScenarioBatch):
         N = family.config.n_agents
         self._silence = torch.zeros(n_rows, N, MESSAGE_DIM * (N - 1), device=world.device, dtype=world.dtype)
 
-    def _views(self) -> tuple[Tensor, ...]:
+    def _obs(self) -> Tensor:
         pos, vel, *_ = self.now
-        return (torch.cat((vel, pos, self._around(), self._silence), dim=-1),)
+        return torch.cat((vel, pos, self._around(), self._silence), dim=-1)
 
-    def _payoffs(self) -> tuple[Tensor, ...]:
+    def _reward(self) -> Tensor:
         pos, landmarks = self.now.pos, self.now.landmarks
         uncovered = torch.linalg.vector_norm(landmarks[:, :, None] - pos[:, None], dim=-1).amin(-1).sum(-1)  # (B,)
         apart = torch.linalg.vector_norm(pos[:, :, None] - pos[:, None], dim=-1)  # (B, N, N)
         collisions = (apart < 2 * AGENT.size).to(pos.dtype).sum(-1) - 1  # (B, N), not with oneself
-        return (-(1 - self._local_ratio) * uncovered[:, None] - self._local_ratio * collisions,)
+        return -(1 - self._local_ratio) * uncovered[:, None] - self._local_ratio * collisions

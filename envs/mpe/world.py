@@ -72,6 +72,7 @@ class World:
         self.like_mpe2 = like_mpe2
         sizes = column([body.size for body in (*bodies, *fixed)])  # (E + F, 1)
         size = sizes[: len(bodies)]
+        self._kept = torch.tensor(1 - DAMPING, device=device, dtype=dtype)  # as a tensor, for speed
         self._impulse = TIME_STEP * column([body.accel for body in bodies])
         self._free_until = WALL_POSITION - WALL_HALF_WIDTH - size
         self._max_speed = column([body.max_speed for body in bodies])
@@ -84,7 +85,7 @@ class World:
     def advance(self, motion: Motion, control: Tensor, fixed: Tensor | None = None) -> Motion:
         """One step under control (B, E, 2), in units of each body's ``accel``; fixed (B, F, 2): where those stand."""
         pos, before = motion
-        vel = torch.addcmul(before * (1 - DAMPING), control, self._impulse)
+        vel = torch.addcmul(before * self._kept, control, self._impulse)
         if not self.like_mpe2:
             vel = vel.add(self._wall_force(pos), alpha=TIME_STEP)
         if self._has_contacts:
