@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from envs.core import setting
 from envs.mpe.layout import LEARNING, MOVES, ScenarioConfig
@@ -72,7 +73,7 @@ class ContestBatch(ScenarioBatch):
 
 def _padded(view: Tensor, width: int) -> Tensor:
     missing = width - view.shape[-1]
-    return torch.cat((view, view.new_zeros(*view.shape[:2], missing)), dim=-1) if missing else view
+    return F.pad(view, (0, missing)) if missing else view
 
 
 OPPONENTS: dict[str, Callable[[ContestBatch, int], Tensor]] = {

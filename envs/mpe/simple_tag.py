@@ -20,7 +20,6 @@ OBSTACLE_RANGE = 0.9  # m
 CATCH_DISTANCE = ADVERSARY.size + PREY.size  # m
 CATCH_REWARD = 10.0  # of a touch, for every adversary; the prey loses as much
 EDGE = 0.9  # m on either axis, beyond which it costs a prey to be: 10 per metre at first
-FAR_EDGE = 1.0  # m; from here on the cost grows exponentially
 HIGHEST_COST = 10.0
 
 
@@ -91,6 +90,9 @@ class SimpleTagBatch(ContestBatch):
 
 
 def _cost_outside(distance: Tensor) -> Tensor:
-    """What it costs to be at a distance from the middle, on one axis."""
-    near = ((distance - EDGE) * 10).clamp_min(0)
-    return torch.where(distance < FAR_EDGE, near, (2 * distance - 2).exp().clamp_max(HIGHEST_COST))
+    """What it costs to be at a distance from the middle, on one axis: the least of a line, an exponential and a limit.
+
+    In mpe2 the line holds up to 1 m and the others beyond; the two cross there, and again only above the limit.
+    """
+    line = (10 * distance - 9).clamp(0, HIGHEST_COST)
+    return torch.minimum(line, (2 * distance - 2).exp())
