@@ -20,8 +20,22 @@ from envs.mpe.simple_spread import SimpleSpread, SimpleSpreadConfig
 from envs.mpe.simple_tag import SimpleTag, SimpleTagConfig
 from envs.mpe.spread import Spread, SpreadConfig
 from envs.mpe.wind import Wind, WindConfig
+from envs.mujoco.family import MujocoFamily
+from envs.mujoco.tasks import (
+    Directions,
+    DirectionsConfig,
+    DrawnConfig,
+    EitherWay,
+    Factors,
+    Speed,
+    Weakness,
+    WeaknessConfig,
+)
+from envs.mujoco.team import MujocoConfig
 from envs.pettingzoo.family import PettingZooConfig, PettingZooFamily
 from envs.toy import Corners, CornersConfig, Turns, TurnsConfig
+
+_ALL = "full-standardised"  # the regime of the published curves of single robots: all see the whole state
 
 ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mpe-hunting": (Hunting, HuntingConfig()),
@@ -33,6 +47,21 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mpe-spread": (Spread, SpreadConfig()),
     "mpe-spread-large": (Spread, SpreadConfig(n_agents=3, n_landmarks=6, landmarks="ring", n_held_out=5)),
     "mpe-wind": (Wind, WindConfig()),
+    "mujoco-ant-4x2": (MujocoFamily, MujocoConfig("Ant", "4x2", observation=_ALL)),
+    "mujoco-ant-dir": (Directions, DirectionsConfig("Ant", "4x2")),
+    "mujoco-cheetah-cripple": (Weakness, WeaknessConfig()),
+    "mujoco-cheetah-dir": (EitherWay, MujocoConfig()),
+    "mujoco-cheetah-vel": (Speed, DrawnConfig()),
+    "mujoco-halfcheetah-2x3": (MujocoFamily, MujocoConfig("HalfCheetah", "2x3", observation=_ALL)),
+    "mujoco-halfcheetah-6x1": (MujocoFamily, MujocoConfig("HalfCheetah", "6x1", observation=_ALL)),
+    "mujoco-hopper-3x1": (MujocoFamily, MujocoConfig("Hopper", "3x1", observation=_ALL)),
+    "mujoco-hopper-param": (Factors, DrawnConfig("Hopper", "3x1")),
+    "mujoco-humanoid-17x1": (MujocoFamily, MujocoConfig("Humanoid", "17x1", observation=_ALL)),
+    "mujoco-manysegmentswimmer-10x2": (MujocoFamily, MujocoConfig("ManySegmentSwimmer", "10x2", observation=_ALL)),
+    "mujoco-swimmer-2x1": (MujocoFamily, MujocoConfig("Swimmer", "2x1", observation=_ALL)),
+    "mujoco-walker-param": (Factors, DrawnConfig("Walker2d", "2x3")),
+    "mujoco-walker2d-2x3": (MujocoFamily, MujocoConfig("Walker2d", "2x3", observation=_ALL)),
+    "mujoco-walker2d-6x1": (MujocoFamily, MujocoConfig("Walker2d", "6x1", observation=_ALL)),
     "pettingzoo": (PettingZooFamily, PettingZooConfig()),
     "toy-corners": (Corners, CornersConfig()),
     "toy-turns": (Turns, TurnsConfig()),

@@ -1,0 +1,29 @@
+"""What these families need and others do not: imported when the first one is made, and named where it is missing."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from contextlib import redirect_stderr
+from functools import cache
+from importlib import metadata
+from types import ModuleType
+
+PACKAGES = ("mujoco", "gymnasium", "gymnasium-robotics")
+
+
+def versions() -> dict[str, str]:
+    """Of all that decides what the robots do. Raises ValueError, in one line, where something is missing or too old."""
+    try:
+        found = {name: metadata.version(name) for name in PACKAGES}
+        importlib.import_module("mujoco.batch")
+    except ImportError as error:  # metadata's PackageNotFoundError is one
+        raise ValueError(f"MuJoCo families need {', '.join(PACKAGES)}: pip install 'mg2l_kalei[mujoco]'") from error
+    return found
+
+
+@cache
+def obsk_module() -> ModuleType:
+    """gymnasium-robotics' partitions; without its message on import, about robots that are not used here."""
+    with redirect_stderr(io.StringIO()):
+        return importlib.import_module("gymnasium_robotics.envs.multiagent_mujoco.obsk")
