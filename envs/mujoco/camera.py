@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SIDE = 360  # pixels, width and height of a picture
 MAX_SHAPES = 1000  # that MuJoCo draws in one picture
-FROM_THE_SIDE, FROM_ABOVE = 90.0, -20.0  # degrees: azimuth and elevation of a camera that the model does not bring
+FROM_THE_SIDE, FROM_ABOVE = 90.0, -20.0  # degrees: azimuth and elevation of our own view
 MARGIN = 1.1  # times the robot's reach
 BACKENDS = ("egl", "osmesa")  # off-screen on a graphics card or by Mesa, then in software alone
 MODULES = {backend: f"mujoco.{backend}" for backend in BACKENDS}  # of the others, mujoco.gl_context
@@ -44,8 +44,8 @@ except Exception as error:
 class Camera:
     """Draws states of one model, from beside the robot, and moves with it.
 
-    The view is the model's camera "track", if it has one. Shadows and reflections are left out: they hide the legs, and
-    drawn in software they take most of the time. Raises CannotDraw where no backend works.
+    The view is the model's camera "track", if it has one that shows all of the robot. Shadows and reflections are left
+    out: drawn in software they take most of the time. Raises CannotDraw where no backend works.
     """
 
     def __init__(self, model: mujoco.MjModel) -> None:
@@ -77,19 +77,21 @@ class Camera:
 
 
 def _view(model: mujoco.MjModel) -> mujoco.MjvCamera:
-    """The camera "track", else one that keeps the first body in the middle, and in the picture all that can move."""
+    """The camera "track", if the robot fits in its picture; else one of our own, as far away as it takes."""
     import mujoco
 
     view = mujoco.MjvCamera()
-    number = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
-    if number >= 0:
-        view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED.value, number
-        return view
     at_rest = mujoco.MjData(model)
     mujoco.mj_forward(model, at_rest)
-    is_moving = model.geom_bodyid > 0
-    from_middle = np.linalg.norm(at_rest.geom_xpos - at_rest.subtree_com[1], axis=-1)
-    reach = (from_middle + model.geom_rbound)[is_moving].max()
+    middle = at_rest.subtree_com[1]
+    from_middle = np.linalg.norm(at_rest.geom_xpos - middle, axis=-1) + model.geom_rbound
+    reach = from_middle[model.geom_bodyid > 0].max()
+    number = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
+    if number >= 0:
+        away = np.linalg.norm(at_rest.cam_xpos[number] - middle)
+        if reach < away * math.tan(math.radians(model.cam_fovy[number]) / 2):
+            view.type, view.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED.value, number
+            return view
     view.type, view.trackbodyid = mujoco.mjtCamera.mjCAMERA_TRACKING.value, 1
     view.azimuth, view.elevation = FROM_THE_SIDE, FROM_ABOVE
     view.distance = MARGIN * reach / math.sin(math.radians(model.vis.global_.fovy) / 2)

@@ -24,6 +24,7 @@ NAMED_TASKS = 6  # tasks up to which bars carry their names
 PALETTE = 256  # colours in a GIF
 PICTURE_COLOURS = 192  # of them for pictures, if there are any
 PALETTE_FRAMES = 8  # that the pictures' colours are taken from
+LOOKS_THE_SAME = 4  # of 255, in each channel: such entries of a palette are confused with each other
 
 FILLS = {"agent": "#0072B2", "prey": "#E69F00", "landmark": "#9A9A9A"}
 OTHER = "#56B4E9"
@@ -131,13 +132,14 @@ def _palette(film: Film) -> Image.Image:
 
     Those of the drawing with their blends with paper, and, if scenes are pictures, those that describe these best.
     """
-    own = _picture_colours(film)
+    seen = _picture_colours(film)
     colours = [*FILLS.values(), OTHER, RING, INK]
-    blend = np.linspace(0, 1, (PALETTE - len(own)) // len(colours))[:, None]
+    blend = np.linspace(0, 1, (PALETTE - len(seen)) // len(colours))[:, None]
     paper = np.array(_rgb(PAPER))
-    entries = [blend * np.array(_rgb(colour)) + (1 - blend) * paper for colour in colours]
+    drawn = np.concatenate([blend * np.array(_rgb(colour)) + (1 - blend) * paper for colour in colours])
+    is_new = (np.abs(seen[:, None] - drawn).max(axis=-1) > LOOKS_THE_SAME).all(axis=-1)  # else paper may not be white
     image = Image.new("P", (1, 1))
-    image.putpalette([int(value) for value in np.concatenate([*entries, own]).round().flatten()])
+    image.putpalette([int(value) for value in np.concatenate([drawn, seen[is_new]]).round().flatten()])
     return image
 
 
