@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -45,6 +46,10 @@ def setting(
 
 class EnvFailure(RuntimeError):
     """An environment raised, died or hung; the message names family, task and seed."""
+
+
+class CannotDraw(ValueError):
+    """This machine lacks what scenes are drawn with; the message says in one line what that is."""
 
 
 class Task(NamedTuple):
@@ -123,6 +128,9 @@ class Scene(NamedTuple):
     high: float
 
 
+Picture = npt.NDArray[np.uint8]  # (height, width, 3) RGB, the top row first
+
+
 class EnvBatch(Protocol):
     """B rows stepped together; each row plays one task of its family.
 
@@ -143,8 +151,8 @@ class EnvBatch(Protocol):
         """Act in every row: (B, N, action_dim) float in [-1, 1] (wider values are clamped), or (B, N) int64."""
         ...
 
-    def scene(self, row: int) -> Scene | None:
-        """What row ``row`` looks like now; None: this family cannot be drawn."""
+    def scene(self, row: int) -> Scene | Picture | None:
+        """What row ``row`` looks like now; None: this family cannot be drawn. Raises CannotDraw."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from envs.core import EnvBatch, Observation, Scene, StepResult
+from envs.core import EnvBatch, Observation, Picture, Scene, StepResult
 from mg2l_kalei.assessment import assess
 from mg2l_kalei.collector import collect
 from mg2l_kalei.evaluation.probe import task_probabilities
@@ -22,7 +22,7 @@ def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, seed: int = 0)
     """A trial on task number ``task``, played with the mode of the policy; ``seed`` draws the trial.
 
     The belief is that of a probe on each agent's own latent, fitted on other trials of all tasks of the task's split;
-    without latents there is none. Raises ValueError where the family has no scenes.
+    without latents there is none. Raises ValueError where the family has no scenes, or they cannot be drawn here.
     """
     family = run.family
     device = run.system.device
@@ -52,7 +52,7 @@ class _Filmed:
 
     def __init__(self, env: EnvBatch, name: str) -> None:
         self.env, self.spec, self.name = env, env.spec, name
-        self.scenes: list[Scene] = []
+        self.scenes: list[Scene | Picture] = []
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
         return self.env.reset(tasks, where)
@@ -61,8 +61,8 @@ class _Filmed:
         self.scenes.append(self.scene(0))
         return self.env.step(action)
 
-    def scene(self, row: int) -> Scene:
+    def scene(self, row: int) -> Scene | Picture:
         scene = self.env.scene(row)
         if scene is None:
-            raise ValueError(f"{self.name} cannot be drawn: its environments have no scenes of markers")
+            raise ValueError(f"{self.name} cannot be drawn: its environments have no scenes")
         return scene

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from envs.core import EnvBatch, Observation, Scene, StepResult
+from envs.core import EnvBatch, Observation, Picture, Scene, StepResult
 
 
 class Stopwatch:
@@ -57,5 +57,5 @@ class TimedEnv:
         with self.stopwatch("environment"):
             return self.env.step(action)
 
-    def scene(self, row: int) -> Scene | None:
+    def scene(self, row: int) -> Scene | Picture | None:
         return self.env.scene(row)

@@ -84,7 +84,7 @@ def test_a_run_that_names_no_code_needs_no_word_and_takes_one(run: RunFolder, tm
 
 def test_what_cannot_be_drawn_is_said_to_be_so(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused([str(run.path), f"factory={WALK}"], capsys, "render")
-    assert line == "pettingzoo cannot be drawn: its environments have no scenes of markers"
+    assert line == "pettingzoo cannot be drawn: its environments have no scenes"
 
 
 def test_other_keywords_are_other_tasks(run: RunFolder, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import train
 from envs import ENVS
-from envs.core import EnvBatch, Observation, Scene, StepResult
+from envs.core import EnvBatch, Observation, Picture, Scene, StepResult
 from envs.toy import Corners, CornersConfig, Turns
 from mg2l_kalei import assessment, meta_trainer, tensor_file, training_run
 from mg2l_kalei.checkpoint import Checkpoints
@@ -50,7 +50,7 @@ class Poisoned:
             getattr(result, self.field)[1, 0] = math.nan
         return result
 
-    def scene(self, row: int) -> Scene | None:
+    def scene(self, row: int) -> Scene | Picture | None:
         return self.env.scene(row)
 
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from copy import deepcopy
 from itertools import combinations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from envs.check.play import MAX_STEPS, Actor, Bench, Record, difference, go_on, restart
-from envs.core import EnvBatch, Observation, StepResult
+from envs.core import CannotDraw, EnvBatch, Observation, Picture, Scene, StepResult
 
 MAX_TASKS = 6  # compared with each other
 
@@ -177,18 +178,31 @@ def actions_are_clamped(bench: Bench) -> Iterator[str]:
 
 
 def scenes_can_be_drawn(bench: Bench) -> Iterator[str]:
-    """A family whose scenes are None is not drawn at all."""
+    """A family whose scenes are None is not drawn at all; what this machine cannot draw, it cannot judge."""
     batch, _ = bench.make()
     batch.reset(bench.mixed)
-    scenes = [batch.scene(row) for row in bench.rows.tolist()]
+    try:
+        scenes = [batch.scene(row) for row in bench.rows.tolist()]
+    except CannotDraw:
+        return
     if len({scene is None for scene in scenes}) > 1:
         yield "some rows have a scene, others have none"
         return
-    for scene in filter(None, scenes):
+    wrong = [problem for scene in scenes if scene is not None and (problem := _not_drawn(scene))]
+    yield from wrong[:1]
+
+
+def _not_drawn(scene: Scene | Picture) -> str:
+    """What is wrong with a scene at the start of an episode; empty: nothing."""
+    if isinstance(scene, Scene):
         outside = [m for m in scene.markers if not scene.low <= min(m.x, m.y) <= max(m.x, m.y) <= scene.high]
-        if not scene.markers or outside:
-            yield f"a scene needs markers, at its start all in [{scene.low}, {scene.high}]; outside are {outside}"
-            return
+        if scene.markers and not outside:
+            return ""
+        return f"a scene needs markers, at its start all in [{scene.low}, {scene.high}]; outside are {outside}"
+    shape, dtype = np.shape(scene), getattr(scene, "dtype", type(scene).__name__)
+    if len(shape) == 3 and shape[-1] == 3 and 0 not in shape and dtype == np.uint8:
+        return ""
+    return f"a picture must be (height, width, 3) uint8; it is {shape} {dtype}"
 
 
 BEHAVIOUR = (

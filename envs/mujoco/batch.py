@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from envs.core import EnvFailure, EnvSpec, Observation, StepResult, Task
+from envs.core import EnvFailure, EnvSpec, Observation, Picture, StepResult, Task
+from envs.mujoco.camera import Camera
 from envs.mujoco.models import changed
 from envs.mujoco.robots import Array, Robot
 from envs.mujoco.simulator import Simulator
@@ -49,6 +50,7 @@ class MujocoBatch:
         self._rest = np.concatenate((model.qpos0, np.zeros(model.nv)))
         self._directions = np.array([task.params.get("direction", (1.0, 0.0)) for task in tasks])  # (n_tasks, 2)
         self._speeds = np.array([task.params.get("speed", math.nan) for task in tasks])  # (n_tasks,)
+        self._camera: Camera | None = None  # made when the first picture is asked for
         self._task = np.zeros(n_rows, dtype=np.int64)  # of each row
         self._elapsed = np.zeros(n_rows, dtype=np.int64)
 
@@ -94,8 +96,12 @@ class MujocoBatch:
             alive=self._all_alive(),
         )
 
-    def scene(self, row: int) -> None:
-        return None
+    def scene(self, row: int) -> Picture:
+        """Raises CannotDraw."""
+        model, data = self.simulator.now(row)
+        if self._camera is None or self._camera.model is not model:
+            self._camera = Camera(model)
+        return self._camera.picture(data)
 
     def _seen(self) -> tuple[Tensor, Tensor]:
         """Observations (B, N, obs_dim) and states (B, state_dim)."""

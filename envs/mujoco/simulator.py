@@ -79,6 +79,13 @@ class Simulator:
                 self._mujoco.mj_rnePostConstraint(self._models[task], data)
                 forces[row] = data.cfrc_ext
 
+    def now(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """A row's model, and a copy of its state with all that follows from it, to draw it."""
+        model = self._models[self._tasks[row]]
+        data = self._batch.get_data(row)
+        self._mujoco.mj_forward(model, data)
+        return model, data
+
     def failed(self) -> NDArray[np.int64]:
         """Rows that became unstable at some time, so that MuJoCo put them back to the start by itself."""
         return np.flatnonzero(self._n_failures.any(axis=1))

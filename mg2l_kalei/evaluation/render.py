@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from envs.core import Marker, Scene
+from envs.core import Marker, Picture, Scene
 from mg2l_kalei.evaluation.statistics import Array
 
 SCENE = 360  # pixels, side of the scene
@@ -21,6 +21,10 @@ FRAME_MS = 60  # duration of a frame
 LAST_FRAME_MS = 1500  # the last one stays, so that the loop's start is seen
 LEAST_RADIUS = 5.0  # pixels: points are drawn as small discs
 NAMED_TASKS = 6  # tasks up to which bars carry their names
+PALETTE = 256  # colours in a GIF
+PICTURE_COLOURS = 192  # of them for pictures, if there are any
+PALETTE_FRAMES = 8  # that the pictures' colours are taken from
+LOOKS_THE_SAME = 4  # of 255, in each channel: such entries of a palette are confused with each other
 
 FILLS = {"agent": "#0072B2", "prey": "#E69F00", "landmark": "#9A9A9A"}
 OTHER = "#56B4E9"
@@ -31,7 +35,7 @@ PAPER, INK, FAINT = "#FFFFFF", "#333333", "#DDDDDD"
 class Film(NamedTuple):
     """One trial of one row, step by step."""
 
-    scenes: Sequence[Scene]  # T
+    scenes: Sequence[Scene | Picture]  # T
     captions: Sequence[str]  # T
     belief: Array | None = None  # (T, N, n_tasks)   probability of each task, per agent
     tasks: tuple[str, ...] = ()  # names, for the bars
@@ -57,7 +61,7 @@ def write_gif(film: Film, path: Path) -> None:
     if n_frames == 0 or len(given) > 1:
         lengths = f"{n_frames} scenes, lengths {sorted(given)}"
         raise ValueError(f"a film needs scenes, and one caption (and belief) for each; given: {lengths}")
-    palette = _palette()
+    palette = _palette(film)
     frames = [draw_frame(film, t).quantize(palette=palette, dither=Image.Dither.NONE) for t in range(n_frames)]
     durations = [FRAME_MS] * (n_frames - 1) + [LAST_FRAME_MS]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
@@ -75,7 +79,9 @@ def draw_frame(film: Film, t: int) -> Image.Image:
     return frame
 
 
-def _draw_scene(scene: Scene) -> Image.Image:
+def _draw_scene(scene: Scene | Picture) -> Image.Image:
+    if not isinstance(scene, Scene):  # in the middle, as large as there is place
+        return ImageOps.pad(Image.fromarray(scene), (SCENE, SCENE), Image.Resampling.LANCZOS, color=PAPER)
     side = SCENE * SMOOTHING
     image = Image.new("RGB", (side, side), PAPER)
     pen = ImageDraw.Draw(image)
@@ -121,15 +127,31 @@ def _draw_belief(pen: ImageDraw.ImageDraw, film: Film, belief: Array) -> None:
                 pen.text((x + slot / 2, base + 10), film.tasks[task], fill=INK, font=_font(11), anchor="mm")
 
 
-def _palette() -> Image.Image:
-    """The film's colours and their blends with paper, in 256 entries: the same for every frame, so nothing flickers."""
+def _palette(film: Film) -> Image.Image:
+    """At most 256 colours, the same for every frame, so nothing flickers.
+
+    Those of the drawing with their blends with paper, and, if scenes are pictures, those that describe these best.
+    """
+    seen = _picture_colours(film)
     colours = [*FILLS.values(), OTHER, RING, INK]
-    blend = np.linspace(0, 1, 256 // len(colours))[:, None]
+    blend = np.linspace(0, 1, (PALETTE - len(seen)) // len(colours))[:, None]
     paper = np.array(_rgb(PAPER))
-    entries = np.concatenate([blend * np.array(_rgb(colour)) + (1 - blend) * paper for colour in colours])
+    drawn = np.concatenate([blend * np.array(_rgb(colour)) + (1 - blend) * paper for colour in colours])
+    is_new = (np.abs(seen[:, None] - drawn).max(axis=-1) > LOOKS_THE_SAME).all(axis=-1)  # else paper may not be white
     image = Image.new("P", (1, 1))
-    image.putpalette([int(value) for value in entries.round().flatten()])
+    image.putpalette([int(value) for value in np.concatenate([drawn, seen[is_new]]).round().flatten()])
     return image
+
+
+def _picture_colours(film: Film) -> Array:
+    """Of some frames of the whole film: (n, 3), n at most PICTURE_COLOURS; none where scenes are markers."""
+    pictures = [scene for scene in film.scenes if not isinstance(scene, Scene)]
+    if not pictures:
+        return np.zeros((0, 3))
+    chosen = np.linspace(0, len(pictures) - 1, min(PALETTE_FRAMES, len(pictures))).round().astype(int)
+    side_by_side = np.concatenate([np.asarray(_draw_scene(pictures[number])) for number in chosen], axis=1)
+    palette = Image.fromarray(side_by_side).quantize(PICTURE_COLOURS).getpalette()
+    return np.array(palette).reshape(-1, 3)[:PICTURE_COLOURS]
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

@@ -9,8 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor, ImageSequence
 
-from envs.core import Marker, Scene
-from mg2l_kalei.evaluation.render import FILLS, PANEL, RING, SCENE, TITLE, Film, draw_frame, trial_captions, write_gif
+from envs.core import Marker, Picture, Scene
+from mg2l_kalei.evaluation.render import (
+    FILLS,
+    PANEL,
+    PAPER,
+    RING,
+    SCENE,
+    TITLE,
+    Film,
+    draw_frame,
+    trial_captions,
+    write_gif,
+)
 
 
 def _scene(x: float, *, is_target: bool = False, role: str = "agent") -> Scene:
@@ -66,6 +77,41 @@ def test_captions_restart_with_the_episode() -> None:
         "named · episode 0 · step 2 · return 4.0",
         "named · episode 1 · step 1 · return -1.0",
     ]
+
+
+def _picture(t: int, height: int = 90, width: int = 120) -> Picture:
+    """Columns of all hues and rows of all brightnesses, with a white square that moves."""
+    hue, brightness = np.meshgrid(np.arange(width) * 255 // width, 255 - np.arange(height) * 128 // height)
+    pixels = np.stack([hue, np.full_like(hue, 200), brightness], axis=-1).astype(np.uint8)
+    picture = np.asarray(Image.fromarray(pixels, "HSV").convert("RGB")).copy()
+    picture[10:30, 10 * t : 10 * t + 20] = 255
+    return picture
+
+
+def test_a_picture_is_in_the_middle_as_large_as_there_is_place() -> None:
+    frame = np.asarray(draw_frame(Film([np.full((90, 120, 3), 7, np.uint8)], [""]), 0))[TITLE:]
+    rows, columns = np.nonzero((frame == 7).all(axis=-1))
+    assert (rows.min(), rows.max()) == (SCENE // 8, SCENE - SCENE // 8 - 1)
+    assert (columns.min(), columns.max()) == (0, SCENE - 1)
+    assert (frame[: SCENE // 8] == 255).all() and (frame[-(SCENE // 8) :] == 255).all()
+    tall = np.asarray(draw_frame(Film([_picture(0, 120, 90)], [""]), 0))[TITLE:]
+    assert (tall[:, : SCENE // 8] == 255).all() and not (tall[-SCENE // 8 :, SCENE // 2] == 255).all()
+
+
+def test_pictures_keep_their_colours_and_so_does_the_belief_beside_them(tmp_path: Path) -> None:
+    path = tmp_path / "trial.gif"
+    belief = np.tile([0.2, 0.8], (6, 2, 1))
+    film = Film([_picture(t) for t in range(6)], [""] * 6, belief, ("left", "right"), 0)
+    write_gif(film, path)
+    with Image.open(path) as gif:
+        frames = [np.asarray(frame.convert("RGB"), dtype=float) for frame in ImageSequence.Iterator(gif)]
+    drawn = [np.asarray(draw_frame(film, t), dtype=float) for t in range(6)]
+    assert max(np.abs(a - b)[:, :SCENE].mean() for a, b in zip(frames, drawn, strict=True)) < 8  # of 255
+    for colour in (RING, PAPER):
+        shares = [_share(Image.fromarray(of[0][:, SCENE:].astype(np.uint8)), colour) for of in (frames, drawn)]
+        assert shares[0] == pytest.approx(shares[1], rel=0.01) and shares[1] > 0.02
+    still = np.s_[TITLE + SCENE // 2 :]
+    assert all((frame[still] == frames[0][still]).all() for frame in frames), "what does not move does not flicker"
 
 
 def test_what_does_not_match_the_scenes_is_refused(tmp_path: Path) -> None:
