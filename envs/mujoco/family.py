@@ -23,9 +23,9 @@ class MujocoFamily(TaskFamily):
     config: Any
 
     def __init__(self, name: str, config: MujocoConfig, generator: np.random.Generator) -> None:
-        super().__init__(name, config, generator)
+        super().__init__(f"{name} ({config.agent_conf}, {config.regime})", config, generator)
         self.config = config
-        self.made_by = {**versions(), "observation": config.observation}
+        self.made_by = {**versions(), "observation": config.regime}
         self.team = Team(config)
         self.spec = self.team.spec
         self.tasks = self._draw(generator)

@@ -31,6 +31,11 @@ class MujocoConfig:
     )
     episode_steps: int = setting(1000, "time limit of an episode [steps]", low=1)
 
+    @property
+    def regime(self) -> str:
+        """What is observed: returns of different regimes must not be compared."""
+        return f"partial-{self.agent_obsk}" if self.observation == "partial" else self.observation
+
 
 class Team:
     """The agents of a robot. Raises ValueError, in one line, where the robot cannot be divided so."""

@@ -83,11 +83,15 @@ def to_yaml(config: RunConfig) -> str:
 
 
 def run_name(config: RunConfig) -> str:
-    """``<expt>-s<seed>-<hash>``: the same for the same settings, whatever merely extends or watches the run."""
+    """``<expt>-s<seed>-<hash>``: the same for the same settings, whatever merely extends or watches the run.
+
+    Before the hash, what is observed, where the family has several ``regime``s that must not be compared.
+    """
     if config.run_name is not None:
         return config.run_name
     digest = hashlib.sha256(json.dumps(_deciding_settings(config), sort_keys=True).encode()).hexdigest()
-    return f"{config.expt}-s{config.seed}-{digest[:8]}"
+    regime = getattr(config.env, "regime", "")
+    return "-".join(part for part in (config.expt, f"s{config.seed}", regime, digest[:8]) if part)
 
 
 def differences(was: RunConfig, now: RunConfig) -> list[str]:
