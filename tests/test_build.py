@@ -16,8 +16,8 @@ from torch import Tensor
 
 from envs import ENVS
 from mg2l_kalei.buffers.contexts import ContextConfig
-from mg2l_kalei.build import CONFIG_DIR, SCHEMA, build, choose_device
-from mg2l_kalei.config import ConfigError, RunConfig, load
+from mg2l_kalei.build import CONFIG_DIR, SCHEMA, build, choose_device, family_of
+from mg2l_kalei.config import ConfigError, RunConfig, load, run_name
 from mg2l_kalei.config.settings import rules
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.learners import LEARNERS
@@ -132,6 +132,13 @@ def test_every_choice_of_every_setting_trains(choice: str, name: str, value: Any
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_observed_is_part_of_a_runs_name_and_of_its_familys_title() -> None:
+    for word, regime in (("env.agent_obsk=1", "partial-1"), ("env.observation=full", "full")):
+        config = load_words("--env=mujoco-cheetah-dir", word)
+        assert f"-s0-{regime}-" in run_name(config)
+        assert family_of(config).name == f"mujoco-cheetah-dir (2x3, {regime})"
 
 
 def test_contexts_that_cannot_pair_up_are_refused_where_there_are_any() -> None:

@@ -18,7 +18,7 @@ def versions() -> dict[str, str]:
         found = {name: metadata.version(name) for name in PACKAGES}
         importlib.import_module("mujoco.batch")
     except ImportError as error:  # metadata's PackageNotFoundError is one
-        raise ValueError(f"MuJoCo families need {', '.join(PACKAGES)}: pip install 'mg2l_kalei[mujoco]'") from error
+        raise ValueError(f"MuJoCo families need mujoco 4 or newer: pip install -U {' '.join(PACKAGES)}") from error
     return found
 
 
