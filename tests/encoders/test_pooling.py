@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mg2l_kalei.encoders.pooling import (
     LOGIT_BOUND,
+    MANY_STEPS,
     AttentionPooling,
     Pooling,
     RecurrentPooling,
@@ -88,8 +89,9 @@ def test_how_much_evidence_there_is_shows() -> None:
     assert (from_end[1:-1] < from_end[:-2]).all() and from_end[1] > 0.1 * from_end[0]
 
 
-def test_sums_up_to_each_length_equal_a_loop() -> None:
-    x = draw(T, 2, 3)
-    for lengths in ([0, 1, 4, 7], [7], [0], [2, 2, 6]):
+@pytest.mark.parametrize("n_steps", [T, MANY_STEPS + 1])
+def test_sums_up_to_each_length_equal_a_loop(n_steps: int) -> None:
+    x = draw(n_steps, 2, 3)
+    for lengths in ([0, 1, 4, n_steps], [n_steps], [0], [2, 2, 6]):
         expected = torch.stack([x[:length].sum(0) for length in lengths])
-        torch.testing.assert_close(sums_to(x, torch.tensor(lengths)), expected)
+        torch.testing.assert_close(sums_to(x, torch.tensor(lengths)), expected, rtol=1e-5, atol=1e-5)
