@@ -38,6 +38,7 @@ class EvaluateOptions:
 class RenderOptions:
     task: str = setting("0", "name of the task, or its number")
     episodes: int = setting(1, "episodes of the trial", low=1)
+    steps: int = setting(300, "that the film has at most, from the trial's start: the GIF grows with them", low=1)
     seed: int = setting(0, "of the trial", low=0)
     best: bool = setting(False, "take the best checkpoint instead of the latest")
     factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
@@ -158,7 +159,7 @@ def render(words: Sequence[str]) -> int:
     run = load_run(folders[0], best=options.best, factory=options.factory)
     task = _task_number(run.family, options.task)
     out = Path(options.out or run.folder.figures / f"trial-{task}-{options.seed}.gif")
-    film = film_trial(run, task, n_episodes=options.episodes, seed=options.seed)
+    film = film_trial(run, task, n_episodes=options.episodes, n_steps=options.steps, seed=options.seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_gif(film, out)
     print(out)

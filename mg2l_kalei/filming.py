@@ -18,17 +18,19 @@ from mg2l_kalei.types import Rollout
 PROBE_TRIALS = 16  # per task, that the probe of the belief is fitted on
 
 
-def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, seed: int = 0) -> Film:
-    """A trial on task number ``task``, played with the mode of the policy; ``seed`` draws the trial.
+def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, n_steps: int = 300, seed: int = 0) -> Film:
+    """A trial on task number ``task``, or its first ``n_steps``, played with the mode of the policy.
 
-    The belief is that of a probe on each agent's own latent, fitted on other trials of all tasks of the task's split;
-    without latents there is none. Raises ValueError where the family has no scenes, or they cannot be drawn here.
+    ``seed`` draws the trial. The belief is that of a probe on each agent's own latent, fitted on other trials of all
+    tasks of the task's split; without latents there is none. Raises ValueError where the family has no scenes, or they
+    cannot be drawn here.
     """
     family = run.family
     device = run.system.device
     env = _Filmed(family.make(1, device, torch_generator(seed, "film", device=device)), family.name)
     number = torch.tensor([task], device=device)
-    rollout = collect(env, run.policy(seed), number, n_episodes * family.spec.episode_steps, explore=False)
+    n_steps = min(n_steps, n_episodes * family.spec.episode_steps)
+    rollout = collect(env, run.policy(seed), number, n_steps, explore=False)
     reward, starts = rollout.reward[:, 0].cpu().numpy(), rollout.episode_start[:, 0].cpu().numpy()
     shown = family.tasks[task]
     return Film(

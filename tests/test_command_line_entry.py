@@ -265,6 +265,9 @@ def test_a_film_has_a_frame_per_step_and_its_path_is_printed(
     other = tmp_path / "new" / "other.gif"
     assert program.main(["render", str(run.path), "task=1", "seed=1", f"out={other}"]) == 0
     assert other.read_bytes() != path.read_bytes()
+    assert program.main(["render", str(run.path), "task=1", "steps=3", f"out={other}"]) == 0
+    with Image.open(other) as film:
+        assert getattr(film, "n_frames", 1) == 3
 
 
 def test_families_are_listed_shown_and_hashed_as_training_draws_them(
