@@ -255,9 +255,8 @@ def test_a_film_has_a_frame_per_step_and_its_path_is_printed(
 ) -> None:
     run = copy_of(RunFolder(next(runs[0].path.parents[1].glob(f"{algo}/*"))), tmp_path / "run")
     code, text, _ = outcome(program.main, ["render", run.path, "task=corner-1+1", "episodes=2"], capsys)
-    assert code == 0
     path = run.figures / "trial-1-0.gif"
-    assert text == f"{path}\n"
+    assert (code, text) == (0, f"{path}\n")
     with Image.open(path) as film:
         assert getattr(film, "n_frames", 1) == 2 * 4
         has_belief_panel = film.width > film.height
