@@ -60,6 +60,8 @@ def changed(model: mujoco.MjModel, params: Mapping[str, Any]) -> mujoco.MjModel:
         joint = new.joint(params["joint"]).id
         new.actuator_gear[new.actuator_trnid[:, 0] == joint] *= params["strength"]
     mujoco.mj_setConst(new, mujoco.MjData(new))
+    new.stat.meanmass = new.body_mass[1:].mean()  # what mj_setConst leaves as it was; the world is no body of the robot
+    new.stat.meaninertia = new.dof_M0.mean()
     return new
 
 
