@@ -65,7 +65,7 @@ class Team:
     def control(self, action: Tensor) -> Array:
         """What actions (B, N, action_dim) are to the simulator: (B, nu)."""
         acted = action.detach().to("cpu", torch.float64).flatten(1).numpy()
-        return acted[:, self._places].clip(-1, 1) * self._largest_control
+        return acted.take(self._places, axis=1).clip(-1, 1) * self._largest_control
 
     def state(self, everything: Array) -> Array:
         """What Gymnasium's single agent sees, (B, state_dim), of all fields of the robot (B, n)."""
