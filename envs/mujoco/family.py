@@ -25,7 +25,7 @@ class MujocoFamily(TaskFamily):
     def __init__(self, name: str, config: MujocoConfig, generator: np.random.Generator) -> None:
         super().__init__(f"{name} ({config.agent_conf}, {config.regime})", config, generator)
         self.config = config
-        self.made_by = {**versions(), "observation": config.regime}
+        self.made_by = {**versions(), "robot": config.robot, "observation": config.regime}
         self.team = Team(config)
         self.spec = self.team.spec
         self.tasks = self._draw(generator)
