@@ -1,0 +1,206 @@
+"""Is each row simulated as if alone, on the model of its task, and paid for its goal?"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from envs.core import EnvFailure
+from envs.mujoco.batch import MujocoBatch
+from envs.mujoco.models import actuated_joints, changed, pristine
+from envs.mujoco.robots import ROBOTS, Array
+from envs.mujoco.simulator import Simulator
+from tests.envs.mujoco_families import batch, family, random_actions
+
+FACTORED = {"mass": 1.3, "inertia": 1.3, "damping": 1.2, "friction": 0.7}
+
+
+def played(rows: MujocoBatch, actions: Tensor) -> Tensor:
+    """States, observations and rewards after each step, whatever ends: (T, B, n)."""
+    results = [rows.step(action) for action in actions]
+    return torch.stack([torch.cat((r.state, r.obs.flatten(1), r.reward), dim=1) for r in results])
+
+
+# --- the simulator ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Ant", "Hopper"])  # with external forces, and without
+def test_the_number_of_threads_decides_nothing(name: str) -> None:
+    robot = ROBOTS[name]
+    model = pristine(robot, robot.partitions[0])
+    models = [model, changed(model, FACTORED)]
+    chance = np.random.default_rng(0)
+    starts = chance.uniform(-0.1, 0.1, (7, model.nq)) + model.qpos0, chance.uniform(-1, 1, (7, model.nv))
+    controls = chance.uniform(-1, 1, (30, 7, model.nu))
+
+    def simulated(n_threads: int) -> list[Array]:
+        simulator = Simulator(models, 7, robot.n_substeps, n_threads, feels_forces=robot.feels_forces)
+        fields = [simulator.field(field.name) for field in robot.fields]
+        simulator.reset(np.arange(7, dtype=np.int32), [0, 1, 0, 1, 0, 1, 0], *starts)
+        for control in controls:
+            simulator.step(control)
+        return fields
+
+    first, second = simulated(1), simulated(3)
+    assert all(np.array_equal(*pair) and pair[0].any() for pair in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("name", ["mujoco-ant-4x2", "mujoco-humanoid-17x1", "mujoco-hopper-param"])
+def test_a_row_goes_as_if_alone(name: str) -> None:
+    made = family(name)
+    rows, tasks = batch(made, 5), torch.arange(5) % len(made.tasks)
+    rows.reset(tasks)
+    qpos, qvel = rows.simulator.qpos.copy(), rows.simulator.qvel.copy()
+    actions = random_actions(rows, 5, 40)
+    together = played(rows, actions)
+    for row in (1, 4):
+        alone = batch(made, 1)
+        alone.reset(tasks[row : row + 1])
+        alone.place(np.array([0]), qpos[row : row + 1], qvel[row : row + 1])
+        assert torch.equal(played(alone, actions[:, row : row + 1])[:, 0], together[:, row])
+
+
+def test_after_any_number_of_resets_a_row_is_its_tasks_and_nothing_else() -> None:
+    """Another task may be given at each, to some rows: twice equals once, factors do not add up."""
+    made = family("mujoco-hopper-param")
+    rows, fresh, chance = batch(made, 3), batch(made, 3), torch.Generator().manual_seed(0)
+    rows.reset(torch.tensor([0, 1, 2]))
+    for _ in range(200):
+        where = torch.rand(3, generator=chance) < 0.5
+        rows.reset(torch.randint(len(made.tasks), (3,), generator=chance), where)
+    rows.step(random_actions(rows, 3, 1)[0])
+    tasks = torch.tensor([4, 0, 4])
+    fresh.reset(tasks)
+    for _ in range(2):
+        rows.reset(tasks)
+    for each in (rows, fresh):
+        each.place(np.arange(3), fresh.simulator.qpos.copy(), fresh.simulator.qvel.copy())
+    for row, task in enumerate(tasks.tolist()):
+        mass = rows.simulator.now(row)[0].body_mass
+        assert np.array_equal(mass, made.team.model.body_mass * made.tasks[task].params["mass"])
+    actions = random_actions(rows, 3, 20)
+    assert torch.equal(played(rows, actions), played(fresh, actions))
+
+
+def test_factors_reach_the_model_and_all_that_follows_from_it(elsewhere: Path) -> None:
+    """As if the XML had been written so, for MuJoCo's compiler."""
+    text = (resources.files("gymnasium") / "envs" / "mujoco" / "assets" / "hopper.xml").read_text()
+    written = mujoco.MjSpec.from_string(text)
+    for geom in written.geoms:
+        geom.density *= FACTORED["mass"]  # and with it the inertia
+        geom.friction = FACTORED["friction"] * np.array(geom.friction)
+    for joint in written.joints:
+        joint.damping = FACTORED["damping"] * np.array(joint.damping)
+    compiled, model = written.compile(), pristine(ROBOTS["Hopper"], "3x1")
+    ours = changed(model, FACTORED)
+    differing = set()
+    for name, values in numbers(ours).items():
+        np.testing.assert_allclose(values, numbers(compiled)[name], rtol=1e-12, err_msg=name)
+        if not np.array_equal(values, numbers(model)[name]):
+            differing.add(name)
+    direct = {"body_mass", "body_inertia", "dof_damping", "geom_friction"}
+    assert differing > direct | {"dof_invweight0", "body_invweight0", "body_subtreemass", "actuator_acc0", "mean"}
+
+
+def numbers(model: Any) -> dict[str, Array]:
+    """All arrays of a model, and its statistics."""
+    fields = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}
+    arrays = {name: field.copy() for name, field in fields.items() if isinstance(field, np.ndarray)}
+    return {**arrays, "mean": np.array([model.stat.meanmass, model.stat.meaninertia])}
+
+
+def test_the_pristine_model_stays_as_it_is() -> None:
+    made = family("mujoco-walker-param")
+    before = numbers(made.team.model)
+    for seed in range(2):
+        rows = batch(made, 2, seed)
+        rows.reset(torch.tensor([3, 5]))
+        rows.step(random_actions(rows, 2, 1)[0])
+    assert all(np.array_equal(values, before[name]) for name, values in numbers(made.team.model).items())
+
+
+def test_the_weak_joint_alone_is_weak() -> None:
+    made = family("mujoco-cheetah-cripple", strength=0.25)
+    rows, joints = batch(made, len(made.tasks)), actuated_joints(made.team.model)
+    rows.reset(torch.arange(len(made.tasks)))
+    moments = rows.simulator.field("qfrc_actuator")
+    rows.step(torch.ones(len(made.tasks), 2, 3))
+    usual = made.team.model.actuator_gear[:, 0]
+    for row, task in enumerate(made.tasks):
+        strengths = [0.25 if joint == task.params["joint"] else 1.0 for joint in joints]
+        np.testing.assert_allclose(moments[row, 3:], usual * strengths)
+
+
+def test_wider_actions_are_clamped() -> None:
+    rows, twin = batch(family("mujoco-humanoid-17x1"), 2), batch(family("mujoco-humanoid-17x1"), 2)
+    tasks = torch.zeros(2, dtype=torch.int64)
+    actions = 3 * random_actions(rows, 2, 5)
+    rows.reset(tasks), twin.reset(tasks)
+    assert torch.equal(played(rows, actions), played(twin, actions.clamp(-1, 1)))
+
+
+def test_an_unstable_simulation_fails_and_names_family_and_task(elsewhere: Path) -> None:
+    made = family("mujoco-cheetah-vel")
+    rows = batch(made, 2)
+    rows.reset(torch.tensor([0, 3]))
+    rows.simulator.qvel[1] = 1e12
+    with pytest.raises(
+        EnvFailure, match=r"^mujoco-cheetah-vel \(2x3, partial-0\): the simulation became unstable in train-3$"
+    ):
+        rows.step(torch.zeros(2, 2, 3))
+
+
+# --- rewards of goals -------------------------------------------------------------------------------------------------
+
+
+def place_of(rows: MujocoBatch, name: str) -> Array:
+    """Where the robots are in the plane [m], as Gymnasium has it: (B, 2)."""
+    if name == "mujoco-ant-dir":
+        return rows.simulator.field("xpos")[:, 1, :2].copy()
+    return rows.simulator.qpos[:, :2].copy()
+
+
+@pytest.mark.parametrize("name", ["mujoco-ant-dir", "mujoco-cheetah-dir", "mujoco-cheetah-vel"])
+def test_rewards_are_those_of_the_goal_by_hand(name: str) -> None:
+    made = family(name)
+    n_rows = min(len(made.tasks), 16)
+    rows = batch(made, n_rows)
+    rows.reset(torch.arange(n_rows))
+    for action in random_actions(rows, n_rows, 30):
+        before = place_of(rows, name)
+        result = rows.step(action)
+        velocity = (place_of(rows, name) - before) / 0.05  # s
+        squares = action.square().sum(dim=(1, 2)).numpy()
+        for row, task in enumerate(made.tasks[:n_rows]):
+            if name == "mujoco-cheetah-vel":
+                expected = -abs(velocity[row, 0] - task.params["speed"]) - 0.1 * squares[row]
+            elif name == "mujoco-cheetah-dir":
+                sign = {"forwards": 1, "backwards": -1}[task.name]
+                expected = sign * velocity[row, 0] - 0.1 * squares[row]
+            else:
+                x, y = task.params["direction"]
+                forces = rows.simulator.field("cfrc_ext")[row].clip(-1, 1)
+                expected = x * velocity[row, 0] + y * velocity[row, 1] - 0.5 * squares[row]
+                expected += (not result.terminated[row]) - 5e-4 * (forces**2).sum()
+            assert result.reward[row].tolist() == pytest.approx([expected] * rows.spec.n_agents, abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "n_axes"), [("mujoco-cheetah-dir", 1), ("mujoco-ant-dir", 2)])
+def test_who_moves_as_asked_is_paid_more_than_who_moves_otherwise(name: str, n_axes: int) -> None:
+    made = family(name)
+    n_tasks = len(made.tasks)
+    rows, everyone, tasks = batch(made, n_tasks), np.arange(n_tasks), torch.arange(n_tasks)
+    rows.reset(tasks)
+    qpos, qvel = rows.simulator.qpos[[0] * n_tasks].copy(), rows.simulator.qvel[[0] * n_tasks].copy()
+    for task in made.tasks:
+        qvel[:, :n_axes] = np.array(task.params["direction"][:n_axes]) * 3  # m/s
+        rows.place(everyone, qpos, qvel)
+        reward = rows.step(torch.zeros(n_tasks, rows.spec.n_agents, rows.spec.action_dim)).reward[:, 0]
+        assert made.tasks[int(reward.argmax())] is task and reward.max() > 0 > reward.min()
