@@ -32,24 +32,30 @@ def played(rows: MujocoBatch, actions: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ["Ant", "Hopper"])  # with external forces, and without
-def test_the_number_of_threads_decides_nothing(name: str) -> None:
-    robot = ROBOTS[name]
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_each_row_goes_as_mujoco_takes_the_model_of_its_task_by_any_number_of_threads(
+    name: str, n_threads: int
+) -> None:
+    robot, chance = ROBOTS[name], np.random.default_rng(0)
     model = pristine(robot, robot.partitions[0])
-    models = [model, changed(model, FACTORED)]
-    chance = np.random.default_rng(0)
-    starts = chance.uniform(-0.1, 0.1, (7, model.nq)) + model.qpos0, chance.uniform(-1, 1, (7, model.nv))
-    controls = chance.uniform(-1, 1, (30, 7, model.nu))
-
-    def simulated(n_threads: int) -> list[Array]:
-        simulator = Simulator(models, 7, robot.n_substeps, n_threads, feels_forces=robot.feels_forces)
-        fields = [simulator.field(field.name) for field in robot.fields]
-        simulator.reset(np.arange(7, dtype=np.int32), [0, 1, 0, 1, 0, 1, 0], *starts)
-        for control in controls:
-            simulator.step(control)
-        return fields
-
-    first, second = simulated(1), simulated(3)
-    assert all(np.array_equal(*pair) and pair[0].any() for pair in zip(first, second, strict=True))
+    models, tasks = [model, changed(model, FACTORED)], [0, 1, 1, 0, 1]
+    qpos, qvel = chance.uniform(-0.1, 0.1, (5, model.nq)) + model.qpos0, chance.uniform(-1, 1, (5, model.nv))
+    controls = chance.uniform(-1, 1, (30, 5, model.nu))
+    simulator = Simulator(models, 5, robot.n_substeps, n_threads, feels_forces=robot.feels_forces)
+    fields = [simulator.field(field.name) for field in robot.fields]
+    simulator.reset(np.arange(5, dtype=np.int32), tasks, qpos, qvel)
+    alone = [mujoco.MjData(models[task]) for task in tasks]
+    for row, data in enumerate(alone):
+        data.qpos[:], data.qvel[:] = qpos[row], qvel[row]
+    for control in controls:
+        simulator.step(control)
+        for row, data in enumerate(alone):
+            data.ctrl[:] = control[row]
+            mujoco.mj_step(models[tasks[row]], data, robot.n_substeps)
+            mujoco.mj_rnePostConstraint(models[tasks[row]], data)
+            for field, values in zip(robot.fields, fields, strict=True):
+                assert np.array_equal(values[row], getattr(data, field.name))
+    assert all(values.any() for values in fields)
 
 
 @pytest.mark.parametrize("name", ["mujoco-ant-4x2", "mujoco-humanoid-17x1", "mujoco-hopper-param"])
