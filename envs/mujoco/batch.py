@@ -133,7 +133,7 @@ class MujocoBatch:
     def _refuse_failures(self) -> None:
         if len(failed := self.simulator.failed()):
             tasks = ", ".join(sorted({self._tasks[self._task[row]].name for row in failed}))
-            raise EnvFailure(f"{self._name}: the simulation became unstable in {tasks}")
+            raise EnvFailure(f"{self._name}: the simulation became unstable, or was given no numbers, in {tasks}")
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.from_numpy(array).to(self._device, self._dtype)

@@ -44,8 +44,8 @@ class Simulator:
         self.qvel: Array = self._batch.bind("qvel")
         self._control: Array = self._batch.bind("ctrl")
         kinds = mujoco.mjtWarning
-        first, last = kinds.mjWARN_BADQPOS.value, kinds.mjWARN_BADQACC.value
-        self._n_failures = self._batch.warning[:, first : last + 1, 1]  # a view: (B, 3)
+        first, last = kinds.mjWARN_BADQPOS.value, kinds.mjWARN_BADCTRL.value
+        self._n_failures = self._batch.warning[:, first : last + 1, 1]  # a view: (B, 4)
         self.body_mass: Array = models[0].body_mass
         self._feels_forces = feels_forces
         self._forces = np.zeros((n_rows, models[0].nbody, 6))
@@ -87,5 +87,5 @@ class Simulator:
         return model, data
 
     def failed(self) -> NDArray[np.int64]:
-        """Rows that became unstable at some time, so that MuJoCo put them back to the start by itself."""
+        """Rows in which MuJoCo met numbers it cannot go on with: it starts them again, or acts with 0, by itself."""
         return np.flatnonzero(self._n_failures.any(axis=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -152,15 +153,18 @@ def test_wider_actions_are_clamped() -> None:
     assert torch.equal(played(rows, actions), played(twin, actions.clamp(-1, 1)))
 
 
-def test_an_unstable_simulation_fails_and_names_family_and_task(elsewhere: Path) -> None:
-    made = family("mujoco-cheetah-vel")
-    rows = batch(made, 2)
+@pytest.mark.parametrize(("velocity", "action"), [(1e12, 0.0), (0.0, math.nan)])
+def test_an_unstable_simulation_and_an_action_that_is_no_number_fail_and_name_family_and_task(
+    velocity: float, action: float, elsewhere: Path
+) -> None:
+    rows = batch(family("mujoco-cheetah-vel"), 2)
     rows.reset(torch.tensor([0, 3]))
-    rows.simulator.qvel[1] = 1e12
-    with pytest.raises(
-        EnvFailure, match=r"^mujoco-cheetah-vel \(2x3, partial-0\): the simulation became unstable in train-3$"
-    ):
-        rows.step(torch.zeros(2, 2, 3))
+    rows.simulator.qvel[1] += velocity
+    actions = torch.zeros(2, 2, 3)
+    actions[1, 0, 0] = action
+    message = "the simulation became unstable, or was given no numbers, in train-3"
+    with pytest.raises(EnvFailure, match=rf"^mujoco-cheetah-vel \(2x3, partial-0\): {message}$"):
+        rows.step(actions)
 
 
 # --- rewards of goals -------------------------------------------------------------------------------------------------
