@@ -44,7 +44,8 @@ class MujocoBatch:
         models = [changed(model, task.params) for task in tasks]
         threads = torch.get_num_threads()
         self.simulator = Simulator(models, n_rows, robot.n_substeps, threads, feels_forces=robot.feels_forces)
-        self._fields = [self.simulator.field(field.name).reshape(n_rows, -1) for field in robot.fields]
+        fields = [self.simulator.field(field.name).reshape(n_rows, -1) for field in robot.fields]
+        self._fields = [*fields, np.zeros((n_rows, 1))]  # the zero pads what agents see
         self._place = _place_of(robot, self.simulator)
         self._step_time = model.opt.timestep * robot.n_substeps  # s
         self._rest = np.concatenate((model.qpos0, np.zeros(model.nv)))

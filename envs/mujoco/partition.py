@@ -21,7 +21,11 @@ class View(NamedTuple):
     """Numbers chosen among all that can be observed (see ``Robot.fields``), and clipped."""
 
     columns: NDArray[np.int64]  # (n,)
-    limit: Array  # (n,)
+    limit: Array  # (n,)   infinite where nothing is clipped
+
+    @property
+    def is_limited(self) -> bool:
+        return bool(np.isfinite(self.limit).any())
 
 
 class Partition(NamedTuple):

@@ -20,7 +20,7 @@ class Simulator:
     qpos (B, nq), qvel (B, nv): now. Other fields are MuJoCo's, one substep behind, as in Gymnasium.
 
     ``feels_forces``: external forces on bodies are computed too. They depend on what the last substep left behind, so
-    this takes two short native calls per row; all else is one for all rows.
+    this takes two short native calls for each row that touches something; all else is one call for all rows.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Simulator:
         self._n_failures = self._batch.warning[:, first : last + 1, 1]  # a view: (B, 4)
         self.body_mass: Array = models[0].body_mass
         self._feels_forces = feels_forces
+        self._n_contacts = self._batch.bind("ncon")  # (B,)
         self._forces = np.zeros((n_rows, models[0].nbody, 6))
         self._data = mujoco.MjData(models[0])
 
@@ -74,9 +75,10 @@ class Simulator:
         self._batch.step(nstep=self._n_substeps)
         if self._feels_forces:
             data, forces = self._data, self._forces
-            for row, task in enumerate(self._tasks):
+            forces[:] = 0.0
+            for row in np.flatnonzero(self._n_contacts).tolist():
                 self._batch.get_data(row, data)
-                self._mujoco.mj_rnePostConstraint(self._models[task], data)
+                self._mujoco.mj_rnePostConstraint(self._models[self._tasks[row]], data)
                 forces[row] = data.cfrc_ext
 
     def now(self, row: int) -> tuple[mujoco.MjModel, mujoco.MjData]:

@@ -49,10 +49,8 @@ class Team:
         data = mujoco.MjData(self.model)
         shapes = {field.name: getattr(data, field.name).shape for field in self.robot.fields}
         partition = partition_of(self.robot, config.agent_conf, config.agent_obsk, shapes)
-        state_view = _state_view(self.robot, shapes)
-        obs_view = _padded(partition.views, sum(math.prod(shape) for shape in shapes.values()))
-        self._state_columns, self._state_bounds = state_view.columns, (-state_view.limit, state_view.limit)
-        self._obs_columns, self._obs_bounds = obs_view.columns, (-obs_view.limit, obs_view.limit)
+        self._state_view = _state_view(self.robot, shapes)
+        self._obs_view = _padded(partition.views, sum(math.prod(shape) for shape in shapes.values()))
         self.spec = self._spec(partition, config.episode_steps)
         places = {
             actuator: agent * self.spec.action_dim + place
@@ -68,15 +66,14 @@ class Team:
         return acted.take(self._places, axis=1).clip(-1, 1) * self._largest_control
 
     def state(self, everything: Array) -> Array:
-        """What Gymnasium's single agent sees, (B, state_dim), of all fields of the robot (B, n)."""
-        return everything[:, self._state_columns].clip(*self._state_bounds)
+        """What Gymnasium's single agent sees, (B, state_dim), of all fields of the robot and a zero (B, n)."""
+        return _seen(self._state_view, everything)
 
     def obs(self, everything: Array) -> Array:
-        """What agents see, (B, N, obs_dim), of all fields of the robot (B, n)."""
+        """What agents see, (B, N, obs_dim), of all fields of the robot and a zero (B, n)."""
         n_rows, n_agents = len(everything), self.spec.n_agents
         if self._regime == "partial":
-            padded = np.concatenate((everything, np.zeros((n_rows, 1))), axis=1)
-            return padded[:, self._obs_columns].clip(*self._obs_bounds).reshape(n_rows, n_agents, -1)
+            return _seen(self._obs_view, everything).reshape(n_rows, n_agents, -1)
         numbers = np.broadcast_to(np.eye(n_agents), (n_rows, n_agents, n_agents))
         state = np.broadcast_to(self.state(everything)[:, None], (n_rows, n_agents, self.spec.state_dim))
         seen = np.concatenate((state, numbers), axis=-1)
@@ -86,7 +83,7 @@ class Team:
         return standardised
 
     def _spec(self, partition: Partition, episode_steps: int) -> EnvSpec:
-        n_agents, state_dim = len(partition.views), len(self._state_columns)
+        n_agents, state_dim = len(partition.views), len(self._state_view.columns)
         sees_all = self._regime != "partial"
         obs_sizes = tuple(state_dim + n_agents if sees_all else len(view.columns) for view in partition.views)
         action_sizes = tuple(len(actuators) for actuators in partition.actuators)
@@ -103,6 +100,11 @@ class Team:
             action_sizes=action_sizes if is_mixed else (),
             agent_types=tuple(sorted(set(kinds)).index(kind) for kind in kinds) if is_mixed else (),
         )
+
+
+def _seen(view: View, everything: Array) -> Array:
+    chosen = everything.take(view.columns, axis=1)
+    return chosen.clip(-view.limit, view.limit) if view.is_limited else chosen
 
 
 def _state_view(robot: Robot, shapes: dict[str, tuple[int, ...]]) -> View:
