@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,7 +65,9 @@ def task_probabilities(fitted_on: Array, latents: Array) -> Array:
 def _fit(latents: Array) -> Pipeline:
     rows, task = _rows(latents)
     probe: Pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITERATIONS))
-    return probe.fit(rows, task)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes")  # many tasks, few trials: not continuous ones
+        return probe.fit(rows, task)
 
 
 def _rows(latents: Array) -> tuple[Array, Any]:

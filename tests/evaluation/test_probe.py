@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -66,6 +67,12 @@ def test_readings_are_deterministic() -> None:
 def test_too_little_to_judge_is_no_error() -> None:
     assert np.isnan(probe_accuracy(_noise(3, 1, 4))), "nothing is left to judge on"
     assert probe_accuracy(_noise(1, 8, 4)) == 1.0, "a single task is always told"
+
+
+def test_many_tasks_with_few_trials_each_are_read_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert 0 <= probe_accuracy(_noise(50, 2, 8)) <= 1
 
 
 def test_probing_leaves_torchs_threads_alone_and_is_fast() -> None:
