@@ -162,6 +162,9 @@ def render(words: Sequence[str]) -> int:
     film = film_trial(run, task, n_episodes=options.episodes, n_steps=options.steps, seed=options.seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_gif(film, out)
+    n_steps = options.episodes * run.family.spec.episode_steps
+    if n_steps > options.steps:
+        print(f"the first {options.steps} of {n_steps} steps: steps={n_steps} films them all", file=sys.stderr)
     print(out)
     return 0
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import io
-from contextlib import redirect_stderr
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from importlib import metadata
 from types import ModuleType
@@ -16,10 +18,21 @@ def versions() -> dict[str, str]:
     """Of all that decides what the robots do. Raises ValueError, in one line, where something is missing or too old."""
     try:
         found = {name: metadata.version(name) for name in PACKAGES}
-        importlib.import_module("mujoco.batch")
+        with _without("MUJOCO_GL"):  # or MuJoCo loads what it names on import, and fails if that does not work
+            importlib.import_module("mujoco.batch")
     except ImportError as error:  # metadata's PackageNotFoundError is one
         raise ValueError(f"MuJoCo families need mujoco 4 or newer: pip install -U {' '.join(PACKAGES)}") from error
     return found
+
+
+@contextmanager
+def _without(variable: str) -> Iterator[None]:
+    value = os.environ.pop(variable, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[variable] = value
 
 
 @cache

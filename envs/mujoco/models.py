@@ -28,12 +28,15 @@ MOTOR = '<motor ctrllimited="true" ctrlrange="-1 1" gear="150.0" joint="rot{i}"/
 
 
 def pristine(robot: Robot, conf: str) -> mujoco.MjModel:
-    """The robot's model as it comes from Gymnasium, in memory; a swimmer of many segments is generated there."""
+    """The robot's model as it comes from Gymnasium, in memory; a swimmer of many segments is generated there.
+
+    conf: a partition that the robot has.
+    """
     import mujoco
 
     obsk_module()  # so that its package is imported by now
     with _quiet():
-        if robot.label == "ManySegmentSwimmer":
+        if robot.model is None:
             n_agents, n_each = conf.split("x")
             return mujoco.MjModel.from_xml_string(_many_segments(int(n_agents) * int(n_each)))
         text = (resources.files("gymnasium") / "envs" / "mujoco" / "assets" / robot.model).read_text()

@@ -7,6 +7,7 @@ sees comes from, and how it is clipped. Afterwards observations of a batch are o
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -14,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.mujoco.imports import obsk_module
-from envs.mujoco.robots import Array, Robot
+from envs.mujoco.robots import ANY_NUMBERS, Array, Robot
+
+ONE_JOINT_EACH = (("Humanoid", "17x1"), ("Walker2d", "6x1"))  # partitions that gymnasium-robotics has no name for
 
 
 class View(NamedTuple):
@@ -56,24 +59,20 @@ def partition_of(robot: Robot, conf: str, obsk: int, shapes: dict[str, tuple[int
 
 
 def factorization(robot: Robot, conf: str) -> Graph:
-    """The agents of a robot.
-
-    One joint per agent is a partition of every robot here: of Walker2d and Humanoid it is ours. Raises ValueError.
-    """
+    """The agents of a robot. Raises ValueError, in one line, where there is no such partition."""
     if not _is_among(conf, robot.partitions):
         raise ValueError(f"agent_conf={conf!r}: {robot.label} is divided as: {', '.join(robot.partitions)}")
-    try:
-        parts, edges, globals_ = obsk_module().get_parts_and_edges(robot.label, conf)
-    except Exception:  # it raises no narrower kind
+    if (robot.label, conf) in ONE_JOINT_EACH:
         (everything,), edges, globals_ = obsk_module().get_parts_and_edges(robot.label, None)
         parts = [(node,) for node in sorted(everything, key=lambda node: node.act_ids)]
+    else:
+        parts, edges, globals_ = obsk_module().get_parts_and_edges(robot.label, conf)
     return Graph(list(parts), list(edges), list(globals_))
 
 
 def _is_among(conf: str, partitions: tuple[str, ...]) -> bool:
-    numbers = conf.split("x")
-    is_product = len(numbers) == 2 and all(number.isdecimal() and int(number) > 0 for number in numbers)
-    return conf in partitions or ("NxM" in partitions and is_product and int(numbers[0]) * int(numbers[1]) > 1)
+    is_product = re.fullmatch(r"[1-9]\d*x[1-9]\d*", conf) is not None and conf != "1x1"
+    return conf in partitions or (ANY_NUMBERS in partitions and is_product)
 
 
 def _farthest(graph: Graph) -> int:

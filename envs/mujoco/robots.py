@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+ANY_NUMBERS = "NxM: agents x joints of each, two joints or more"
 
 
 class Field(NamedTuple):
@@ -29,13 +30,14 @@ class Field(NamedTuple):
 
 class Robot(NamedTuple):
     label: str  # gymnasium-robotics' name
-    model: str  # file among Gymnasium's assets; or the name of a generated one
-    partitions: tuple[str, ...]  # those with names; "NxM" stands for any numbers
+    model: str | None  # file among Gymnasium's assets; None: generated
+    partitions: tuple[str, ...]  # names of; ``ANY_NUMBERS`` stands for all of its kind
     fields: tuple[Field, ...]
     n_substeps: int = 5  # of the simulator per step
     reset_noise: float = 0.1  # positions start within this, velocities have this deviation (or lie within it)
     has_normal_velocities: bool = False  # at the start; otherwise uniform
     moves_by: str = "joints"  # what its velocity is taken of: root joints, torso, or centre of mass
+    is_planar: bool = False  # it moves along x, and up and down: its place has no y
     forward_weight: float = 1.0
     healthy_reward: float = 0.0  # per step
     control_cost: float = 0.1  # per squared action
@@ -85,6 +87,7 @@ _HOPPING: dict[str, Any] = {
     "reset_noise": 5e-3,
     "healthy_reward": 1.0,
     "control_cost": 1e-3,
+    "is_planar": True,
 }
 
 ROBOTS = {
@@ -102,7 +105,7 @@ ROBOTS = {
             contact_cost=5e-4,
             is_healthy=_ant_is_healthy,
         ),
-        Robot("HalfCheetah", "half_cheetah.xml", ("2x3", "6x1"), _PLANAR, has_normal_velocities=True),
+        Robot("HalfCheetah", "half_cheetah.xml", ("2x3", "6x1"), _PLANAR, has_normal_velocities=True, is_planar=True),
         Robot("Hopper", "hopper.xml", ("3x1",), **_HOPPING, is_healthy=_hopper_is_healthy),
         Robot(
             "Humanoid",
@@ -124,7 +127,7 @@ ROBOTS = {
             largest_contact_cost=10.0,
             is_healthy=_humanoid_is_healthy,
         ),
-        Robot("ManySegmentSwimmer", "many segments", ("NxM",), **_SWIMMER),
+        Robot("ManySegmentSwimmer", None, (ANY_NUMBERS,), **_SWIMMER),
         Robot("Swimmer", "swimmer.xml", ("2x1",), **_SWIMMER),
         Robot("Walker2d", "walker2d_v5.xml", ("2x3", "6x1"), **_HOPPING, is_healthy=_walker_is_healthy),
     )

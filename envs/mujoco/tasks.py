@@ -1,6 +1,7 @@
 """Families of tasks for the robots, as single-agent meta-learning has them.
 
-Goals after Finn et al. 2017 (arXiv 1703.03400), factors of the model after Rakelly et al. 2019 (arXiv 1903.08254).
+Finn et al. 2017 (arXiv 1703.03400) run either way and keep speeds, Rakelly et al. 2019 (arXiv 1903.08254) run in
+directions of the plane and change factors of the model, Nagabandi et al. 2018 (arXiv 1803.11347) cripple a joint.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from envs.core import Task, setting
 from envs.mujoco.family import MujocoFamily
 from envs.mujoco.models import FACTORS, actuated_joints
+from envs.mujoco.robots import ROBOTS
 from envs.mujoco.team import MujocoConfig
 
 SPEEDS = (0.0, 3.0)  # m/s
@@ -90,12 +92,15 @@ class Directions(MujocoFamily):
 
     def _draw(self, generator: np.random.Generator) -> tuple[Task, ...]:
         n = self.config.n_directions
+        if self.team.robot.is_planar:
+            able = ", ".join(robot.label for robot in ROBOTS.values() if not robot.is_planar)
+            raise ValueError(f"robot={self.config.robot}: it has one way to run and back; in the plane move: {able}")
         tasks = []
         for split, offset in (("train", 0.0), ("test", 0.5)):
             for i in range(n):
                 angle = 2 * math.pi * (i + offset) / n
                 direction = (math.cos(angle), math.sin(angle))
-                name = f"{split}-{round(math.degrees(angle))}"
+                name = f"{split}-{math.degrees(angle):.6g}"
                 tasks.append(Task(name, {"direction": list(direction)}, direction, split))
         return tuple(tasks)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from envs.core import EnvSpec, setting
 from envs.mujoco.models import pristine
-from envs.mujoco.partition import Partition, View, partition_of
+from envs.mujoco.partition import Partition, View, factorization, partition_of
 from envs.mujoco.robots import ROBOTS, Array, Robot
 
 REGIMES = ("partial", "full", "full-standardised")
@@ -31,6 +31,10 @@ class MujocoConfig:
     )
     episode_steps: int = setting(1000, "time limit of an episode [steps]", low=1)
 
+    def __post_init__(self) -> None:
+        if self.observation != "partial" and self.agent_obsk:
+            raise ValueError(f"agent_obsk={self.agent_obsk}: with observation={self.observation} all see everything")
+
     @property
     def regime(self) -> str:
         """What is observed: returns of different regimes must not be compared."""
@@ -44,6 +48,7 @@ class Team:
         import mujoco
 
         self.robot = ROBOTS[config.robot]
+        factorization(self.robot, config.agent_conf)  # refused before a model is made for it
         self.model = pristine(self.robot, config.agent_conf)
         self._regime = config.observation
         data = mujoco.MjData(self.model)

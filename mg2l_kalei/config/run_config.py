@@ -43,7 +43,7 @@ class RunConfig:
     log_interval: int = setting(1, "iterations between log lines", low=1, extends=True)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto: a GPU if there is one")
     gpu_id: int | None = setting(None, "number of the GPU to use", low=0, extends=True)
-    n_threads: int = setting(0, "CPU threads of torch; 0: torch's own choice", low=0, extends=True)
+    n_threads: int = setting(0, "CPU threads of torch, and of MuJoCo; 0: torch's own choice", low=0, extends=True)
     results_dir: str = setting("results", "folder that run folders are put under", extends=True)
     resume: Literal["auto", "never"] = setting("auto", "go on from the run's last checkpoint, or not", extends=True)
     init_from: str | None = setting(None, "folder of a run whose final weights training starts from")

@@ -116,6 +116,13 @@ def test_factors_reach_the_model_and_all_that_follows_from_it(elsewhere: Path) -
     assert differing > direct | {"dof_invweight0", "body_invweight0", "body_subtreemass", "actuator_acc0", "mean"}
 
 
+def test_mass_and_inertia_have_factors_of_their_own() -> None:
+    model = pristine(ROBOTS["Hopper"], "3x1")
+    ours = changed(model, {"mass": 1.3, "inertia": 0.8})
+    np.testing.assert_allclose(ours.body_mass, 1.3 * model.body_mass)
+    np.testing.assert_allclose(ours.body_inertia, 0.8 * model.body_inertia)
+
+
 def numbers(model: Any) -> dict[str, Array]:
     """All arrays of a model, and its statistics."""
     fields = {name: getattr(model, name) for name in dir(model) if not name.startswith("_")}

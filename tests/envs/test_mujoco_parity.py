@@ -27,7 +27,7 @@ LIMITS = {"Ant": 60}
 RESTARTED = {6: 1, 15: 2}  # rows by the steps after which they are, in the middle of an episode
 OURS = {("Walker2d", "6x1"), ("Humanoid", "17x1")}  # partitions that the reference has no name for
 PARTITIONS = [
-    (robot.label, conf.replace("NxM", "10x2"))  # where any numbers will do
+    (robot.label, conf if robot.model else "10x2")  # where any numbers will do
     for robot in ROBOTS.values()
     for conf in robot.partitions
 ]
@@ -184,3 +184,18 @@ def test_who_sees_all_sees_the_state_and_a_number(is_standardised: bool) -> None
                 seen = (seen - mean) / (sum((seen - mean) ** 2) / len(seen)) ** 0.5
             np.testing.assert_allclose(result.obs[row, agent].numpy(), seen, rtol=1e-12, atol=1e-12)
     assert torch.equal(result.reward, expected.reward) and torch.equal(result.state, expected.state)
+
+
+@pytest.mark.parametrize("label", [label for label, robot in ROBOTS.items() if robot.is_healthy])
+def test_what_is_a_fall_is_gymnasiums(label: str) -> None:
+    robot, chance = ROBOTS[label], np.random.default_rng(0)
+    theirs: Any = gymnasium.make(f"{label}-v5").unwrapped
+    wide = chance.uniform(-3, 3, (2000, theirs.model.nq)), chance.uniform(-110, 110, (2000, theirs.model.nv))
+    near = theirs.init_qpos + chance.uniform(-0.6, 0.6, (2000, theirs.model.nq)), wide[1] / 2
+    for qpos, qvel in (wide, near):
+        expected = []
+        for theirs.data.qpos[:], theirs.data.qvel[:] in zip(qpos, qvel, strict=True):
+            expected.append(bool(theirs.is_healthy))
+        assert robot.is_healthy is not None
+        assert robot.is_healthy(qpos, qvel).tolist() == expected
+    assert any(expected) and not all(expected)

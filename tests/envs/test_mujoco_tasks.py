@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -101,7 +103,11 @@ REFUSED = {
     "ManySegmentSwimmer, Swimmer, Walker2d (did you mean HalfCheetah?)",
     "agent_conf=3x2": "agent_conf='3x2': HalfCheetah is divided as: 2x3, 6x1",
     "agent_conf=2": "agent_conf='2': HalfCheetah is divided as: 2x3, 6x1",
-    "robot=ManySegmentSwimmer agent_conf=0x2": "agent_conf='0x2': ManySegmentSwimmer is divided as: NxM",
+    "robot=ManySegmentSwimmer agent_conf=0x2": "agent_conf='0x2': ManySegmentSwimmer is divided as: NxM: agents x "
+    "joints of each, two joints or more",
+    "robot=ManySegmentSwimmer agent_conf=axb": "agent_conf='axb': ManySegmentSwimmer is divided as: NxM: agents x "
+    "joints of each, two joints or more",
+    "observation=full agent_obsk=1": "env: agent_obsk=1: with observation=full all see everything",
     "agent_obsk=4": "agent_obsk=4: in HalfCheetah 2x3 no joint is that far; valid are: 0, 1, 2, 3",
     "held_out=knee": "held_out=knee: the joints of HalfCheetah are bthigh, bshin, bfoot, fthigh, fshin, ffoot",
 }
@@ -111,6 +117,19 @@ REFUSED = {
 def test_what_cannot_be_is_refused_in_one_line_with_what_can(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks", "hash", "mujoco-cheetah-cripple", *words.split()]) == 2
     assert capsys.readouterr().err == f"{REFUSED[words]}\n"
+
+
+def test_robots_that_move_in_a_plane_alone_have_directions() -> None:
+    with pytest.raises(ValueError, match=r"in the plane move: Ant, Humanoid, ManySegmentSwimmer, Swimmer$"):
+        family("mujoco-ant-dir", robot="Hopper", agent_conf="3x1")
+    names = [task.name for task in family("mujoco-ant-dir", n_directions=400).tasks]
+    assert len(set(names)) == 800
+
+
+def test_a_backend_that_does_not_work_hinders_drawing_alone() -> None:
+    words = [sys.executable, "-m", "mg2l_kalei", "tasks", "hash", "mujoco-cheetah-dir"]
+    done = subprocess.run(words, env={**os.environ, "MUJOCO_GL": "nonsense"}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_package_that_is_missing_or_too_old_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,5 +151,5 @@ def test_a_package_that_is_missing_or_too_old_is_named_with_what_installs_it(mon
 
 def test_models_are_loaded_without_a_log_file(elsewhere: Path) -> None:
     for robot in ROBOTS.values():
-        pristine(robot, "3x2" if robot.partitions == ("NxM",) else robot.partitions[0])
+        pristine(robot, "3x2" if robot.model is None else robot.partitions[0])
     assert not list(elsewhere.iterdir())
