@@ -106,7 +106,9 @@ def test_what_goes_wrong_in_this_process_is_named_as_well(how: str, message: str
         rows.step(action)
 
 
-def test_an_interrupt_reaches_this_process_alone_and_ends_the_workers() -> None:
+def test_an_interrupt_reaches_this_process_alone_and_ends_the_workers(request: pytest.FixtureRequest) -> None:
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, usual))
     rows, action = in_its_second_step("sleep", LATE)
     (worker,) = multiprocessing.active_children()
     assert worker.pid is not None
