@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from itertools import pairwise
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from multiprocessing.util import Finalize
@@ -79,6 +80,7 @@ class Workers:
             arguments = (theirs, self._game, self._memory, slice(first, last))
             process = self._context.Process(target=_work, args=arguments, daemon=True)
             # Inherited by the worker: to stop is for this process to decide, which saves first.
+            resource_tracker.ensure_running()  # or the first start below starts it, which unblocks both again
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
             try:
                 process.start()
