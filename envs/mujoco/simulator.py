@@ -52,6 +52,10 @@ class Simulator:
         self._forces = np.zeros((n_rows, models[0].nbody, 6))
         self._data = mujoco.MjData(models[0])
 
+    @property
+    def n_threads(self) -> int:
+        return int(self._batch.nthread)
+
     def field(self, name: str) -> Array:
         """Numbers of MuJoCo's data by name, (B, ...): later steps change them."""
         forces = self._forces

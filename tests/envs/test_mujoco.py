@@ -174,6 +174,34 @@ def test_an_unstable_simulation_and_an_action_that_is_no_number_fail_and_name_fa
         rows.step(actions)
 
 
+def test_restarted_rows_start_as_all_do() -> None:
+    made, tasks = family("mujoco-cheetah-dir"), torch.tensor([0, 1, 0])
+    all_anew, chosen = batch(made, 3), batch(made, 3)
+    for rows in (all_anew, chosen):
+        rows.reset(tasks)
+    expected = all_anew.reset(tasks).obs
+    where = torch.tensor([True, False, True])
+    assert torch.equal(chosen.reset(tasks, where).obs[where], expected[where])
+
+
+def test_a_batch_takes_as_many_threads_as_torch_has() -> None:
+    usual = torch.get_num_threads()
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            assert batch(family("mujoco-cheetah-dir"), 4).simulator.n_threads == n_threads
+    finally:
+        torch.set_num_threads(usual)
+
+
+def test_what_contacts_cost_has_a_limit() -> None:
+    rows = batch(family("mujoco-humanoid-17x1"), 2)
+    rows.reset(torch.zeros(2, dtype=torch.int64))
+    forces = rows.simulator.field("cfrc_ext")
+    forces[0, 1, 0], forces[1, 1, 0] = 1e3, 1e6
+    assert rows._contact_cost().tolist() == pytest.approx([0.5, 10.0])
+
+
 # --- rewards of goals -------------------------------------------------------------------------------------------------
 
 

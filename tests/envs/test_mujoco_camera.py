@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from envs.core import CannotDraw
 from envs.mujoco import camera
 from envs.mujoco.camera import SIDE, Camera
+from tests.envs.mujoco_families import batch, family
 
 mujoco = pytest.importorskip("mujoco")
 
@@ -199,3 +201,12 @@ def test_cameras_do_not_disturb_each_other_and_pictures_stay() -> None:
     assert (first.picture(state(short)) == kept).all()
     first.picture(state(short, 0.9))
     assert (picture == kept).all()
+
+
+@pytest.mark.usefixtures("can_draw")
+def test_a_scene_is_the_row_asked_for() -> None:
+    rows = batch(family("mujoco-ant-dir"), 2)
+    rows.reset(torch.tensor([0, 1]))
+    first, second = rows.scene(0), rows.scene(1)
+    rows.simulator.qpos[1, 2] += 0.5  # lifted
+    assert (rows.scene(0) == first).all() and (rows.scene(1) != second).any()
