@@ -6,8 +6,8 @@ import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +27,7 @@ from mg2l_kalei.metric_log import MetricLog
 from mg2l_kalei.progress import Progress
 from mg2l_kalei.run_folder import RunFolder
 from mg2l_kalei.saved_run import LoadedRun, check_tasks, describe_tasks, factory_of, load_run
+from mg2l_kalei.types import Metrics
 
 STOPPED = 128  # plus the signal's number: the exit code of a run that was told to stop, and saved
 REFERENCES = {"none": ("mappo", "none"), "oracle": ("oracle", "oracle")}  # line -> recipe, encoder
@@ -73,11 +74,16 @@ def reference_folders(run: LoadedRun) -> dict[str, Path]:
     return {line: path for line, path in folders.items() if RunFolder(path).config.is_file()}
 
 
+class StopRequested(Exception):
+    """A signal came where nothing is lost by leaving."""
+
+
 class StopSignal:
     """In its block, notes SIGTERM and SIGINT, for the run to save and leave; a second one ends the process at once."""
 
     def __init__(self) -> None:
         self.received = 0
+        self._raises = False
 
     def __enter__(self) -> StopSignal:
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -87,10 +93,23 @@ class StopSignal:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """In this block a signal, or one received before, raises StopRequested."""
+        self._raises = True
+        try:
+            if self.received:
+                raise StopRequested
+            yield
+        finally:
+            self._raises = False
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received:
             os._exit(STOPPED + number)
         self.received = number
+        if self._raises:
+            raise StopRequested
 
 
 class TrainingRun:
@@ -110,6 +129,7 @@ class TrainingRun:
             raise ConfigError([str(error)]) from error
         self.trainer = MetaTrainer(self.system, self.folder.path / "bad_batch.safetensors")
         self.checkpoints = Checkpoints(self.folder.checkpoints, config.keep_checkpoints)
+        self._unlogged: Metrics = {}  # of an iteration whose evaluation is still to be made
         if config.init_from is not None and (config.resume == "never" or not self.folder.config.is_file()):
             self._warm_start(config.init_from)
 
@@ -120,10 +140,13 @@ class TrainingRun:
         with StopSignal() as stop, self.folder.lock(), closing(MetricLog(self.folder)) as metric_log:
             self._start_or_resume()
             metric_log.cut_back(self.trainer.iteration)
-            self._loop(metric_log, stop)
-            if stop.received:
+            try:
+                self._loop(metric_log, stop)
+                self._finish(references or {}, stop)
+                is_done = True
+            except StopRequested:
                 self._save()
-            is_done = not stop.received and self._finish(references or {}, stop)
+                is_done = False
         if not is_done:
             print(f"stopped and saved at iteration {self.trainer.iteration}; the same command goes on from there")
             return STOPPED + stop.received
@@ -137,6 +160,7 @@ class TrainingRun:
             check_tasks(folder, self.system.family)
             self._refuse_other_settings()
             trainer.load_state_dict(loaded.state)
+            self._unlogged = loaded.state.get("unlogged", {})
             n_iters = self.config.n_iters
             print(f"{folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
             if trainer.iteration > n_iters:
@@ -181,39 +205,43 @@ class TrainingRun:
         config, trainer = self.config, self.trainer
         steps = self.system.steps_per_iteration
         with Progress(config.n_iters, steps, done=trainer.iteration) as progress:
-            while trainer.iteration < config.n_iters and not stop.received:
-                metrics = trainer.iterate()
+            while self._unlogged or trainer.iteration < config.n_iters:
+                metrics = self._unlogged or trainer.iterate()
                 is_last = trainer.iteration == config.n_iters
                 is_best, evaluated = False, {}
                 if is_last or (config.eval_interval and trainer.iteration % config.eval_interval == 0):
-                    evaluated = evaluation_metrics(self._assess(self.system, trainer.env_steps, "train", "selection"))
+                    self._unlogged = metrics
+                    with stop.at_once():
+                        result = self._assess(self.system, trainer.env_steps, "train", "selection")
+                    self._unlogged, evaluated = {}, evaluation_metrics(result)
                     is_best = trainer.note_evaluation(evaluated)
                 if trainer.iteration % config.log_interval == 0 or evaluated or is_last:
                     metric_log.log(trainer.env_steps, trainer.iteration, metrics | evaluated)
                 if trainer.iteration % config.checkpoint_interval == 0 or is_last or is_best:
                     self._save(best=is_best)
                 progress.update(trainer.iteration, float(metrics["train/episode_return"]))
+                if stop.received:
+                    raise StopRequested
 
     def _save(self, best: bool = False) -> None:
-        self.checkpoints.save(self.trainer.state_dict(), self.trainer.iteration, best=best)
+        unlogged = {name: float(value) for name, value in self._unlogged.items()}
+        self.checkpoints.save(self.trainer.state_dict() | {"unlogged": unlogged}, self.trainer.iteration, best=best)
 
     def _assess(self, system: System, env_steps: int, split: str, purpose: str = "report") -> AdaptationResult:
         size = {"n_episodes": self.config.eval_episodes, "n_trials": self.config.eval_trials}
         return assess(system, env_steps, split, purpose=purpose, **size)
 
-    def _finish(self, references: Mapping[str, Path], stop: StopSignal) -> bool:
-        """Evaluate on every split beside the references; print tables and where the pictures are. False: stopped."""
+    def _finish(self, references: Mapping[str, Path], stop: StopSignal) -> None:
+        """Evaluate on every split beside the references; print tables and where the pictures are."""
         how: dict[str, Any] = {"device": str(self.system.device), "factory": factory_of(self.config)}
         runs = {line: load_run(path, **how) for line, path in references.items()}
         for split in self.system.family.splits:
-            if stop.received:
-                return False
-            result = self._assess(self.system, self.trainer.env_steps, split)
-            beside = {line: [self._assess(run.system, run.env_steps, split)] for line, run in runs.items()}
+            with stop.at_once():
+                result = self._assess(self.system, self.trainer.env_steps, split)
+                beside = {line: [self._assess(run.system, run.env_steps, split)] for line, run in runs.items()}
             comparison = compare_runs(self.config.algo, [result], beside)
             print("\n" + publish(self.folder, self.system, result, comparison))
         print(f"run folder: {self.folder.path}")
-        return True
 
     def _set_aside(self) -> None:
         """Rename what is in the run's place: nothing is deleted."""

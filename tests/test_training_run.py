@@ -28,7 +28,7 @@ RECIPES = [(algo, "online") for algo in names_in(CONFIG_DIR / "algo")] + [("mg2l
 def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The evaluation at the end changes nothing in training, and takes longer than it; ``reported`` tests want it."""
     if "reported" not in request.fixturenames:
-        monkeypatch.setattr(TrainingRun, "_finish", lambda self, references, stop: True)
+        monkeypatch.setattr(TrainingRun, "_finish", lambda self, references, stop: None)
 
 
 @pytest.fixture
@@ -84,6 +84,25 @@ def test_two_iterations_and_two_after_a_stop_equal_four_in_one_go(
     assert remains(folder_of(halved)) == remains(folder_of(whole))
     assert len(remains(folder_of(whole)).metrics) == 4
     assert handlers == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+
+
+def test_a_stop_within_an_evaluation_ends_it_at_once_and_the_run_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, halved = (tiny(tmp_path / name) for name in ("whole", "halved"))
+    assert train.main(whole) == 0
+
+    def stopped(*arguments: object, **named: object) -> None:
+        terminate()
+        raise AssertionError("evaluated on")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mg2l_kalei.training_run.assess", stopped)
+        assert train.main(halved) == TERMINATED
+    left = remains(folder_of(halved))
+    assert [left.step, len(left.metrics)] == ["step-00000002", 1]  # its iteration is logged with its evaluation
+    assert train.main(halved) == 0
+    assert remains(folder_of(halved)) == remains(folder_of(whole))
 
 
 def test_iterations_lost_between_checkpoints_are_made_again_with_the_same_result(
