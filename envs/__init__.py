@@ -30,6 +30,7 @@ from envs.mujoco.tasks import (
     Speed,
     Weakness,
     WeaknessConfig,
+    WideFactors,
 )
 from envs.mujoco.team import MujocoConfig
 from envs.pettingzoo.family import PettingZooConfig, PettingZooFamily
@@ -56,6 +57,7 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mujoco-halfcheetah-6x1": (MujocoFamily, MujocoConfig("HalfCheetah", "6x1", observation=_ALL)),
     "mujoco-hopper-3x1": (MujocoFamily, MujocoConfig("Hopper", "3x1", observation=_ALL)),
     "mujoco-hopper-param": (Factors, DrawnConfig("Hopper", "3x1")),
+    "mujoco-hopper-param-wide": (WideFactors, DrawnConfig("Hopper", "3x1")),
     "mujoco-humanoid-17x1": (MujocoFamily, MujocoConfig("Humanoid", "17x1", observation=_ALL)),
     "mujoco-manysegmentswimmer-10x2": (MujocoFamily, MujocoConfig("ManySegmentSwimmer", "10x2", observation=_ALL)),
     "mujoco-swimmer-2x1": (MujocoFamily, MujocoConfig("Swimmer", "2x1", observation=_ALL)),

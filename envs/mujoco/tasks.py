@@ -22,6 +22,8 @@ SPEEDS = (0.0, 3.0)  # m/s
 UNSEEN_SPEEDS = (3.0, 4.0)  # m/s, of the ood split
 TRAIN_FACTORS = (0.5, 1.5)
 UNSEEN_FACTORS = ((1.5, 2.0), (0.35, 0.5))
+WIDE_FACTORS = (0.25, 4.0)
+UNSEEN_WIDE_FACTORS = ((4.0, 5.0), (0.2, 0.25))
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,22 @@ class Factors(MujocoFamily):
             drawn = generator.uniform(*(UNSEEN_FACTORS[i % 2] if split == "ood" else TRAIN_FACTORS), len(FACTORS))
             params = dict(zip(FACTORS, drawn.tolist(), strict=True))
             tasks.append(Task(f"{split}-{i}", params, tuple(2 * (factor - 1) for factor in drawn.tolist()), split))
+        return tuple(tasks)
+
+
+class WideFactors(MujocoFamily):
+    """As ``Factors``, from a quarter to four times and alike in their logarithms: halving is as likely as doubling."""
+
+    config: DrawnConfig
+
+    def _draw(self, generator: np.random.Generator) -> tuple[Task, ...]:
+        tasks = []
+        for split, i in self.config.splits:
+            low, high = UNSEEN_WIDE_FACTORS[i % 2] if split == "ood" else WIDE_FACTORS
+            drawn = generator.uniform(math.log(low), math.log(high), len(FACTORS))
+            params = dict(zip(FACTORS, np.exp(drawn).tolist(), strict=True))
+            features = tuple((drawn / math.log(WIDE_FACTORS[1])).tolist())
+            tasks.append(Task(f"{split}-{i}", params, features, split))
         return tuple(tasks)
 
 

@@ -51,6 +51,16 @@ def test_factors_out_of_range_are_all_above_or_all_below(name: str) -> None:
     assert set(made.tasks[0].params) == {"mass", "damping", "friction", "inertia"}
 
 
+def test_wide_factors_are_alike_in_their_logarithms() -> None:
+    made = family("mujoco-hopper-param-wide", n_train=400, n_test=20, n_ood=50)
+    drawn = {split: np.log2([list(task.params.values()) for task in made.splits[split]]) for split in made.splits}
+    assert np.abs(drawn["train"]).max() <= 2 and np.abs(drawn["test"]).max() <= 2
+    assert np.abs(np.quantile(drawn["train"], [0.25, 0.75], axis=0) - [[-1], [1]]).max() < 0.25
+    assert (drawn["ood"][0::2] >= 2).all() and (drawn["ood"][1::2] <= -2).all()
+    features = np.array([task.features for task in made.tasks])
+    assert features == pytest.approx(np.concatenate(list(drawn.values())) / 2)
+
+
 def test_cheetahs_run_forwards_or_backwards_and_nothing_is_held_out() -> None:
     made = family("mujoco-cheetah-dir")
     assert made.seen_only and [task.params["direction"] for task in made.tasks] == [[1.0, 0.0], [-1.0, 0.0]]
