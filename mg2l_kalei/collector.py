@@ -18,7 +18,8 @@ from mg2l_kalei.types import Acting, ActionSample, Contexts, Rollout, Transition
 class Policy(Protocol):
     """What acts: every learner. Decentralised: agent n's action depends on row n of obs, latent and state alone."""
 
-    actor: nn.Module
+    @property
+    def actor(self) -> nn.Module: ...
 
     def initial_recurrent_state(self, n_rows: int) -> Tensor | None:
         """(B, N, hidden) at an episode's start; None for feed-forward actors."""
@@ -113,7 +114,6 @@ def collect(
 ) -> Rollout:
     """One trial of ``n_steps`` in every row, on task (B,); episodes that end start anew within it."""
     team.begin(task, sample=sample, held=None if held is None else held.latent)
-    recurrent_state = team.recurrent_state
     observation = env.reset(task)
     starts = torch.ones_like(task, dtype=torch.bool)
     steps = []
@@ -125,7 +125,7 @@ def collect(
     return Rollout(
         **{name: value for name, value in step._asdict().items() if name in Rollout._fields},
         task=task,
-        acting=Acting(step.log_prob, recurrent_state),
+        acting=Acting(step.log_prob, step.recurrent_state),
         contexts=None if held is None else held.contexts,
     )
 
@@ -148,6 +148,7 @@ class _Step(NamedTuple):
     next_alive: Tensor
     latent: Tensor
     log_prob: Tensor
+    recurrent_state: Tensor | None
 
 
 def _step(
@@ -158,8 +159,8 @@ def _step(
     Agents that have left do 0, so that what is inferred from them says no more than that they are not there.
     """
     seen, starts = before
+    latent, recurrent_state = team.latent, team.recurrent_state
     acted = team.act(seen.obs, seen.legal, explore=explore)
-    latent = team.latent
     action = acted.action * (seen.alive if acted.action.dim() == 2 else seen.alive.unsqueeze(-1))
     result = env.step(action)
     team.observe(Transition(seen.obs, action, result.reward, result.obs))
@@ -179,6 +180,7 @@ def _step(
         next_alive=result.alive,
         latent=latent,
         log_prob=acted.log_prob,
+        recurrent_state=recurrent_state if explore else None,  # for learning alone
     )
     ended = result.terminated | result.truncated
     if ended.any():

@@ -37,7 +37,7 @@ class Acting(NamedTuple):
     """On-policy extras of a rollout."""
 
     log_prob: Tensor  # (T, B, N)
-    recurrent_state: Tensor | None  # (B, N, hidden)   at the trial's start
+    recurrent_state: Tensor | None  # (T, B, N, hidden)   that each action was made with; None: feed-forward
 
 
 class ActionSample(NamedTuple):

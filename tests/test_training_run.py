@@ -74,7 +74,8 @@ def forbid(trainer: MetaTrainer) -> Metrics:
 def test_two_iterations_and_two_after_a_stop_equal_four_in_one_go(
     tmp_path: Path, env: str, algo: str, source: str, after_iteration: Callable[..., None]
 ) -> None:
-    whole, halved = (tiny(tmp_path / name, env, algo, context__source=source) for name in ("whole", "halved"))
+    settings = {"context__source": source, "learner__recurrent": source == "replay"}
+    whole, halved = (tiny(tmp_path / name, env, algo, **settings) for name in ("whole", "halved"))
     assert train.main(whole) == 0
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     after_iteration(2, terminate)

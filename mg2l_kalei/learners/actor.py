@@ -6,7 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import EnvSpec
-from mg2l_kalei.networks import ActionDistribution, DiagonalGaussian, GroupedMlp, MlpConfig, RunningMoments, categorical
+from mg2l_kalei.networks import (
+    ActionDistribution,
+    DiagonalGaussian,
+    GroupedMlp,
+    Memory,
+    MlpConfig,
+    RecurrentMlp,
+    RunningMoments,
+    categorical,
+)
 from mg2l_kalei.sharing.base import ParameterSharing
 
 OBS_DECAY = 0.98  # weight of what was seen before, per rollout: what a policy sees moves as it learns
@@ -25,23 +34,38 @@ class Actor(nn.Module):
     action_mask: Tensor | None  # (N, action_dim) bool
 
     def __init__(
-        self, spec: EnvSpec, latent_dim: int, sharing: ParameterSharing, config: MlpConfig, initial_log_std: float
+        self,
+        spec: EnvSpec,
+        latent_dim: int,
+        sharing: ParameterSharing,
+        config: MlpConfig,
+        *,
+        initial_log_std: float,
+        recurrent: bool = False,
     ) -> None:
         super().__init__()
         self.is_discrete = spec.is_discrete
         self.moments = RunningMoments(spec.obs_dim, decay=OBS_DECAY, clip=10.0)
-        self.body = GroupedMlp(sharing, spec.obs_dim + latent_dim, spec.action_dim, config, output_gain=0.01)
+        network = RecurrentMlp if recurrent else GroupedMlp
+        self.body = network(sharing, spec.obs_dim + latent_dim, spec.action_dim, config, output_gain=0.01)
         self.log_std = None if spec.is_discrete else sharing.vector(spec.action_dim, initial_log_std)
         is_padded = bool(spec.action_sizes) and min(spec.action_sizes) < spec.action_dim
         sizes = torch.tensor(spec.action_sizes or (spec.action_dim,) * spec.n_agents)
         mask = torch.arange(spec.action_dim) < sizes.unsqueeze(-1)
         self.register_buffer("action_mask", mask if is_padded else None, persistent=False)
 
-    def forward(self, obs: Tensor, latent: Tensor, legal: Tensor | None = None) -> ActionDistribution:
-        output = self.body(torch.cat([self.moments.normalise(obs), latent], dim=-1))
+    def forward(
+        self, obs: Tensor, latent: Tensor, legal: Tensor | None = None, memory: Memory | None = None
+    ) -> tuple[ActionDistribution, Tensor | None]:
+        """The distributions and, of recurrent actors, whose axes are (L, S, N, ...), the state after each step."""
+        x, states = torch.cat([self.moments.normalise(obs), latent], dim=-1), None
+        if memory is None:
+            output = self.body(x)
+        else:
+            output, states = self.body(x, memory)
         if self.log_std is None:
-            return categorical(output, legal)
-        return DiagonalGaussian(torch.tanh(output), self.log_std, self.action_mask)
+            return categorical(output, legal), states
+        return DiagonalGaussian(torch.tanh(output), self.log_std, self.action_mask), states
 
     def fit_normaliser(self, obs: Tensor) -> None:
         """Take observations (..., N, obs_dim) into their statistics, which all agents share."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import EnvSpec
-from mg2l_kalei.networks import GroupedMlp, MlpConfig, RunningMoments
+from mg2l_kalei.networks import GroupedMlp, Memory, MlpConfig, RecurrentMlp, RunningMoments
 from mg2l_kalei.sharing.full import FullConfig, FullSharing
 from mg2l_kalei.sharing.independent import IndependentConfig, IndependentSharing
 
@@ -23,7 +23,14 @@ class Critic(nn.Module):
     """
 
     def __init__(
-        self, spec: EnvSpec, latent_dim: int, config: MlpConfig, generator: torch.Generator, *, per_agent: bool
+        self,
+        spec: EnvSpec,
+        latent_dim: int,
+        config: MlpConfig,
+        generator: torch.Generator,
+        *,
+        per_agent: bool,
+        recurrent: bool = False,
     ) -> None:
         super().__init__()
         self.state_moments = RunningMoments(spec.state_dim, clip=10.0)
@@ -31,17 +38,22 @@ class Critic(nn.Module):
         config = dataclasses.replace(config, member_id=False)
         in_features = spec.state_dim + latent_dim
         self.n_networks = spec.n_agents if per_agent else 1
+        network = RecurrentMlp if recurrent else GroupedMlp
         if per_agent:
-            self.body = GroupedMlp(
-                IndependentSharing(IndependentConfig(), spec.n_agents, generator), in_features, 1, config
-            )
+            independent = IndependentSharing(IndependentConfig(), spec.n_agents, generator)
+            self.body = network(independent, in_features, 1, config)
         else:
-            self.body = GroupedMlp(FullSharing(FullConfig(), 1, generator), in_features, spec.n_agents, config)
+            self.body = network(FullSharing(FullConfig(), 1, generator), in_features, spec.n_agents, config)
 
-    def forward(self, state: Tensor, latent: Tensor) -> Tensor:
+    def forward(self, state: Tensor, latent: Tensor, memory: Memory | None = None) -> tuple[Tensor, Tensor | None]:
+        """The values and, of recurrent critics, whose axes are (L, S, ...), each network's state after each step."""
         x = torch.cat([self.state_moments.normalise(state), latent], dim=-1).unsqueeze(-2)  # (..., 1, in)
-        value = self.body(x.expand(*x.shape[:-2], self.n_networks, -1))  # (..., N, 1) or (..., 1, N)
-        return value.flatten(-2)
+        x, states = x.expand(*x.shape[:-2], self.n_networks, -1), None
+        if memory is None:
+            value = self.body(x)  # (..., N, 1) or (..., 1, N)
+        else:
+            value, states = self.body(x, memory)
+        return value.flatten(-2), states
 
     @torch.no_grad()
     def fit_returns(self, returns: Tensor) -> None:

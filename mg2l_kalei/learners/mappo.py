@@ -3,16 +3,17 @@
 Actors pi(a^i | o^i, z^i) see the latent that they acted on. The critic V^i(s, z) re-encodes the global one, so that the
 value loss trains the encoder too; the actor loss does not. Its gradient with respect to z is summed over an epoch's
 minibatches and taken through the encoder once, since encoding whole trials costs more than the critic itself.
+
+Recurrent actors and critics learn on chunks of consecutive steps. A chunk begins with the state that was acted with
+(the critic's: that of a pass over the whole rollout before the update), and forgets where an episode starts.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.actor import Actor
 from mg2l_kalei.learners.base import Learner
 from mg2l_kalei.learners.critic import Critic
+from mg2l_kalei.learners.samples import Samples, acted, counting, in_chunks
 from mg2l_kalei.losses.policy_gradient import (
     Values,
     clipped_surrogate,
@@ -31,7 +33,7 @@ from mg2l_kalei.losses.policy_gradient import (
     masked_mean,
     standardised,
 )
-from mg2l_kalei.networks.mlp import MlpConfig
+from mg2l_kalei.networks import Memory, MlpConfig
 from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.types import ActionSample, Metrics, Rollout, State
 
@@ -42,7 +44,7 @@ class MappoConfig:
     critic_lr: float = setting(1e-3, "Adam's learning rate of the critic (and of the encoder by its loss)", above=0)
     lr_decay: str = setting("linear", "to 0 over the run, or none", choices=("linear", "none"))
     n_epochs: int = setting(5, "passes over each rollout", low=1)
-    n_minibatches: int = setting(16, "per pass, of steps drawn at random from all rows", low=1)
+    n_minibatches: int = setting(16, "per pass, of steps (recurrent: chunks) drawn at random from all rows", low=1)
     gamma: float = setting(0.99, "discount per step", low=0, high=1)
     gae_lambda: float = setting(0.95, "of generalised advantages", low=0, high=1)
     clip_eps: float = setting(0.2, "clipping of the ratio and of the value estimate", above=0)
@@ -57,34 +59,12 @@ class MappoConfig:
     activation: str = setting("relu", "of the hidden layers", choices=("relu", "gelu", "tanh"))
     layer_norm: bool = setting(False, "normalise hidden layers")
     agent_id: bool = setting(True, "put the agent's one-hot number into the actor's input")
+    recurrent: bool = setting(False, "a GRU after the first hidden layer of actors and critic, as wide as it")
+    chunk_length: int = setting(10, "steps that a recurrent network's gradients go back through time", low=1)
 
     @property
     def mlp(self) -> MlpConfig:
         return MlpConfig(self.hidden, self.activation, self.layer_norm, self.agent_id)
-
-
-class Samples(NamedTuple):
-    """What the losses look at, over S = T B steps of a rollout, or a minibatch of them."""
-
-    obs: Tensor  # (S, N, obs_dim)
-    legal: Tensor | None  # (S, N, n_actions)
-    local_latent: Tensor  # (S, N, local_dim)   that was acted on
-    action: Tensor  # (S, N, action_dim) or (S, N)
-    log_prob: Tensor  # (S, N)   when acting
-    alive: Tensor | None  # (S, N)   None: all are
-    state: Tensor  # (S, state_dim)
-    global_latent: Tensor  # (S, global_dim)   the critic's
-    advantage: Tensor  # (S, N)   normalised
-    returns: Tensor  # (S, N)   normalised as the critic's outputs
-    old_value: Tensor  # (S, N)   likewise
-
-    def take(self, index: Tensor) -> Samples:
-        """The samples at index (s,)."""
-        return Samples._make(None if x is None else x[index] for x in self)
-
-    def chunk(self, n: int) -> Iterator[Samples]:
-        """The samples in n parts as equal as can be, in their order."""
-        return map(Samples, *(repeat(None) if x is None else x.chunk(n) for x in self))
 
 
 class Mappo(Learner):
@@ -102,8 +82,18 @@ class Mappo(Learner):
     ) -> None:
         self.config = config
         self.sharing = make_sharing(spec.n_agents)
-        self.actor = Actor(spec, encoder.local_dim, self.sharing, config.mlp, config.initial_log_std)
-        self.critic = Critic(spec, encoder.global_dim, config.mlp, generator, per_agent=config.critic_per_agent)
+        self.spec, recurrent = spec, config.recurrent
+        self.actor = Actor(
+            spec,
+            encoder.local_dim,
+            self.sharing,
+            config.mlp,
+            initial_log_std=config.initial_log_std,
+            recurrent=recurrent,
+        )
+        self.critic = Critic(
+            spec, encoder.global_dim, config.mlp, generator, per_agent=config.critic_per_agent, recurrent=recurrent
+        )
         self.total_env_steps = self.sharing.total_env_steps
         adam = partial(torch.optim.Adam, eps=1e-5, fused=True)
         self.actor_optimiser = adam(self.sharing.parameter_groups(self.actor), lr=config.actor_lr)
@@ -120,6 +110,15 @@ class Mappo(Learner):
             network.to(device)
         return self
 
+    def initial_recurrent_state(self, n_rows: int) -> Tensor | None:
+        return self._nothing_remembered(n_rows, self.spec.n_agents)
+
+    def _nothing_remembered(self, n_rows: int, n_networks: int) -> Tensor | None:
+        """(B, n_networks, hidden) of zeros; None for feed-forward networks."""
+        if not self.config.recurrent:
+            return None
+        return torch.zeros(n_rows, n_networks, self.config.hidden[0], device=self.critic.moments.mean.device)
+
     def act(
         self,
         obs: Tensor,
@@ -130,9 +129,14 @@ class Mappo(Learner):
         *,
         explore: bool,
     ) -> ActionSample:
-        distribution = self.actor(obs, local_latent, legal)
+        if recurrent_state is None:
+            distribution, _ = self.actor(obs, local_latent, legal)
+            action = distribution.sample(generator) if explore else distribution.mode()
+            return ActionSample(action, distribution.log_prob(action), None)
+        one_step = (obs[None], local_latent[None], None if legal is None else legal[None])
+        distribution, states = self.actor(*one_step, Memory(recurrent_state))
         action = distribution.sample(generator) if explore else distribution.mode()
-        return ActionSample(action, distribution.log_prob(action), recurrent_state)
+        return ActionSample(action[0], distribution.log_prob(action)[0], states[0] if states is not None else None)
 
     def update(self, rollout: Rollout, encoder: TaskEncoder, env_steps: int, generator: torch.Generator) -> Metrics:
         self._decay_learning_rates(env_steps)
@@ -145,14 +149,14 @@ class Mappo(Learner):
             trains_encoder = epoch < encoder_epochs
             if trains_encoder and epoch > 0:
                 latent = encoder.latents(rollout).global_
-            order = torch.randperm(len(samples.obs), generator=generator, device=latent.device)
-            z = (latent[:-1].flatten(0, 1) if trains_encoder else samples.global_latent)[order]
+            order = torch.randperm(samples.obs.shape[1], generator=generator, device=latent.device)
+            z = (in_chunks(latent[:-1], samples.chunk_length) if trains_encoder else samples.global_latent)[:, order]
             leaf = z.detach().requires_grad_(trains_encoder)
-            for minibatch in samples.take(order)._replace(global_latent=leaf).chunk(self.config.n_minibatches):
+            for minibatch in samples.take(order)._replace(global_latent=leaf).split(self.config.n_minibatches):
                 steps.append(self._actor_step(minibatch) | self._critic_step(minibatch))
             if trains_encoder:
                 self._step(self.critic_optimiser, z, gradient=leaf.grad)
-        self.actor.fit_normaliser(rollout.obs[_acted(rollout)])
+        self.actor.fit_normaliser(rollout.obs[acted(rollout)])
         self.critic.fit_normaliser(rollout.state)
         metrics |= {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
         metrics["train/first_ratio_error"] = steps[0]["train/ratio_error"]
@@ -164,7 +168,7 @@ class Mappo(Learner):
         """Values, advantages and returns of a rollout, by the critic as it is now on global latents (T + 1, B, ...)."""
         assert rollout.acting is not None
         config, moments = self.config, self.critic.moments
-        value, next_value = self.critic(rollout.state, latent[:-1]), self.critic(rollout.next_state, latent[1:])
+        value, next_value, critic_state = self._values(rollout, latent)
         values = Values(moments.denormalise(value), moments.denormalise(next_value))
         ends = (rollout.terminated, rollout.truncated, rollout.next_alive)
         advantage = generalized_advantages(
@@ -172,15 +176,15 @@ class Mappo(Learner):
         )
         returns = advantage + values.value
         is_first = moments.count == 0
-        acted = _acted(rollout)
-        self.critic.fit_returns(returns[acted])
+        who = acted(rollout)
+        self.critic.fit_returns(returns[who])
         samples = Samples(
             obs=rollout.obs,
             legal=rollout.legal,
             local_latent=rollout.latent,
             action=rollout.action,
             log_prob=rollout.acting.log_prob,
-            alive=None if isinstance(acted, slice) else acted,
+            alive=None,
             state=rollout.state,
             global_latent=latent[:-1],
             advantage=standardised(advantage, rollout.alive),
@@ -188,14 +192,37 @@ class Mappo(Learner):
             old_value=value if is_first else moments.normalise(values.value),  # the first fit rescales no output
         )
         metrics: Metrics = {
-            "train/explained_variance": explained_variance(values.value[acted], returns[acted]),
-            "train/value": values.value[acted].mean(),
+            "train/explained_variance": explained_variance(values.value[who], returns[who]),
+            "train/value": values.value[who].mean(),
         }
-        return Samples._make(None if x is None else x.flatten(0, 1) for x in samples), metrics
+        length = config.chunk_length if config.recurrent else 1
+        samples = Samples._make(None if x is None else in_chunks(x, length) for x in samples)
+        samples = samples._replace(alive=counting(rollout.alive, length))
+        actor_state = rollout.acting.recurrent_state
+        if actor_state is not None and critic_state is not None:
+            samples = samples._replace(
+                start=in_chunks(rollout.episode_start, length),
+                actor_state=actor_state[::length].flatten(0, 1)[None],
+                critic_state=critic_state[::length].flatten(0, 1)[None],
+            )
+        return samples, metrics
+
+    def _values(self, rollout: Rollout, latent: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Normalised values (T, B, N) of states and of their true successors, and the critic's states before each."""
+        start = self._nothing_remembered(len(rollout.task), self.critic.n_networks)
+        if start is None:
+            value, _ = self.critic(rollout.state, latent[:-1])
+            next_value, _ = self.critic(rollout.next_state, latent[1:])
+            return value, next_value, None
+        value, states = self.critic(rollout.state, latent[:-1], Memory(start, rollout.episode_start))
+        assert states is not None
+        one_step = (rollout.next_state.flatten(0, 1)[None], latent[1:].flatten(0, 1)[None])
+        next_value, _ = self.critic(*one_step, Memory(states.flatten(0, 1)))
+        return value, next_value[0].view_as(value), torch.cat([start[None], states[:-1]])
 
     def _actor_step(self, batch: Samples) -> dict[str, Tensor]:
         config = self.config
-        distribution = self.actor(batch.obs, batch.local_latent, batch.legal)
+        distribution, _ = self.actor(batch.obs, batch.local_latent, batch.legal, batch.actor_memory)
         log_prob = distribution.log_prob(batch.action)
         surrogate, metrics = clipped_surrogate(
             log_prob, batch.log_prob, batch.advantage, config.clip_eps, weight=batch.alive
@@ -208,8 +235,9 @@ class Mappo(Learner):
 
     def _critic_step(self, batch: Samples) -> dict[str, Tensor]:
         config = self.config
+        value, _ = self.critic(batch.state, batch.global_latent, batch.critic_memory)
         loss = clipped_value_loss(
-            self.critic(batch.state, batch.global_latent),
+            value,
             batch.old_value,
             batch.returns,
             clip_eps=config.clip_eps if config.value_clipping else math.inf,
@@ -254,8 +282,3 @@ class Mappo(Learner):
         self.actor_optimiser.load_state_dict(state["actor_optimiser"])
         self.critic_optimiser.load_state_dict(state["critic_optimiser"])
         self.sharing.load_state_dict(state["sharing"])
-
-
-def _acted(rollout: Rollout) -> Tensor | slice:
-    """Index of the steps and agents that acted: (T, B, N) bool, or all of them where nobody had left."""
-    return slice(None) if rollout.alive.all() else rollout.alive

@@ -73,7 +73,7 @@ def clipped_surrogate(
         metrics: Metrics = {
             "train/approx_kl": masked_mean(excess - log_ratio, weight),
             "train/clip_fraction": masked_mean((size > clip_eps).float(), weight),
-            "train/ratio_error": size.max(),
+            "train/ratio_error": size.max() if weight is None else (size * weight).max(),
         }
     return loss, metrics
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from mg2l_kalei.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian, categorical
 from mg2l_kalei.networks.mlp import GroupedMlp, MlpConfig
 from mg2l_kalei.networks.normaliser import RunningMoments
+from mg2l_kalei.networks.recurrent import Memory, RecurrentMlp
 
 __all__ = [
     "ActionDistribution",
     "Categorical",
     "DiagonalGaussian",
     "GroupedMlp",
+    "Memory",
     "MlpConfig",
+    "RecurrentMlp",
     "RunningMoments",
     "categorical",
 ]

@@ -35,7 +35,7 @@ class GroupedMlp(nn.Module):
     """``(..., G, in_features) -> (..., G, out_features)``, member g by its own effective weights.
 
     Layers weigh 1, 2, 4, ... in a masking scheme's diversity term. ``output_gain`` is the last layer's initial gain
-    (0.01 for policies).
+    (0.01 for policies). ``first_resettable``: whether a scheme that redraws dead weights may do so in the first layer.
     """
 
     one_hot: Tensor | None
@@ -48,6 +48,7 @@ class GroupedMlp(nn.Module):
         config: MlpConfig,
         *,
         output_gain: float = 1.0,
+        first_resettable: bool = True,
     ) -> None:
         super().__init__()
         self.activation, gain = ACTIVATIONS[config.activation]
@@ -56,7 +57,8 @@ class GroupedMlp(nn.Module):
         width = in_features + (sharing.n_members if config.member_id else 0)
         self.hidden = nn.ModuleList()
         for depth, out in enumerate(config.hidden):
-            linear = sharing.linear(width, out, gain=gain, layer_weight=2.0**depth)
+            resettable = first_resettable or depth > 0
+            linear = sharing.linear(width, out, gain=gain, resettable=resettable, layer_weight=2.0**depth)
             norm = GroupedLayerNorm(sharing, out) if config.layer_norm else nn.Identity()
             self.hidden.append(nn.Sequential(linear, norm))
             width = out
@@ -64,9 +66,17 @@ class GroupedMlp(nn.Module):
         self.output: GroupedLinear = sharing.linear(width, out_features, gain=output_gain, layer_weight=2.0**depth)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.rest(self.first(x))
+
+    def first(self, x: Tensor) -> Tensor:
+        """The first hidden layer's activations: (..., G, in_features) -> (..., G, width)."""
         if self.one_hot is not None:
             x = torch.cat([self.one_hot.expand(*x.shape[:-1], -1), x], dim=-1)  # (..., G, G + in)
-        for layer in self.hidden:
+        return self.activation(self.hidden[0](x))
+
+    def rest(self, x: Tensor) -> Tensor:
+        """What the layers after it make of them: (..., G, width) -> (..., G, out_features)."""
+        for layer in self.hidden[1:]:
             x = self.activation(layer(x))
         y: Tensor = self.output(x)
         return y

@@ -112,7 +112,7 @@ def learnt_value(reward: Tensor, ends: str, *, per_agent: bool = False) -> Tenso
     for i in range(20):
         learner.update(rollout, encoder, 0, generator(i))
     with torch.no_grad():
-        value = learner.critic(rollout.state[0, :1], torch.zeros(1, 0))
+        value, _ = learner.critic(rollout.state[0, :1], torch.zeros(1, 0))
     return learner.critic.moments.denormalise(value.unsqueeze(-1)).flatten()
 
 
@@ -135,13 +135,13 @@ def test_the_value_is_wrong_where_running_out_of_time_is_taken_for_the_end() -> 
 def test_values_in_units_of_reward_stay_when_the_scale_of_returns_changes(per_agent: bool) -> None:
     critic = Critic(CONTINUOUS, 2, MlpConfig(hidden=(8,)), generator(), per_agent=per_agent)
     state, latent = draw(5, CONTINUOUS.state_dim), draw(5, 2, seed=1)
-    untrained = critic(state, latent)
+    untrained, _ = critic(state, latent)
     critic.fit_returns(draw(50, 4, 3))
-    assert torch.equal(critic(state, latent), untrained)  # the first returns only say where values begin
+    assert torch.equal(critic(state, latent)[0], untrained)  # the first returns only say where values begin
     before = critic.moments.denormalise(untrained)
     for scale in (100.0, 0.1):
         critic.fit_returns(scale * draw(50, 4, 3) - 30)
-        normalised = critic(state, latent)
+        normalised, _ = critic(state, latent)
         torch.testing.assert_close(critic.moments.denormalise(normalised), before, rtol=1e-4, atol=1e-3)
         assert not torch.allclose(normalised, before, atol=0.1)
 
@@ -163,7 +163,7 @@ def test_each_agents_own_critic_keeps_its_gradient_to_itself() -> None:
     )
     state, latent = draw(5, CONTINUOUS.state_dim), draw(5, 2, seed=1)
     for critic in (shared, separate):
-        value = critic(state, latent)
+        value, _ = critic(state, latent)
         assert value.shape == (5, CONTINUOUS.n_agents)
         (value[:, 1] * draw(5)).sum().backward()
     for parameter in separate.parameters():
@@ -219,7 +219,8 @@ def test_the_encoders_gradient_is_that_of_the_value_loss() -> None:
     rollout = acted_by(learner, encoder, random_rollout())
     learner.update(rollout, encoder, 36, generator())
     latent = reference.latents(rollout).global_
-    value, next_value = fresh.critic(rollout.state, latent[:-1]), fresh.critic(rollout.next_state, latent[1:])
+    value, _ = fresh.critic(rollout.state, latent[:-1])
+    next_value, _ = fresh.critic(rollout.next_state, latent[1:])
     with torch.no_grad():
         returns = value + generalized_advantages(
             rollout.reward,

@@ -1,0 +1,81 @@
+"""A rollout cut into chunks of consecutive steps, as policy-gradient learners look at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import repeat
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mg2l_kalei.networks import Memory
+from mg2l_kalei.types import Rollout
+
+
+class Samples(NamedTuple):
+    """What the losses look at: S chunks of L consecutive steps of a rollout, or a minibatch of them.
+
+    Feed-forward networks look at single steps: L = 1.
+    """
+
+    obs: Tensor  # (L, S, N, obs_dim)
+    legal: Tensor | None  # (L, S, N, n_actions)
+    local_latent: Tensor  # (L, S, N, local_dim)   that was acted on
+    action: Tensor  # (L, S, N, action_dim) or (L, S, N)
+    log_prob: Tensor  # (L, S, N)   when acting
+    alive: Tensor | None  # (L, S, N)   None: all are
+    state: Tensor  # (L, S, state_dim)
+    global_latent: Tensor  # (L, S, global_dim)   the critic's
+    advantage: Tensor  # (L, S, N)   normalised
+    returns: Tensor  # (L, S, N)   normalised as the critic's outputs
+    old_value: Tensor  # (L, S, N)   likewise
+    start: Tensor | None = None  # (L, S)   whether an episode starts with the step; None: feed-forward, as below
+    actor_state: Tensor | None = None  # (1, S, N, hidden)   before the chunk
+    critic_state: Tensor | None = None  # (1, S, networks, hidden)
+
+    def take(self, index: Tensor) -> Samples:
+        """The samples at index (s,)."""
+        return Samples._make(None if x is None else x[:, index] for x in self)
+
+    def split(self, n: int) -> Iterator[Samples]:
+        """The samples in n parts as equal as can be, in their order."""
+        return map(Samples, *(repeat(None) if x is None else x.chunk(n, dim=1) for x in self))
+
+    @property
+    def chunk_length(self) -> int:
+        """L."""
+        return len(self.obs)
+
+    @property
+    def actor_memory(self) -> Memory | None:
+        """Where the actors' sequences begin."""
+        return None if self.actor_state is None else Memory(self.actor_state[0], self.start)
+
+    @property
+    def critic_memory(self) -> Memory | None:
+        """Where the critic's sequences begin."""
+        return None if self.critic_state is None else Memory(self.critic_state[0], self.start)
+
+
+def in_chunks(x: Tensor, length: int) -> Tensor:
+    """(T, B, ...) -> (L, S, ...), S = ceil(T / L) B; what the last chunks lack repeats the last step."""
+    n_chunks = -(-len(x) // length)
+    if n_chunks * length > len(x):
+        x = x[torch.arange(n_chunks * length, device=x.device).clamp(max=len(x) - 1)]
+    return x.unflatten(0, (n_chunks, length)).transpose(0, 1).flatten(1, 2)
+
+
+def counting(alive: Tensor, length: int) -> Tensor | None:
+    """Of alive (T, B, N), which samples (L, S, N) count: of agents that acted, and no repeated steps. None: all."""
+    lacking = -len(alive) % length
+    if not lacking and alive.all():
+        return None
+    counts = in_chunks(alive, length).clone()
+    counts[length - lacking :, -alive.shape[1] :] = False
+    return counts
+
+
+def acted(rollout: Rollout) -> Tensor | slice:
+    """Index of the steps and agents that acted: (T, B, N) bool, or all of them where nobody had left."""
+    return slice(None) if rollout.alive.all() else rollout.alive

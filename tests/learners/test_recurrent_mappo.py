@@ -1,0 +1,139 @@
+"""Do recurrent actors and critics learn on the sequences that they lived through, and remember what they must?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from envs.core import EnvSpec, Observation, StepResult
+from mg2l_kalei.collector import Team, collect
+from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.learners.mappo import Mappo
+from mg2l_kalei.learners.samples import counting, in_chunks
+from mg2l_kalei.networks import Memory
+from mg2l_kalei.sharing import SHARINGS
+from tests.small_systems import CONTINUOUS, draw, generator, make_encoder, make_learner
+
+RECALL = EnvSpec(n_agents=2, obs_dim=3, state_dim=6, action_dim=2, is_discrete=True, episode_steps=4)
+
+
+class Recall:
+    """Each agent is shown 0 or 1 as an episode starts, nothing after that, and must say it at the end.
+
+    obs: (is 0, is 1, time). An agent's reward at the last step is 1 for the right answer; no other step pays.
+    """
+
+    spec = RECALL
+
+    def __init__(self, n_rows: int, seed: int = 0) -> None:
+        self.shown = torch.zeros(n_rows, RECALL.n_agents, dtype=torch.int64)
+        self.t = torch.zeros(n_rows, dtype=torch.int64)
+        self.generator = generator(seed)
+
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        where = torch.ones_like(tasks, dtype=torch.bool) if where is None else where
+        drawn = torch.randint(2, self.shown.shape, generator=self.generator)
+        self.shown = torch.where(where[:, None], drawn, self.shown)
+        self.t = torch.where(where, 0, self.t)
+        return self._seen()
+
+    def step(self, action: Tensor) -> StepResult:
+        self.t = self.t + 1
+        is_over = self.t == RECALL.episode_steps
+        reward = (action == self.shown).float() * is_over[:, None]
+        obs, state, legal, alive = self._seen()
+        return StepResult(obs, state, reward, is_over, torch.zeros_like(is_over), legal, alive)
+
+    def scene(self, row: int) -> None:
+        return None
+
+    def _seen(self) -> Observation:
+        shown = torch.nn.functional.one_hot(self.shown, 2).float() * (self.t == 0)[:, None, None]
+        time = (self.t / RECALL.episode_steps)[:, None, None].expand(-1, RECALL.n_agents, 1)
+        obs = torch.cat([shown, time], dim=-1)
+        return Observation(obs, obs.flatten(1), None, torch.ones(obs.shape[:2], dtype=torch.bool))
+
+
+def recurrent(encoder: TaskEncoder, spec: EnvSpec = RECALL, **settings: Any) -> Mappo:
+    own: dict[str, Any] = {"recurrent": True, "hidden": (16, 8)} | settings
+    learner = make_learner(encoder, spec, kind="mappo", **own)
+    assert isinstance(learner, Mappo)
+    return learner
+
+
+def play(learner: Mappo, encoder: TaskEncoder, n_steps: int, *, n_rows: int = 6, seed: int = 0) -> Any:
+    team = Team(learner, encoder, generator(seed))
+    return collect(Recall(n_rows, seed), team, torch.arange(n_rows) % 3, n_steps, explore=True)
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("chunk_length", [1, 4, 5, 40])
+@pytest.mark.parametrize("kind", ["none", "mg2l"])
+def test_the_first_ratio_is_one(kind: str, chunk_length: int, sharing: str) -> None:
+    """Chunks that begin within an episode, end with it, do not divide the trial, or are longer than it."""
+    encoder = make_encoder(kind, RECALL)
+    learner = recurrent(encoder, sharing=sharing, chunk_length=chunk_length, actor_lr=1e-2)
+    for i in range(2):
+        rollout = play(learner, encoder, 10, seed=i)
+        if encoder.learns:
+            encoder.fit_normaliser(rollout.transition)
+        metrics = learner.update(rollout, encoder, 60 * (i + 1), generator(i))
+        assert float(metrics["train/first_ratio_error"]) <= 1e-5
+        assert float(metrics["train/ratio_error"]) > 1e-4
+
+
+def test_what_the_learner_replays_is_what_was_acted_with() -> None:
+    """A pass over the whole trial makes the states, distributions and latents of the steps one by one."""
+    encoder = make_encoder("mg2l", RECALL)
+    learner = recurrent(encoder)
+    rollout = play(learner, encoder, 10)
+    state = learner.initial_recurrent_state(6)
+    assert state is not None and rollout.acting.recurrent_state.shape == (10, 6, 2, 16)
+    with torch.no_grad():
+        memory = Memory(state, rollout.episode_start)
+        distribution, states = learner.actor(rollout.obs, rollout.latent, None, memory)
+    torch.testing.assert_close(distribution.log_prob(rollout.action), rollout.acting.log_prob)
+    before = torch.cat([state[None], states[:-1]]) * ~rollout.episode_start[:, :, None, None]
+    torch.testing.assert_close(before, rollout.acting.recurrent_state)
+
+
+@pytest.mark.parametrize("per_agent", [False, True], ids=["one critic", "critic per agent"])
+def test_the_value_of_a_successor_is_that_of_the_next_step(per_agent: bool) -> None:
+    encoder = make_encoder("none", RECALL)
+    learner = recurrent(encoder, critic_per_agent=per_agent)
+    rollout = play(learner, encoder, 10)
+    value, next_value, states = learner._values(rollout, torch.zeros(11, 6, 0))
+    goes_on = ~(rollout.terminated | rollout.truncated)[:-1]
+    torch.testing.assert_close(next_value[:-1][goes_on], value[1:][goes_on])
+    assert states is not None and states.shape == (10, 6, 2 if per_agent else 1, 16)
+
+
+def test_repeated_steps_of_the_last_chunk_do_not_count() -> None:
+    x = torch.arange(10)[:, None].expand(10, 3) + 100 * torch.arange(3)
+    chunks, counts = in_chunks(x, 4), counting(torch.ones(10, 3, 2, dtype=torch.bool), 4)
+    assert chunks.shape == (4, 9) and chunks[:, 1].tolist() == [100, 101, 102, 103]
+    assert counts is not None and counts.shape == (4, 9, 2)
+    assert chunks[counts[..., 0]].sort().values.tolist() == x.flatten().sort().values.tolist()
+    assert counting(torch.ones(8, 3, 2, dtype=torch.bool), 4) is None
+
+
+def test_feed_forward_learners_have_no_memory() -> None:
+    learner = make_learner(make_encoder("none"), CONTINUOUS)
+    assert learner.initial_recurrent_state(4) is None
+    assert learner.act(draw(4, 3, 4), None, draw(4, 3, 0), None, generator(), explore=True).recurrent_state is None
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("remembers", [False, True], ids=["feed-forward", "recurrent"])
+def test_only_recurrent_teams_recall_what_they_were_shown(remembers: bool, sharing: str) -> None:
+    encoder = make_encoder("none", RECALL)
+    settings: dict[str, Any] = {"actor_lr": 1e-2, "critic_lr": 1e-2, "lr_decay": "none", "n_epochs": 4}
+    learner = recurrent(encoder, recurrent=remembers, sharing=sharing, chunk_length=4, entropy_coef=0.003, **settings)
+    for i in range(40):
+        learner.update(play(learner, encoder, 4, n_rows=64, seed=i), encoder, 0, generator(i))
+    rollout = play(learner, encoder, 4, n_rows=256, seed=1000)
+    right = float(rollout.reward[-1].mean())
+    assert right > 0.95 if remembers else 0.4 < right < 0.6
