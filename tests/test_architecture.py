@@ -89,7 +89,7 @@ def cycles(sources: Sources) -> list[str]:
     return [name for name in graph if name in reached(name)]
 
 
-LEARNER_BASE = {"base", "actor", "critic"}  # what learners have in common
+LEARNER_BASE = {"base", "actor", "critic", "samples"}  # what learners have in common
 
 
 def learners_importing_each_other(sources: Sources) -> list[str]:

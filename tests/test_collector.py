@@ -159,7 +159,7 @@ def test_a_recurrent_state_restarts_with_each_episode(team: Team) -> None:
         rollout = play(team)
         assert torch.equal(rollout.action[..., 0], 100 + rollout.obs[..., 2])
         assert rollout.acting is not None and rollout.acting.recurrent_state is not None
-        assert (rollout.acting.recurrent_state == 100).all()
+        assert torch.equal(rollout.acting.recurrent_state[..., 0], 100 + rollout.obs[..., 2])
 
 
 def test_what_is_stored_is_what_was_seen_and_acted_on(team: Team, policy: Counter) -> None:

@@ -23,7 +23,7 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.actor import Actor
 from mg2l_kalei.learners.base import Learner
 from mg2l_kalei.learners.critic import Critic
-from mg2l_kalei.learners.samples import Samples, acted, counting, in_chunks
+from mg2l_kalei.learners.samples import Samples, acted, cut, in_chunks
 from mg2l_kalei.losses.policy_gradient import (
     Values,
     clipped_surrogate,
@@ -195,17 +195,7 @@ class Mappo(Learner):
             "train/explained_variance": explained_variance(values.value[who], returns[who]),
             "train/value": values.value[who].mean(),
         }
-        length = config.chunk_length if config.recurrent else 1
-        samples = Samples._make(None if x is None else in_chunks(x, length) for x in samples)
-        samples = samples._replace(alive=counting(rollout.alive, length))
-        actor_state = rollout.acting.recurrent_state
-        if actor_state is not None and critic_state is not None:
-            samples = samples._replace(
-                start=in_chunks(rollout.episode_start, length),
-                actor_state=actor_state[::length].flatten(0, 1)[None],
-                critic_state=critic_state[::length].flatten(0, 1)[None],
-            )
-        return samples, metrics
+        return cut(samples, rollout, critic_state, config.chunk_length if config.recurrent else 1), metrics
 
     def _values(self, rollout: Rollout, latent: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Normalised values (T, B, N) of states and of their true successors, and the critic's states before each."""

@@ -58,6 +58,21 @@ class Samples(NamedTuple):
         return None if self.critic_state is None else Memory(self.critic_state[0], self.start)
 
 
+def cut(steps: Samples, rollout: Rollout, critic_state: Tensor | None, length: int) -> Samples:
+    """Chunks of ``length`` steps, of a rollout's steps (T, B, ...) and the critic's states before each of them."""
+    assert rollout.acting is not None
+    samples = Samples._make(None if x is None else in_chunks(x, length) for x in steps)
+    samples = samples._replace(alive=counting(rollout.alive, length))
+    actor_state = rollout.acting.recurrent_state
+    if actor_state is None or critic_state is None:
+        return samples
+    return samples._replace(
+        start=in_chunks(rollout.episode_start, length),
+        actor_state=actor_state[::length].flatten(0, 1)[None],
+        critic_state=critic_state[::length].flatten(0, 1)[None],
+    )
+
+
 def in_chunks(x: Tensor, length: int) -> Tensor:
     """(T, B, ...) -> (L, S, ...), S = ceil(T / L) B; what the last chunks lack repeats the last step."""
     n_chunks = -(-len(x) // length)
