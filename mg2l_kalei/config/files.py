@@ -112,10 +112,17 @@ class _Chooser:
             self.pick(key, valid, (algo.source, block.get("kind") if isinstance(block, dict) else None))
 
     def file(self, folder: str) -> File:
-        """The chosen file of a folder; empty where none was chosen or read, or a family has none."""
-        path = self.config_dir / folder / f"{self.names.get(folder)}.yaml"
+        """The chosen file of a folder; empty where none was chosen or read, or a family has none.
+
+        A family without a file of its own has that of the longest name that its own begins with: ``a-b.yaml``, or
+        ``a.yaml``, is that of ``a-b-c`` too.
+        """
+        name = self.names.get(folder, "")
+        while folder == "env" and "-" in name and not (self.config_dir / folder / f"{name}.yaml").exists():
+            name = name.rpartition("-")[0]
+        path = self.config_dir / folder / f"{name}.yaml"
         source = f"{self.config_dir.name}/{folder}/{path.name}"
-        if folder not in self.names or (folder == "env" and not path.exists()):
+        if not name or (folder == "env" and not path.exists()):
             return File(source, {}, is_read=False)
         try:
             return File(source, read_yaml(path))

@@ -52,6 +52,16 @@ def test_each_layer_is_stronger_than_the_one_before(folder: Path) -> None:
     assert (resolved.config.n_iters, resolved.sources["n_iters"]) == (6, "command line")
 
 
+def test_a_family_without_a_file_has_that_of_the_longest_name_it_begins_with(folder: Path) -> None:
+    write(folder, "env/mpe", "n_iters: 1")
+    write(folder, "env/mpe-spread", "n_iters: 2")
+    found = {env: load([f"--env={env}"], SCHEMA, folder) for env in ("mpe-hunting", "mpe-spread")}
+    assert {env: (resolved.config.n_iters, resolved.sources["n_iters"]) for env, resolved in found.items()} == {
+        "mpe-hunting": (1, "config/env/mpe.yaml"),
+        "mpe-spread": (2, "config/env/mpe-spread.yaml"),
+    }
+
+
 @pytest.mark.parametrize(
     "argv",
     [
