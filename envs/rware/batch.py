@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from envs.core import EnvSpec, Observation, Picture, StepResult
-from envs.rware.floor import N_ACTIONS, N_DIRECTIONS, Array, Plan, Rules, empty_floor
+from envs.rware.floor import N_DIRECTIONS, Array, Plan, Rules, empty_floor
 from envs.rware.movement import move
 from envs.rware.picture import picture
 from envs.rware.warehouse import Outcome, Start, begin, observe, work
@@ -89,5 +87,3 @@ class WarehouseBatch:
 
     def _all_alive(self) -> Tensor:
         return torch.ones(self._n_rows, self.spec.n_agents, dtype=torch.bool, device=self._device)
-
-

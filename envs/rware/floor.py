@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.core import EnvSpec
 from envs.rware.layout import Layout
 
 Array = NDArray[Any]
@@ -19,6 +20,9 @@ Array = NDArray[Any]
 NOOP, FORWARD, LEFT, RIGHT, TOGGLE_LOAD = range(5)  # actions, numbered as in rware
 UP, DOWN, TO_LEFT, TO_RIGHT = range(4)  # directions, numbered as in rware
 N_ACTIONS, N_DIRECTIONS = 5, 4
+SELF_SIZE = 4 + N_DIRECTIONS  # of what an agent sees: itself
+PLACE_SIZE = 2 + N_DIRECTIONS  # a cell, and as many more as there are colours
+REQUEST_SIZE = 3  # of the state: x, y, whether it is carried
 REWARDS = ("global", "individual", "two-stage")
 
 _PRIME_1, _PRIME_2, _PRIME_5 = 11400714785074694791, 14029467366897019727, 2870177450012600261
@@ -53,7 +57,7 @@ class Plan(NamedTuple):
 
 
 class Floor(NamedTuple):
-    """The state of B warehouses, changed in place. Agents and shelves are numbered from 1 in grids; 0: there is none."""
+    """The state of B warehouses, changed in place. In grids, agents and shelves are numbered from 1."""
 
     task: Array  # (B,) int64
     agent_at: Array  # (B, P) int16
@@ -77,7 +81,7 @@ def plan_of(layouts: Sequence[Layout], layout: Sequence[int], colour: Sequence[S
     y, x = np.divmod(np.arange(height * stride), stride)
     where = np.stack((x, y), axis=1) - margin
     size = np.array([(entry.width, entry.height) for entry in layouts])[:, None]  # (L, 1, 2)
-    is_inside = ((where >= 0) & (where < size)).all(axis=-1)  # (L, P)
+    is_inside: Array = np.all((where >= 0) & (where < size), axis=-1)  # (L, P)
     goals, homes = np.full((len(layouts), n_goals), -1), np.full((len(layouts), n_shelves), -1)
     is_highway = is_inside.copy()
     for place, entry in enumerate(layouts):
@@ -95,6 +99,18 @@ def plan_of(layouts: Sequence[Layout], layout: Sequence[int], colour: Sequence[S
         ahead=np.array([-stride, stride, -1, 1]),
         layout=np.array(layout),
         colour=np.array(colour),
+    )
+
+
+def spec_of(rules: Rules) -> EnvSpec:
+    obs_dim = SELF_SIZE + (2 * rules.sensor_range + 1) ** 2 * (PLACE_SIZE + rules.n_colours)
+    return EnvSpec(
+        n_agents=rules.n_agents,
+        obs_dim=obs_dim,
+        state_dim=rules.n_agents * obs_dim + REQUEST_SIZE * rules.n_requests,
+        action_dim=N_ACTIONS,
+        is_discrete=True,
+        episode_steps=rules.max_steps,
     )
 
 

@@ -11,16 +11,18 @@ is a tree whose edges lead to its root, an empty cell.
   of those who wish the cell, the one with the longest queue behind it.
 - **The tie-break.** Of equally long queues, networkx takes the one that comes first among the predecessors of the cell
   in ``G.subgraph(component).copy()``, whose edges are inserted in the order of its nodes. That is
-  (a) the order in which cells were put into the whole graph, wherever twice the component's cells are no fewer than all
-  of the graph's: by agents' numbers, first the cell an agent stands in, then the one it wishes; or else
+  (a) the order in which cells were put into the whole graph, wherever twice the component's cells are no fewer than
+  all of the graph's: by agents' numbers, first the cell an agent stands in, then the one it wishes; or else
   (b) the order in which CPython walks through a set of the component's cells as tuples (x, y). That set was filled in
-  the order of a breadth-first search from the component's first cell (a), in each cell first the wished one, then those
-  who wish it by agents' numbers; and copied once, element by element. So the order depends on hashes of tuples and on
-  how a set's table is probed (steps of ten slots) and grown (fourfold): both are repeated here, for ties alone. They are
-  those of every 64-bit CPython from 3.8 to 3.13 at least, and of networkx 3.6.
+  the order of a breadth-first search from the component's first cell (a), in each cell first the wished one, then
+  those who wish it by agents' numbers; and copied once, element by element. So the order depends on hashes of tuples
+  and on how a set's table is probed (ten slots in a row, then a jump) and grown (fourfold): both are repeated here,
+  for ties alone. The tests hold them equal to the CPython that runs them, and to the networkx that they pin.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -30,26 +32,35 @@ from envs.rware.floor import FORWARD, Array, Floor, Plan
 LINEAR_PROBES = 9  # slots after the first that a set's probe looks at, before it jumps
 
 
+class Queues(NamedTuple):
+    """Of the agents of one row."""
+
+    wish: Array  # (N,) int64    cell
+    front: Array  # (N,) int64   agent that stands there: oneself, or -1 where nobody does
+    depth: Array  # (N,) int64   longest queue behind
+    first: Array  # (N,) int64   head of one's own queue, in front of an empty cell; -1: it is not in front of one
+    rank: Array  # (N + 1,) int64   of the agents' cells, among equals; filled for ties
+
+
 @njit(cache=True, nogil=True)
 def move(floor: Floor, plan: Plan, action: Array) -> None:
     """Let all agents move that may, with what they carry. ``action`` (B, N) int64."""
     n_rows, n = floor.cell.shape
-    wish, front = np.empty(n, np.int64), np.empty(n, np.int64)  # cell; agent that stands there, or -1
-    depth, first = np.empty(n, np.int64), np.empty(n, np.int64)  # longest queue behind; agent at the head of one's own
-    rank, goes = np.empty(n + 1, np.int64), np.empty(n, np.bool_)
+    wish, front, goes = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.bool_)
+    queues = Queues(wish, front, np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n + 1, np.int64))
     for b in range(n_rows):
-        if _wishes(b, floor, plan, action[b], (wish, front)):
-            _queues(front, depth, first, goes)
+        if _wishes(b, floor, plan, action[b], queues):
+            _line_up(queues, goes)
             for i in range(n):
-                if front[i] == -1 and _leads(i, wish, front):
-                    _let_go(floor.cell[b], plan.hashes, (wish, front, depth, first, rank), wish[i], goes)
+                if front[i] == -1 and _leads(i, wish):
+                    _let_go(floor.cell[b], plan.hashes, queues, wish[i], goes)
             _carry_out(b, floor, wish, goes)
 
 
 @njit(cache=True, nogil=True)
-def _wishes(b: int, floor: Floor, plan: Plan, action: Array, out: tuple[Array, Array]) -> bool:
+def _wishes(b: int, floor: Floor, plan: Plan, action: Array, queues: Queues) -> bool:
     """Where agents want to be, and who is there; whether anybody wants to move."""
-    wish, front = out
+    wish, front = queues.wish, queues.front
     is_inside, someone = plan.is_inside[plan.layout[floor.task[b]]], False
     for i in range(len(wish)):
         here = np.int64(floor.cell[b, i])
@@ -69,13 +80,11 @@ def _wishes(b: int, floor: Floor, plan: Plan, action: Array, out: tuple[Array, A
 
 
 @njit(cache=True, nogil=True)
-def _queues(front: Array, depth: Array, first: Array, goes: Array) -> None:
-    """Walk each queue to its head. Cycles are settled here; in trees, ``depth`` and ``first`` are found.
-
-    first (N,): who heads the agent's queue in front of an empty cell; -1: nobody does.
-    """
-    n = len(front)
-    depth[:] = 0
+def _line_up(queues: Queues, goes: Array) -> None:
+    """Walk each queue to its head. Cycles are settled here; in trees, ``depth`` and ``first`` are found."""
+    front, depth, first, n = queues.front, queues.depth, queues.first, len(queues.front)
+    for i in range(n):
+        depth[i] = 0
     for i in range(n):
         j, steps = i, 0
         while front[j] >= 0 and front[j] != j and front[j] != i and steps < n:
@@ -87,18 +96,18 @@ def _queues(front: Array, depth: Array, first: Array, goes: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _leads(i: int, wish: Array, front: Array) -> bool:
+def _leads(i: int, wish: Array) -> bool:
     """Whether agent i is the first by number that wishes its cell, an empty one: each is taken care of once."""
-    for j in range(i):
+    for j in range(i):  # noqa: SIM110, because the compiler knows no all()
         if wish[j] == wish[i]:
             return False
     return True
 
 
 @njit(cache=True, nogil=True)
-def _let_go(cell: Array, hashes: Array, queues: tuple[Array, Array, Array, Array, Array], root: int, goes: Array) -> None:
+def _let_go(cell: Array, hashes: Array, queues: Queues, root: int, goes: Array) -> None:
     """Let the longest queue behind the cell ``root``, which is empty, go."""
-    wish, front, depth, first, rank = queues
+    wish, depth, rank = queues.wish, queues.depth, queues.rank
     is_ranked, to, n = False, root, len(wish)
     while True:
         best, is_tied = -1, False
@@ -113,7 +122,7 @@ def _let_go(cell: Array, hashes: Array, queues: tuple[Array, Array, Array, Array
             return
         if is_tied:
             if not is_ranked:
-                _rank(cell, hashes, (wish, front, first), root, rank)
+                _rank(cell, hashes, queues, root)
                 is_ranked = True
             for i in range(n):
                 if wish[i] == to and cell[i] != to and depth[i] == depth[best] and rank[i] < rank[best]:
@@ -123,19 +132,18 @@ def _let_go(cell: Array, hashes: Array, queues: tuple[Array, Array, Array, Array
 
 
 @njit(cache=True, nogil=True)
-def _rank(cell: Array, hashes: Array, queues: tuple[Array, Array, Array], root: int, rank: Array) -> None:
-    """The order of the component's cells in networkx' copy of it: rank (N + 1,), the last of the root. See above."""
-    wish, front, first = queues
-    n = len(wish)
+def _rank(cell: Array, hashes: Array, queues: Queues, root: int) -> None:
+    """Fill ``queues.rank`` with the order of the component's cells in networkx' copy of it. See above."""
+    wish, front, rank, n = queues.wish, queues.front, queues.rank, len(queues.wish)
     n_cells = n
     for i in range(n):
         rank[i] = 2 * i
         for j in range(i):
             if wish[j] == cell[i]:
                 rank[i] = min(rank[i], 2 * j + 1)
-        n_cells += front[i] == -1 and _leads(i, wish, front)
+        n_cells += front[i] == -1 and _leads(i, wish)
     found = np.empty(n + 1, np.int64)  # agents, or n for the root, in the order of a breadth-first search
-    n_found = _search(cell, queues, root, rank, found)
+    n_found = _search(cell, queues, root, found)
     if 2 * n_found < n_cells:
         keys = np.empty(n + 1, np.uint64)
         for i in range(n):
@@ -148,10 +156,9 @@ def _rank(cell: Array, hashes: Array, queues: tuple[Array, Array, Array], root: 
 
 
 @njit(cache=True, nogil=True)
-def _search(cell: Array, queues: tuple[Array, Array, Array], root: int, rank: Array, found: Array) -> int:
+def _search(cell: Array, queues: Queues, root: int, found: Array) -> int:
     """Fill ``found`` with the component's cells, and say how many they are."""
-    wish, front, first = queues
-    n = len(wish)
+    wish, front, first, rank, n = queues.wish, queues.front, queues.first, queues.rank, len(queues.wish)
     is_found, source = np.zeros(n + 1, np.bool_), -1
     for i in range(n):
         if first[i] >= 0 and wish[first[i]] == root and (source == -1 or rank[i] < rank[source]):
@@ -182,11 +189,11 @@ def _as_in_a_set(nodes: Array, keys: Array) -> None:
         _insert(table, size, nodes[place], keys)
         filled = place + 1
         if 5 * filled >= 3 * (size - 1):
-            spare[:size] = table[:size]
             old = size
+            for slot in range(old):
+                spare[slot], table[slot] = table[slot], -1
             while size <= 4 * filled:
                 size *= 2
-            table[:size] = -1
             for slot in range(old):
                 if spare[slot] >= 0:
                     _insert(table, size, spare[slot], keys)

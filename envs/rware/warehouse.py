@@ -16,13 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from envs.core import EnvSpec
 from envs.rware.floor import (
     DOWN,
     LEFT,
-    N_ACTIONS,
     N_DIRECTIONS,
+    PLACE_SIZE,
+    REQUEST_SIZE,
     RIGHT,
+    SELF_SIZE,
     TO_LEFT,
     TO_RIGHT,
     TOGGLE_LOAD,
@@ -32,10 +33,6 @@ from envs.rware.floor import (
     Plan,
     Rules,
 )
-
-SELF_SIZE = 4 + N_DIRECTIONS
-PLACE_SIZE = 2 + N_DIRECTIONS  # of a cell seen, and as many more as there are colours
-REQUEST_SIZE = 3  # of the state: x, y, whether it is carried
 
 CLOCKWISE = np.array([TO_RIGHT, TO_LEFT, UP, DOWN])
 ANTICLOCKWISE = np.array([TO_LEFT, TO_RIGHT, DOWN, UP])
@@ -60,38 +57,24 @@ class Outcome(NamedTuple):
     truncated: Array  # (B,) bool
 
 
-def spec_of(rules: Rules) -> EnvSpec:
-    obs_dim = SELF_SIZE + (2 * rules.sensor_range + 1) ** 2 * (PLACE_SIZE + rules.n_colours)
-    return EnvSpec(
-        n_agents=rules.n_agents,
-        obs_dim=obs_dim,
-        state_dim=rules.n_agents * obs_dim + REQUEST_SIZE * rules.n_requests,
-        action_dim=N_ACTIONS,
-        is_discrete=True,
-        episode_steps=rules.max_steps,
-    )
-
-
-@njit(cache=True, nogil=True)
 def begin(floor: Floor, plan: Plan, where: Array, start: Start) -> None:
     """Start an episode in the rows where ``where`` (B,) bool is True."""
-    for b in range(len(where)):
-        if not where[b]:
-            continue
-        task = start.task[b]
-        layout = plan.layout[task]
-        floor.task[b], floor.elapsed[b], floor.inactive[b] = task, 0, 0
-        floor.agent_at[b], floor.shelf_at[b] = 0, 0
-        floor.carried[b], floor.has_delivered[b], floor.is_requested[b] = 0, False, False
-        for s in range(plan.n_shelves[layout]):
-            floor.shelf_cell[b, s + 1] = plan.homes[layout, s]
-            floor.shelf_at[b, plan.homes[layout, s]] = s + 1
-        for i in range(floor.cell.shape[1]):
-            floor.cell[b, i], floor.direction[b, i] = start.cell[b, i], start.direction[b, i]
-            floor.agent_at[b, start.cell[b, i]] = i + 1
-        for k in range(floor.queue.shape[1]):
-            floor.queue[b, k] = start.queue[b, k]
-            floor.is_requested[b, start.queue[b, k]] = True
+    rows = np.flatnonzero(where)
+    every, task = rows[:, None], start.task[rows]
+    for field in (floor.agent_at, floor.shelf_at, floor.carried, floor.has_delivered, floor.is_requested):
+        field[rows] = 0
+    floor.task[rows], floor.elapsed[rows], floor.inactive[rows] = task, 0, 0
+    floor.cell[rows], floor.direction[rows], floor.queue[rows] = (
+        start.cell[rows],
+        start.direction[rows],
+        start.queue[rows],
+    )
+    floor.agent_at[every, floor.cell[rows]] = np.arange(1, floor.cell.shape[1] + 1)
+    floor.is_requested[every, floor.queue[rows]] = True
+    homes = plan.homes[plan.layout[task]]  # (rows, S)
+    floor.shelf_cell[rows, 1:] = homes
+    place, shelf = np.nonzero(homes >= 0)
+    floor.shelf_at[rows[place], homes[place, shelf]] = shelf + 1
 
 
 @njit(cache=True, nogil=True)
@@ -140,10 +123,11 @@ def _deliver(b: int, floor: Floor, plan: Plan, rules: Rules, given: tuple[Array,
         i = floor.agent_at[b, goal] - 1
         if rules.n_colours > 1 and (shelf - 1) % rules.n_colours != plan.colour[task, i]:
             continue
-        _request_another(b, floor, plan, rules, (shelf, chance[n_delivered]))
+        _request_another(b, floor, plan, rules, (int(shelf), float(chance[n_delivered])))
         n_delivered += 1
         if rules.reward == GLOBAL:
-            reward += 1
+            for everyone in range(len(reward)):
+                reward[everyone] += 1
         elif rules.reward == INDIVIDUAL:
             reward[i] += 1
         else:
@@ -160,7 +144,7 @@ def _request_another(b: int, floor: Floor, plan: Plan, rules: Rules, delivered: 
     n_candidates = 0
     for s in range(first, n_shelves + 1, rules.n_colours):
         n_candidates += not floor.is_requested[b, s]
-    left = int(np.float64(chance) * n_candidates)
+    left = int(chance * n_candidates)
     for s in range(first, n_shelves + 1, rules.n_colours):
         if floor.is_requested[b, s]:
             continue
@@ -183,7 +167,8 @@ def observe(floor: Floor, plan: Plan, rules: Rules, obs: Array, state: Array) ->
     for b in range(n_rows):
         for i in range(n):
             _look(b, i, floor, (plan, rules), obs[b, i])
-            state[b, i * width : (i + 1) * width] = obs[b, i]
+            for place in range(width):
+                state[b, i * width + place] = obs[b, i, place]
         at = n * width
         for shelf in floor.queue[b]:
             cell = floor.shelf_cell[b, shelf]

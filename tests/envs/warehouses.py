@@ -13,9 +13,9 @@ from torch import Tensor
 
 from envs.core import Observation, StepResult
 from envs.rware.batch import WarehouseBatch
-from envs.rware.floor import REWARDS, Rules, plan_of
+from envs.rware.floor import REWARDS, Rules, plan_of, spec_of
 from envs.rware.layout import Layout
-from envs.rware.warehouse import Start, spec_of
+from envs.rware.warehouse import Start
 
 ACTIONS = (0.05, 0.6, 0.1, 0.1, 0.15)  # chances: mostly forward, so that agents get in each other's way
 THEIR_REWARDS = dict(zip(REWARDS, (RewardType.GLOBAL, RewardType.INDIVIDUAL, RewardType.TWO_STAGE), strict=True))
