@@ -2,9 +2,9 @@
 
     python -m benchmarks.rware_throughput [registration=tiny-4ag] [n_rows ...]
 
-One step moves all agents of one row. Both play random actions, observations and resets included (episodes of 500 steps),
-in turn within one run, so that both see the same machine. Medians over rounds; needs rware. What compiling takes, or
-reading what was compiled before, is shown, not counted.
+One step moves all agents of one row. Both play random actions, observations and resets included (episodes of 500
+steps), in turn within one run, so that both see the same machine. Medians over rounds; needs rware. The first play,
+which compiles or reads what was compiled before, is shown, not counted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -31,7 +32,7 @@ REGISTRATION = "registration="
 
 def play_rware(registration: str) -> Callable[[], int]:
     """What plays a round, and says how many steps it made."""
-    env = gymnasium.make(f"rware-{registration}-v2", disable_env_checker=True).unwrapped
+    env: Any = gymnasium.make(f"rware-{registration}-v2", disable_env_checker=True).unwrapped
     generator = np.random.default_rng(0)
     env.reset(seed=0)
 

@@ -51,7 +51,7 @@ class Pair:
     """Rows of ours on the given layouts, each beside the reference."""
 
     def __init__(self, layouts: Sequence[Layout], rules: Rules, seed: int = 0) -> None:
-        self.rules, self.layouts, self.n_transitions = rules, layouts, 0
+        self.rules, self.layouts, self.n_transitions, self.n_rewards = rules, layouts, 0, 0
         self.ours = batch_of(layouts, rules, len(layouts))
         self.draws = [Draws(seed + row) for row in range(len(layouts))]
         self.theirs = [reference(layout, rules) for layout in layouts]
@@ -100,6 +100,7 @@ class Pair:
             assert result.reward[row].tolist() == rewards
             assert bool(result.terminated[row] | result.truncated[row]) == done
         self.n_transitions += len(self.theirs)
+        self.n_rewards += int((result.reward > 0).sum())
         is_over = (result.terminated | result.truncated).numpy()
         if is_over.any():
             self.restart(is_over)
