@@ -1,6 +1,6 @@
 """``rware-color``: agents with functions of their own, after SePS (Christianos et al. 2021, arXiv 2102.07475).
 
-The paper says that an agent is paid only for shelves of its colour. What it leaves open is settled here. Shelves have
+From there is the rule that an agent delivers shelves of its colour alone; the rest is settled here. Shelves have
 colours, by number, so that every part of the warehouse has all; a shelf that nobody requests shows none, a requested
 one shows its colour to all who see it; whose colour is which is shown to nobody. A shelf on a goal counts as delivered
 if its carrier has its colour, and otherwise stays requested. Each colour has its share of the requests, always.
