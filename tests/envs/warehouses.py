@@ -13,7 +13,7 @@ from torch import Tensor
 
 from envs.core import Observation, StepResult
 from envs.rware.batch import WarehouseBatch
-from envs.rware.floor import REWARDS, Rules, plan_of, spec_of
+from envs.rware.floor import DOWN, REWARDS, Rules, plan_of, spec_of
 from envs.rware.layout import Layout
 from envs.rware.warehouse import Start
 
@@ -58,6 +58,7 @@ class Pair:
         for env, draws in zip(self.theirs, self.draws, strict=True):
             env._np_random = draws
         self._generator = np.random.default_rng(seed)
+        (self._origin,) = np.flatnonzero((self.ours.plan.where == 0).all(axis=1)).tolist()
         self.tasks = torch.arange(len(layouts))
         self.restart(np.ones(len(layouts), dtype=bool))
 
@@ -82,8 +83,7 @@ class Pair:
             self.compare(shown, row, obs)
 
     def cell(self, x: int, y: int) -> int:
-        (found,) = np.flatnonzero((self.ours.plan.where == (x, y)).all(axis=1))
-        return int(found)
+        return self._origin + y * int(self.ours.plan.ahead[DOWN]) + x
 
     def random_actions(self) -> Tensor:
         shape = (len(self.layouts), self.rules.n_agents)
@@ -108,19 +108,17 @@ class Pair:
 
     def compare(self, ours: Observation | StepResult, row: int, obs: Any) -> None:
         """Assert that the whole state of a row, and what is seen, are the same."""
-        floor, env = self.ours.floor, self.theirs[row]
+        floor, env, cell = self.ours.floor, self.theirs[row], self.cell
         inside = self.ours.plan.is_inside[row]
         assert (floor.agent_at[row, inside] == env.grid[0].ravel()).all()
         assert (floor.shelf_at[row, inside] == env.grid[1].ravel()).all()
-        where = self.ours.plan.where
-        for agent in env.agents:
-            i = agent.id - 1
-            assert where[floor.cell[row, i]].tolist() == [agent.x, agent.y]
-            assert floor.direction[row, i] == agent.dir.value
-            assert floor.carried[row, i] == (agent.carrying_shelf.id if agent.carrying_shelf else 0)
-            assert floor.has_delivered[row, i] == agent.has_delivered
-        for shelf in env.shelfs:
-            assert where[floor.shelf_cell[row, shelf.id]].tolist() == [shelf.x, shelf.y]
+        assert floor.cell[row].tolist() == [cell(agent.x, agent.y) for agent in env.agents]
+        assert floor.direction[row].tolist() == [agent.dir.value for agent in env.agents]
+        carried = [agent.carrying_shelf.id if agent.carrying_shelf else 0 for agent in env.agents]
+        assert floor.carried[row].tolist() == carried
+        assert floor.has_delivered[row].tolist() == [agent.has_delivered for agent in env.agents]
+        n_shelves = len(env.shelfs)
+        assert floor.shelf_cell[row, 1 : n_shelves + 1].tolist() == [cell(shelf.x, shelf.y) for shelf in env.shelfs]
         assert floor.queue[row].tolist() == [shelf.id for shelf in env.request_queue]
         assert (ours.obs[row].numpy() == np.stack(obs)).all()
 
