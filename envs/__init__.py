@@ -34,6 +34,9 @@ from envs.mujoco.tasks import (
 )
 from envs.mujoco.team import MujocoConfig
 from envs.pettingzoo.family import PettingZooConfig, PettingZooFamily
+from envs.rware.coloured import Coloured, ColouredConfig
+from envs.rware.family import ListedConfig, ListedLayouts, Registered, RegisteredConfig
+from envs.rware.generated import GeneratedConfig, GeneratedLayouts
 from envs.toy import Corners, CornersConfig, Turns, TurnsConfig
 
 _ALL = "full-standardised"  # the regime of the published curves of single robots: all see the whole state
@@ -65,6 +68,18 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mujoco-walker2d-2x3": (MujocoFamily, MujocoConfig("Walker2d", "2x3", observation=_ALL)),
     "mujoco-walker2d-6x1": (MujocoFamily, MujocoConfig("Walker2d", "6x1", observation=_ALL)),
     "pettingzoo": (PettingZooFamily, PettingZooConfig()),
+    "rware-color": (Coloured, ColouredConfig()),
+    "rware-layout": (ListedLayouts, ListedConfig(sensor_range=2, episode_steps=100)),
+    "rware-layout-large": (GeneratedLayouts, GeneratedConfig(sensor_range=2, episode_steps=100)),
+    "rware-small-4ag": (Registered, RegisteredConfig(registration="small-4ag")),
+    "rware-small-4ag-easy": (Registered, RegisteredConfig(registration="small-4ag-easy")),
+    "rware-small-4ag-hard": (Registered, RegisteredConfig(registration="small-4ag-hard")),
+    "rware-tiny-2ag": (Registered, RegisteredConfig(registration="tiny-2ag")),
+    "rware-tiny-2ag-easy": (Registered, RegisteredConfig(registration="tiny-2ag-easy")),
+    "rware-tiny-2ag-hard": (Registered, RegisteredConfig(registration="tiny-2ag-hard")),
+    "rware-tiny-4ag": (Registered, RegisteredConfig(registration="tiny-4ag")),
+    "rware-tiny-4ag-easy": (Registered, RegisteredConfig(registration="tiny-4ag-easy")),
+    "rware-tiny-4ag-hard": (Registered, RegisteredConfig(registration="tiny-4ag-hard")),
     "toy-corners": (Corners, CornersConfig()),
     "toy-turns": (Turns, TurnsConfig()),
 }

@@ -169,6 +169,7 @@ class TaskFamily(ABC):
     tasks: tuple[Task, ...]  # all splits; the place in here is the task's number everywhere
     made_by: Mapping[str, str] = MappingProxyType({})  # what else decides what the tasks are
     truncates_early: ClassVar[bool] = False  # whether time may run out before ``episode_steps``, in some tasks
+    random_play_tells: ClassVar[bool] = True  # False: tasks may differ in what random play meets too rarely to check
 
     def __init__(self, name: str, config: Any, generator: np.random.Generator) -> None:
         self.name = name

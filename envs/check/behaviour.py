@@ -31,6 +31,8 @@ def seed_decides(bench: Bench) -> Iterator[str]:
 
 def task_matters(bench: Bench) -> Iterator[str]:
     """Tasks must differ in reward or dynamics; a family of a single task declares that nothing is hidden."""
+    if not bench.family.random_play_tells:
+        return
     tasks = bench.family.tasks
     chosen = range(0, len(tasks), -(-len(tasks) // MAX_TASKS))
     steps = {i: bench.play(torch.full_like(bench.mixed, i))[1:] for i in chosen}

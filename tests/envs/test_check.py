@@ -220,6 +220,13 @@ def test_a_dishonest_batch_is_caught(batch: type[CornersBatch]) -> None:
     assert any(DISHONEST[batch] in problem for problem in problems), problems
 
 
+def test_tasks_that_random_play_cannot_tell_apart_may_be_declared() -> None:
+    class Rare(Family):
+        random_play_tells = False
+
+    assert check_family(Rare(SameTask)) == []
+
+
 TASK = Task("one", {"x": 1}, (0.5,))
 BAD_TASKS = {
     "there is no task": (),

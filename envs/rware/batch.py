@@ -1,0 +1,89 @@
+"""Rows of a warehouse family: what is drawn, and records."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from envs.core import EnvSpec, Observation, Picture, StepResult
+from envs.rware.floor import N_DIRECTIONS, Array, Plan, Rules, empty_floor
+from envs.rware.movement import move
+from envs.rware.picture import picture
+from envs.rware.warehouse import Outcome, Start, begin, observe, work
+
+
+class WarehouseBatch:
+    """B warehouses on one thread of the CPU; records are on the generator's device. See ``warehouse`` for the rules.
+
+    An episode without deliveries for ``max_inactivity_steps`` is terminated, one that reaches its limit truncated;
+    where both happen in one step, terminated.
+    """
+
+    def __init__(self, spec: EnvSpec, plan: Plan, rules: Rules, n_rows: int, generator: torch.Generator) -> None:
+        self.spec = spec
+        self.plan, self.rules = plan, rules
+        self.floor = empty_floor(plan, rules, n_rows)
+        self._n_rows, self._generator, self._device = n_rows, generator, generator.device
+        self._n_chances = min(plan.goals.shape[1], rules.n_agents)
+        places = torch.from_numpy(plan.is_inside).to(self._device)
+        number = torch.arange(plan.homes.shape[1], device=self._device)
+        exists = number < torch.from_numpy(plan.n_shelves).to(self._device)[:, None]  # (L, S)
+        of_colour = [exists & (number % rules.n_colours == colour) for colour in range(rules.n_colours)]
+        self._layout = torch.from_numpy(plan.layout).to(self._device)
+        self._places, self._of_colour = places, of_colour
+
+    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
+        rows = np.ones(self._n_rows, np.bool_) if where is None else where.cpu().numpy()
+        begin(self.floor, self.plan, rows, self._drawn(tasks))
+        return Observation(*self._seen(), None, self._all_alive())
+
+    def place(self, where: Array, start: Start) -> None:
+        """Start an episode in the rows where ``where`` (B,) bool is True, as ``start`` says."""
+        begin(self.floor, self.plan, where, start)
+
+    def step(self, action: Tensor) -> StepResult:
+        shape = (self._n_rows, self._n_chances)
+        return self.step_with(action, torch.rand(shape, generator=self._generator, device=self._device))
+
+    def step_with(self, action: Tensor, chance: Tensor) -> StepResult:
+        """A step whose new requests are given: ``chance`` (B, D) float32, see ``work``."""
+        acts = np.ascontiguousarray(action.cpu().numpy(), dtype=np.int64)
+        reward = torch.zeros(self._n_rows, self.spec.n_agents)
+        terminated, truncated = torch.empty(2, self._n_rows, dtype=torch.bool)
+        move(self.floor, self.plan, acts)
+        out = Outcome(reward.numpy(), terminated.numpy(), truncated.numpy())
+        work(self.floor, self.plan, self.rules, (acts, chance.cpu().numpy()), out)
+        obs, state = self._seen()
+        ends = terminated.to(self._device), truncated.to(self._device)
+        return StepResult(obs, state, reward.to(self._device), *ends, None, self._all_alive())
+
+    def scene(self, row: int) -> Picture:
+        return picture(self.floor, self.plan, self.rules, row)
+
+    def _seen(self) -> tuple[Tensor, Tensor]:
+        """Observations (B, N, obs_dim) and states (B, state_dim)."""
+        obs = torch.zeros(self._n_rows, self.spec.n_agents, self.spec.obs_dim)
+        state = torch.zeros(self._n_rows, self.spec.state_dim)
+        observe(self.floor, self.plan, self.rules, obs.numpy(), state.numpy())
+        return obs.to(self._device), state.to(self._device)
+
+    def _drawn(self, tasks: Tensor) -> Start:
+        """Starts of all rows, so that they do not depend on which are restarted: distinct cells, distinct shelves."""
+        layout, rules = self._layout[tasks], self.rules
+        direction = torch.rand(self._n_rows, rules.n_agents, generator=self._generator, device=self._device)
+        queue = torch.empty(self._n_rows, rules.n_requests, dtype=torch.int64, device=self._device)
+        for colour, shelves in enumerate(self._of_colour):
+            wanted = queue[:, colour :: rules.n_colours]
+            wanted.copy_(self._some_of(shelves[layout], wanted.shape[1]) + 1)
+        cell = self._some_of(self._places[layout], rules.n_agents)
+        drawn = (tasks, cell, (direction * N_DIRECTIONS).long(), queue)
+        return Start(*[np.array(part.cpu().numpy(), dtype=np.int64) for part in drawn])
+
+    def _some_of(self, allowed: Tensor, n: int) -> Tensor:
+        """Numbers (B, n) of distinct places where ``allowed`` (B, P), in random order."""
+        chance = torch.rand(allowed.shape, generator=self._generator, device=self._device)
+        return chance.masked_fill(~allowed, -1.0).topk(n, dim=1).indices
+
+    def _all_alive(self) -> Tensor:
+        return torch.ones(self._n_rows, self.spec.n_agents, dtype=torch.bool, device=self._device)

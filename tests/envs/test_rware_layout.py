@@ -1,0 +1,73 @@
+"""Is a layout what its text says, and is a bad one refused in one line that says where?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from envs.rware.family import PAPERS_LAYOUTS
+from envs.rware.layout import parse_layout, read_layouts, registered
+
+
+def test_a_layout_is_read_and_written() -> None:
+    layout = parse_layout(" . X x\ng . G \n")
+    assert (layout.width, layout.height) == (3, 2)
+    assert layout.shelves == ((1, 0), (2, 0))
+    assert layout.goals == ((0, 1), (2, 1))
+    assert layout.lines == [".xx", "g.g"]
+
+
+def test_the_papers_layouts_are_five_of_ten_by_ten() -> None:
+    layouts = read_layouts(PAPERS_LAYOUTS)
+    assert [(layout.width, layout.height, layout.goals) for layout in layouts] == [(10, 10, ((4, 9), (5, 9)))] * 5
+    assert [len(layout.shelves) for layout in layouts] == [28, 14, 14, 16, 16]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("..xx\n.xx.\n....", "no goal (g) from row 1, column 1 to row 3, column 4"),
+        ("..\ng.", "no shelf (x) from row 1, column 1 to row 2, column 2"),
+        ("gxx\n..", "row 2 ends at column 2, row 1 at column 3"),
+        ("gxx\n....", "row 2 ends at column 4, row 1 at column 3"),
+        ("gxx\n.X#", "row 2, column 3: '#' is none of x (shelf), . (aisle), g (goal)"),
+        ("", "no goal (g) from row 1, column 1 to row 1, column 0"),
+    ],
+)
+def test_a_bad_layout_is_refused_where_it_is_bad(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as raised:
+        parse_layout(text)
+    assert str(raised.value) == message
+    path = tmp_path / "layouts.txt"
+    path.write_text("# two\ngxx\n...\n\n" + text)
+    if text:
+        with pytest.raises(ValueError) as raised:
+            read_layouts(path)
+        assert str(raised.value) == f"{path}: layout 2: {message}"
+
+
+@pytest.mark.parametrize(
+    ("n_agents", "n_requests", "message"),
+    [
+        (7, 1, "7 agents are more than the 6 cells in 2 rows of 3 columns"),
+        (2, 2, "2 requests need more shelves than the 2 in 2 rows of 3 columns"),
+    ],
+)
+def test_a_layout_too_small_is_refused(n_agents: int, n_requests: int, message: str) -> None:
+    layout = parse_layout("gxx\n...")
+    layout.refuse(6, 1)
+    with pytest.raises(ValueError) as raised:
+        layout.refuse(n_agents, n_requests)
+    assert str(raised.value) == message
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nowhere\.txt: no layouts can be read from it"):
+        read_layouts(tmp_path / "nowhere.txt")
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-0ag", "tiny-20ag", "huge-4ag", "tiny-4ag-harder", "tiny-1ag-hard"])
+def test_what_rware_does_not_register_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"registration={name}: "):
+        registered(name)
