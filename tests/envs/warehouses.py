@@ -52,6 +52,8 @@ class Pair:
 
     def __init__(self, layouts: Sequence[Layout], rules: Rules, seed: int = 0) -> None:
         self.rules, self.layouts, self.n_transitions, self.n_rewards = rules, layouts, 0, 0
+        for layout in layouts:
+            layout.refuse(rules.n_agents, rules.n_requests)
         self.ours = batch_of(layouts, rules, len(layouts))
         self.draws = [Draws(seed + row) for row in range(len(layouts))]
         self.theirs = [reference(layout, rules) for layout in layouts]
