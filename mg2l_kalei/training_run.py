@@ -74,8 +74,8 @@ def reference_folders(run: LoadedRun) -> dict[str, Path]:
     return {line: path for line, path in folders.items() if RunFolder(path).config.is_file()}
 
 
-class StopRequested(Exception):
-    """A signal came where nothing is lost by leaving."""
+class StopRequested(BaseException):
+    """A signal came where nothing is lost by leaving. No Exception: environments may be caught to raise those."""
 
 
 class StopSignal:
@@ -93,13 +93,17 @@ class StopSignal:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def check(self) -> None:
+        """Raises StopRequested where a signal has been received."""
+        if self.received:
+            raise StopRequested
+
     @contextmanager
     def at_once(self) -> Iterator[None]:
         """In this block a signal, or one received before, raises StopRequested."""
         self._raises = True
         try:
-            if self.received:
-                raise StopRequested
+            self.check()
             yield
         finally:
             self._raises = False
@@ -109,7 +113,7 @@ class StopSignal:
             os._exit(STOPPED + number)
         self.received = number
         if self._raises:
-            raise StopRequested
+            self.check()
 
 
 class TrainingRun:
@@ -139,7 +143,7 @@ class TrainingRun:
             self._set_aside()
         with StopSignal() as stop, self.folder.lock(), closing(MetricLog(self.folder)) as metric_log:
             self._start_or_resume()
-            metric_log.cut_back(self.trainer.iteration)
+            metric_log.cut_back(self.trainer.iteration - bool(self._unlogged))
             try:
                 self._loop(metric_log, stop)
                 self._finish(references or {}, stop)
@@ -206,7 +210,8 @@ class TrainingRun:
         steps = self.system.steps_per_iteration
         with Progress(config.n_iters, steps, done=trainer.iteration) as progress:
             while self._unlogged or trainer.iteration < config.n_iters:
-                metrics = self._unlogged or trainer.iterate()
+                stop.check()
+                metrics, self._unlogged = self._unlogged or trainer.iterate(), {}
                 is_last = trainer.iteration == config.n_iters
                 is_best, evaluated = False, {}
                 if is_last or (config.eval_interval and trainer.iteration % config.eval_interval == 0):
@@ -220,8 +225,7 @@ class TrainingRun:
                 if trainer.iteration % config.checkpoint_interval == 0 or is_last or is_best:
                     self._save(best=is_best)
                 progress.update(trainer.iteration, float(metrics["train/episode_return"]))
-                if stop.received:
-                    raise StopRequested
+        stop.check()
 
     def _save(self, best: bool = False) -> None:
         unlogged = {name: float(value) for name, value in self._unlogged.items()}
@@ -241,6 +245,7 @@ class TrainingRun:
                 beside = {line: [self._assess(run.system, run.env_steps, split)] for line, run in runs.items()}
             comparison = compare_runs(self.config.algo, [result], beside)
             print("\n" + publish(self.folder, self.system, result, comparison))
+        stop.check()
         print(f"run folder: {self.folder.path}")
 
     def _set_aside(self) -> None:

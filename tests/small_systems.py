@@ -98,14 +98,20 @@ def random_rollout(spec: EnvSpec = CONTINUOUS, n_steps: int = 9, n_rows: int = 4
 
 
 def acted_by(learner: Learner, encoder: TaskEncoder, rollout: Rollout, *, seed: int = 0) -> Rollout:
-    """The rollout with the latents, actions and log-probabilities that the learner would have had in it."""
+    """The rollout with latents, actions, log-probabilities and states that the learner would have had in it."""
+    state, states, acted = learner.initial_recurrent_state(len(rollout.task)), [], []
     with torch.no_grad():
         latent = encoder.latents(rollout).local[:-1]
         stream = generator(seed)
-        pairs = zip(rollout.obs, latent, strict=True)
-        acted = [learner.act(obs, None, local, None, stream, explore=True) for obs, local in pairs]
+        for obs, local, start in zip(rollout.obs, latent, rollout.episode_start, strict=True):
+            if state is not None:
+                state = state * ~start[:, None, None]
+                states.append(state)
+            acted.append(learner.act(obs, None, local, state, stream, explore=True))
+            state = acted[-1].recurrent_state
     action, log_prob = (torch.stack([getattr(step, name) for step in acted]) for name in ("action", "log_prob"))
-    return rollout._replace(latent=latent, action=action, acting=Acting(log_prob, None))
+    acting = Acting(log_prob, torch.stack(states) if states else None)
+    return rollout._replace(latent=latent, action=action, acting=acting)
 
 
 def random_play(family: TaskFamily, task: Tensor, seed: int) -> Contexts:

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,12 @@ from mg2l_kalei.types import Metrics
 from tests.small_runs import files_in, folder_of, remains, tiny
 
 TERMINATED = 128 + signal.SIGTERM
-RECIPES = [(algo, "online") for algo in names_in(CONFIG_DIR / "algo")] + [("mg2l_kalei", "replay")]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    " replay": {"context__source": "replay"},
+    " recurrent": {"learner__recurrent": True},
+}
+RECIPES = [algo for algo in names_in(CONFIG_DIR / "algo")] + ["mg2l_kalei replay", "mg2l_kalei recurrent"]
 
 
 @pytest.fixture(autouse=True)
@@ -70,11 +76,12 @@ def forbid(trainer: MetaTrainer) -> Metrics:
 
 
 @pytest.mark.parametrize("env", ["toy-turns", "toy-corners"])
-@pytest.mark.parametrize(("algo", "source"), RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_two_iterations_and_two_after_a_stop_equal_four_in_one_go(
-    tmp_path: Path, env: str, algo: str, source: str, after_iteration: Callable[..., None]
+    tmp_path: Path, env: str, recipe: str, after_iteration: Callable[..., None]
 ) -> None:
-    settings = {"context__source": source, "learner__recurrent": source == "replay"}
+    algo, variant, name = recipe.partition(" ")
+    settings = VARIANTS[variant + name]
     whole, halved = (tiny(tmp_path / name, env, algo, **settings) for name in ("whole", "halved"))
     assert train.main(whole) == 0
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
@@ -85,25 +92,6 @@ def test_two_iterations_and_two_after_a_stop_equal_four_in_one_go(
     assert remains(folder_of(halved)) == remains(folder_of(whole))
     assert len(remains(folder_of(whole)).metrics) == 4
     assert handlers == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-
-
-def test_a_stop_within_an_evaluation_ends_it_at_once_and_the_run_is_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, halved = (tiny(tmp_path / name) for name in ("whole", "halved"))
-    assert train.main(whole) == 0
-
-    def stopped(*arguments: object, **named: object) -> None:
-        terminate()
-        raise AssertionError("evaluated on")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("mg2l_kalei.training_run.assess", stopped)
-        assert train.main(halved) == TERMINATED
-    left = remains(folder_of(halved))
-    assert [left.step, len(left.metrics)] == ["step-00000002", 1]  # its iteration is logged with its evaluation
-    assert train.main(halved) == 0
-    assert remains(folder_of(halved)) == remains(folder_of(whole))
 
 
 def test_iterations_lost_between_checkpoints_are_made_again_with_the_same_result(

@@ -62,6 +62,10 @@ class MappoConfig:
     recurrent: bool = setting(False, "a GRU after the first hidden layer of actors and critic, as wide as it")
     chunk_length: int = setting(10, "steps that a recurrent network's gradients go back through time", low=1)
 
+    def __post_init__(self) -> None:
+        if self.recurrent and not self.hidden:
+            raise ValueError("recurrent=true with hidden=[]: there is no layer for a GRU to stand after")
+
     @property
     def mlp(self) -> MlpConfig:
         return MlpConfig(self.hidden, self.activation, self.layer_norm, self.agent_id)
@@ -195,7 +199,8 @@ class Mappo(Learner):
             "train/explained_variance": explained_variance(values.value[who], returns[who]),
             "train/value": values.value[who].mean(),
         }
-        return cut(samples, rollout, critic_state, config.chunk_length if config.recurrent else 1), metrics
+        length = min(config.chunk_length, len(rollout.obs)) if config.recurrent else 1
+        return cut(samples, rollout, critic_state, length), metrics
 
     def _values(self, rollout: Rollout, latent: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Normalised values (T, B, N) of states and of their true successors, and the critic's states before each."""
@@ -206,9 +211,12 @@ class Mappo(Learner):
             return value, next_value, None
         value, states = self.critic(rollout.state, latent[:-1], Memory(start, rollout.episode_start))
         assert states is not None
-        one_step = (rollout.next_state.flatten(0, 1)[None], latent[1:].flatten(0, 1)[None])
-        next_value, _ = self.critic(*one_step, Memory(states.flatten(0, 1)))
-        return value, next_value[0].view_as(value), torch.cat([start[None], states[:-1]])
+        cut_off = rollout.truncated.clone()  # elsewhere the successor is the state of the next step, or nothing follows
+        cut_off[-1] = True
+        next_value = value.roll(-1, 0)
+        of_last, _ = self.critic(rollout.next_state[cut_off][None], latent[1:][cut_off][None], Memory(states[cut_off]))
+        next_value[cut_off] = of_last[0]
+        return value, next_value, torch.cat([start[None], states[:-1]])
 
     def _actor_step(self, batch: Samples) -> dict[str, Tensor]:
         config = self.config

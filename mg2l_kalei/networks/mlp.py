@@ -69,10 +69,10 @@ class GroupedMlp(nn.Module):
         return self.rest(self.first(x))
 
     def first(self, x: Tensor) -> Tensor:
-        """The first hidden layer's activations: (..., G, in_features) -> (..., G, width)."""
+        """Activations of the first hidden layer, if any: (..., G, in_features) -> (..., G, width)."""
         if self.one_hot is not None:
             x = torch.cat([self.one_hot.expand(*x.shape[:-1], -1), x], dim=-1)  # (..., G, G + in)
-        return self.activation(self.hidden[0](x))
+        return self.activation(self.hidden[0](x)) if self.hidden else x
 
     def rest(self, x: Tensor) -> Tensor:
         """What the layers after it make of them: (..., G, width) -> (..., G, out_features)."""

@@ -15,7 +15,7 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.critic import Critic
 from mg2l_kalei.learners.mappo import Mappo
 from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages
-from mg2l_kalei.networks import MlpConfig
+from mg2l_kalei.networks import Memory, MlpConfig
 from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.task_inference import InferenceTrainer
 from tests.small_systems import (
@@ -205,7 +205,8 @@ def test_the_actors_loss_does_not_reach_the_encoder() -> None:
     assert not torch.equal(after[0][1], after[1][1])
 
 
-def test_the_encoders_gradient_is_that_of_the_value_loss() -> None:
+@pytest.mark.parametrize("recurrent", [False, True], ids=["feed-forward", "recurrent"])
+def test_the_encoders_gradient_is_that_of_the_value_loss(recurrent: bool) -> None:
     """Gathered from minibatches and taken through the encoder once: exactly that of the whole rollout at once."""
     encoder, reference = make_encoder("mg2l"), make_encoder("mg2l")
     settings: dict[str, Any] = {
@@ -214,14 +215,17 @@ def test_the_encoders_gradient_is_that_of_the_value_loss() -> None:
         "huber_delta": 1e3,
         "max_grad_norm": 1e9,
         "critic_lr": 1e-12,
+        "recurrent": recurrent,
+        "chunk_length": 9,  # the whole trial: no gradient is cut off
     }
-    learner, fresh = mappo(encoder, n_minibatches=3, **settings), mappo(reference, **settings)
+    learner, fresh = mappo(encoder, n_minibatches=2, **settings), mappo(reference, **settings)
     rollout = acted_by(learner, encoder, random_rollout())
     learner.update(rollout, encoder, 36, generator())
     latent = reference.latents(rollout).global_
-    value, _ = fresh.critic(rollout.state, latent[:-1])
-    next_value, _ = fresh.critic(rollout.next_state, latent[1:])
+    start = Memory(torch.zeros(4, 1, 16), rollout.episode_start) if recurrent else None
+    value, _ = fresh.critic(rollout.state, latent[:-1], start)
     with torch.no_grad():
+        _, next_value, _ = fresh._values(rollout, latent)
         returns = value + generalized_advantages(
             rollout.reward,
             Values(value, next_value),
@@ -231,7 +235,7 @@ def test_the_encoders_gradient_is_that_of_the_value_loss() -> None:
             gae_lambda=learner.config.gae_lambda,
         )
     error = value - (returns - returns.mean()) / returns.std(correction=0)  # the first returns rescale nothing
-    (3 * 0.5 * error.square().mean()).backward()  # each of three minibatches gives a mean of its own
+    (2 * 0.5 * error.square().mean()).backward()  # each of two minibatches gives a mean of its own
     for ours, whole in zip(encoder.critic_parameters(), reference.critic_parameters(), strict=True):
         assert ours.grad is not None and whole.grad is not None
         torch.testing.assert_close(ours.grad, whole.grad, rtol=1e-3, atol=1e-6)

@@ -11,7 +11,7 @@ from torch import Tensor
 from envs.core import EnvSpec, Observation, StepResult
 from mg2l_kalei.collector import Team, collect
 from mg2l_kalei.encoders.base import TaskEncoder
-from mg2l_kalei.learners.mappo import Mappo
+from mg2l_kalei.learners.mappo import Mappo, MappoConfig
 from mg2l_kalei.learners.samples import counting, in_chunks
 from mg2l_kalei.networks import Memory
 from mg2l_kalei.sharing import SHARINGS
@@ -100,15 +100,45 @@ def test_what_the_learner_replays_is_what_was_acted_with() -> None:
     torch.testing.assert_close(before, rollout.acting.recurrent_state)
 
 
+@pytest.mark.parametrize("chunk_length", [3, 4, 10, 40])
 @pytest.mark.parametrize("per_agent", [False, True], ids=["one critic", "critic per agent"])
-def test_the_value_of_a_successor_is_that_of_the_next_step(per_agent: bool) -> None:
-    encoder = make_encoder("none", RECALL)
-    learner = recurrent(encoder, critic_per_agent=per_agent)
+def test_values_are_those_of_the_critic_step_by_step(per_agent: bool, chunk_length: int) -> None:
+    """Over the whole trial, over its successors, and again over chunks of it, with episodes of four steps."""
+    encoder = make_encoder("mg2l", RECALL)
+    learner = recurrent(encoder, critic_per_agent=per_agent, chunk_length=chunk_length)
     rollout = play(learner, encoder, 10)
-    value, next_value, states = learner._values(rollout, torch.zeros(11, 6, 0))
-    goes_on = ~(rollout.terminated | rollout.truncated)[:-1]
-    torch.testing.assert_close(next_value[:-1][goes_on], value[1:][goes_on])
-    assert states is not None and states.shape == (10, 6, 2 if per_agent else 1, 16)
+    rollout = rollout._replace(terminated=rollout.truncated, truncated=rollout.terminated)
+    latent = draw(11, 6, encoder.global_dim)
+    value, next_value, _ = learner._values(rollout, latent)
+    state = torch.zeros(6, 2 if per_agent else 1, 16)
+    for t in range(10):
+        state = state * ~rollout.episode_start[t, :, None, None]
+        expected, (state,) = learner.critic(rollout.state[None, t], latent[None, t], Memory(state))
+        torch.testing.assert_close(value[t], expected[0])
+        expected, _ = learner.critic(rollout.next_state[None, t], latent[None, t + 1], Memory(state))
+        torch.testing.assert_close(next_value[t], expected[0])
+    samples, _ = learner._prepare(rollout, latent)
+    again, _ = learner.critic(samples.state, samples.global_latent, samples.critic_memory)
+    counts = torch.ones_like(again, dtype=torch.bool) if samples.alive is None else samples.alive
+    assert counts.sum() == 10 * 6 * 2
+    torch.testing.assert_close(again[counts], samples.old_value[counts])
+
+
+def test_an_update_with_a_recurrent_critic_for_each_agent_explains_what_is_paid() -> None:
+    encoder = make_encoder("none", RECALL)
+    learner = recurrent(encoder, critic_per_agent=True, critic_lr=1e-2, n_epochs=8, chunk_length=3)
+    losses = [
+        float(learner.update(play(learner, encoder, 8), encoder, 0, generator())["train/value_loss"]) for _ in range(9)
+    ]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_gru_needs_a_layer_to_stand_after() -> None:
+    with pytest.raises(ValueError, match=r"recurrent=true with hidden=\[\]"):
+        MappoConfig(recurrent=True, hidden=())
+    encoder = make_encoder("none", RECALL)
+    linear = recurrent(encoder, recurrent=False, hidden=())
+    linear.update(play(linear, encoder, 8), encoder, 0, generator())
 
 
 def test_repeated_steps_of_the_last_chunk_do_not_count() -> None:
@@ -131,9 +161,9 @@ def test_feed_forward_learners_have_no_memory() -> None:
 def test_only_recurrent_teams_recall_what_they_were_shown(remembers: bool, sharing: str) -> None:
     encoder = make_encoder("none", RECALL)
     settings: dict[str, Any] = {"actor_lr": 1e-2, "critic_lr": 1e-2, "lr_decay": "none", "n_epochs": 4}
-    learner = recurrent(encoder, recurrent=remembers, sharing=sharing, chunk_length=4, entropy_coef=0.003, **settings)
+    learner = recurrent(encoder, recurrent=remembers, sharing=sharing, chunk_length=5, entropy_coef=0.003, **settings)
     for i in range(40):
-        learner.update(play(learner, encoder, 4, n_rows=64, seed=i), encoder, 0, generator(i))
+        learner.update(play(learner, encoder, 8, n_rows=32, seed=i), encoder, 0, generator(i))
     rollout = play(learner, encoder, 4, n_rows=256, seed=1000)
     right = float(rollout.reward[-1].mean())
     assert right > 0.95 if remembers else 0.4 < right < 0.6
