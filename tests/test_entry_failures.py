@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import train
-from mg2l_kalei import training_run
 from tests.small_runs import tiny
 
 
@@ -33,19 +30,3 @@ def test_an_error_of_the_code_is_not_hidden(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(train, "train", fail)
     with pytest.raises(RuntimeError, match="shapes differ"):
         train.main(tiny(tmp_path))
-
-
-def test_a_stop_in_the_last_evaluation_does_not_undo_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assess = training_run.assess
-
-    def stopped(*arguments: Any, purpose: str, **named: Any) -> Any:
-        if purpose == "report":
-            os.kill(os.getpid(), signal.SIGTERM)
-        return assess(*arguments, purpose=purpose, **named)
-
-    monkeypatch.setattr(training_run, "assess", stopped)
-    monkeypatch.setattr("mg2l_kalei.assessment.save_picture", lambda path, draw: False)
-    assert train.main(tiny(tmp_path, n_iters=1)) == 0
-    assert "return of episode k" in capsys.readouterr().out
