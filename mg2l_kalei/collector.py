@@ -19,7 +19,9 @@ class Policy(Protocol):
     """What acts: every learner. Decentralised: agent n's action depends on row n of obs, latent and state alone."""
 
     @property
-    def actor(self) -> nn.Module: ...
+    def actor(self) -> nn.Module:
+        """The network that acts."""
+        ...
 
     def initial_recurrent_state(self, n_rows: int) -> Tensor | None:
         """(B, N, hidden) at an episode's start; None for feed-forward actors."""

@@ -112,9 +112,13 @@ class RegisteredConfig(WarehouseConfig):
 
 
 class Registered(WarehouseFamily):
-    """A warehouse as rware registers it, with nothing hidden."""
+    """A warehouse as rware registers it, with nothing hidden. Its name says another one than that of ``name``."""
 
     config: RegisteredConfig
+
+    def __init__(self, name: str, config: RegisteredConfig, generator: np.random.Generator) -> None:
+        is_named = name == f"rware-{config.registration}"
+        super().__init__(name if is_named else f"{name} ({config.registration})", config, generator)
 
     def _crew(self) -> Crew:
         _, n_agents, n_requests = registered(self.config.registration)

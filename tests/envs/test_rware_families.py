@@ -62,6 +62,11 @@ def test_the_fingerprint_is_this_one() -> None:
     assert family("rware-layout", sensor_range=1).fingerprint() != family("rware-layout").fingerprint()
 
 
+def test_another_registration_shows_in_the_name() -> None:
+    assert family("rware-tiny-4ag").name == "rware-tiny-4ag"
+    assert family("rware-tiny-4ag", registration="small-8ag").name == "rware-tiny-4ag (small-8ag)"
+
+
 def test_larger_layouts_are_larger_than_any_trained_on() -> None:
     made = family("rware-layout-large")
     splits = {split: [job.layout for job in made._jobs if job.task.split == split] for split in made.splits}
