@@ -60,14 +60,14 @@ class Floor(NamedTuple):
     """The state of B warehouses, changed in place. In grids, agents and shelves are numbered from 1."""
 
     task: Array  # (B,) int64
-    agent_at: Array  # (B, P) int16
-    shelf_at: Array  # (B, P) int16        carried ones too
-    cell: Array  # (B, N) int16            of each agent
+    agent_at: Array  # (B, P) int32
+    shelf_at: Array  # (B, P) int32        carried ones too
+    cell: Array  # (B, N) int32            of each agent
     direction: Array  # (B, N) int8
-    carried: Array  # (B, N) int16         shelf, or 0
+    carried: Array  # (B, N) int32         shelf, or 0
     has_delivered: Array  # (B, N) bool    since it put a shelf down
-    shelf_cell: Array  # (B, S + 1) int16  where each shelf is; of 0: nothing
-    queue: Array  # (B, Q) int16           shelves that are requested
+    shelf_cell: Array  # (B, S + 1) int32  where each shelf is; of 0: nothing
+    queue: Array  # (B, Q) int32           shelves that are requested
     is_requested: Array  # (B, S + 1) bool
     elapsed: Array  # (B,) int64           steps since the episode's start
     inactive: Array  # (B,) int64          steps since the last delivery
@@ -122,14 +122,14 @@ def empty_floor(plan: Plan, rules: Rules, n_rows: int) -> Floor:
 
     return Floor(
         task=np.zeros(n_rows, np.int64),
-        agent_at=zeros(n_cells, np.int16),
-        shelf_at=zeros(n_cells, np.int16),
-        cell=zeros(rules.n_agents, np.int16),
+        agent_at=zeros(n_cells, np.int32),
+        shelf_at=zeros(n_cells, np.int32),
+        cell=zeros(rules.n_agents, np.int32),
         direction=zeros(rules.n_agents, np.int8),
-        carried=zeros(rules.n_agents, np.int16),
+        carried=zeros(rules.n_agents, np.int32),
         has_delivered=zeros(rules.n_agents, np.bool_),
-        shelf_cell=zeros(n_shelves + 1, np.int16),
-        queue=zeros(rules.n_requests, np.int16),
+        shelf_cell=zeros(n_shelves + 1, np.int32),
+        queue=zeros(rules.n_requests, np.int32),
         is_requested=zeros(n_shelves + 1, np.bool_),
         elapsed=np.zeros(n_rows, np.int64),
         inactive=np.zeros(n_rows, np.int64),

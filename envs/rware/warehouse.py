@@ -117,7 +117,7 @@ def _deliver(b: int, floor: Floor, plan: Plan, rules: Rules, given: tuple[Array,
     chance, reward = given
     task, n_delivered = floor.task[b], 0
     for goal in plan.goals[plan.layout[task]]:
-        shelf = floor.shelf_at[b, goal] if goal >= 0 else np.int16(0)
+        shelf = floor.shelf_at[b, goal] if goal >= 0 else np.int32(0)
         if not floor.is_requested[b, shelf]:
             continue
         i = floor.agent_at[b, goal] - 1
