@@ -1,4 +1,8 @@
-"""``rware-layout-large``: a task is a layout, made of numbers that are drawn."""
+"""``rware-layout-large``: a task is a layout, made of numbers that are drawn.
+
+Its goal is at a crossing of aisles, where no sensor shows it: who does not know it carries shelves from crossing to
+crossing. Goals at the edge, as in rware's own layouts, are found by driving along it.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +13,23 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.core import Task, setting
-from envs.rware.family import Crew, Job, LayoutsConfig, WarehouseFamily, one_hot
+from envs.rware.family import Crew, Job, LayoutsConfig, WarehouseFamily
 from envs.rware.layout import Layout
 
-SIDES = ("top", "bottom", "left", "right")  # where goals are
-PLACES = ("start", "middle", "end")  # of that side
-KNOWN = ((2, 3, 4), (1, 2), (3, 4, 5))  # columns of shelves two abreast, rows of them, cells in a column of one row
-LARGER = ((5, 6), (3,), (6, 7))  # each more than in any layout trained on
+Sizes = tuple[tuple[int, ...], ...]
+KNOWN: Sizes = (
+    (2, 3, 4),
+    (1, 2),
+    (3, 4, 5),
+)  # columns of shelves two abreast, rows of them, cells in a column of a row
+LARGER: Sizes = ((5, 6), (3,), (6, 7))  # each more than in any layout trained on
 
 
 @dataclass(frozen=True)
 class GeneratedConfig(LayoutsConfig):
-    n_train: int = setting(40, "layouts to train on", low=1)
-    n_test: int = setting(10, "held-out layouts of the same sizes", low=0)
-    n_ood: int = setting(10, "held-out layouts larger than any of those", low=0)
+    n_train: int = setting(120, "layouts to train on", low=1)
+    n_test: int = setting(24, "held-out layouts of the same sizes", low=0)
+    n_ood: int = setting(24, "held-out layouts larger than any of those", low=0)
 
     def __post_init__(self) -> None:
         n_known, n_larger = len(blueprints(KNOWN)), len(blueprints(LARGER))
@@ -34,39 +41,41 @@ class GeneratedConfig(LayoutsConfig):
 
 
 class Blueprint(NamedTuple):
+    """Blocks of shelves, aisles between and all around them, and a goal at one crossing of aisles."""
+
     columns: int
     rows: int
     column_height: int  # cells
-    side: int  # in SIDES
-    place: int  # in PLACES
+    goal: tuple[int, int]  # of that column and row of crossings
 
     @property
     def name(self) -> str:
-        return f"{self.columns}x{self.rows}x{self.column_height}-{SIDES[self.side]}-{PLACES[self.place]}"
+        x, y = self.goal
+        return f"{self.columns}x{self.rows}x{self.column_height}-goal-{x}-{y}"
 
     @property
     def features(self) -> tuple[float, ...]:
         """In [-1, 1] for sizes trained on."""
-        sizes = zip((self.columns, self.rows, self.column_height), KNOWN, strict=True)
-        scaled = [2 * (size - min(known)) / (max(known) - min(known)) - 1 for size, known in sizes]
-        return (*scaled, self.place - 1.0, *one_hot(self.side, len(SIDES)))
+        longest = (3 * max(KNOWN[0]), (max(KNOWN[2]) + 1) * max(KNOWN[1]))
+        numbers = (self.columns, self.rows, self.column_height, *self.layout.goals[0])
+        ranges = [*((min(known), max(known)) for known in KNOWN), *((0, most) for most in longest)]
+        return tuple(2 * (n - least) / (most - least) - 1 for n, (least, most) in zip(numbers, ranges, strict=True))
 
     @property
     def layout(self) -> Layout:
-        """Aisles all around the shelves and between blocks of them; two goals next to each other at the edge."""
         pitch = self.column_height + 1
         width, height = 3 * self.columns + 1, pitch * self.rows + 1
         shelves = tuple((x, y) for y in range(height) for x in range(width) if x % 3 and y % pitch)
-        is_level = SIDES[self.side] in ("top", "bottom")
-        first = ((width if is_level else height) - 2) * self.place // (len(PLACES) - 1)
-        edge = {"top": 0, "bottom": height - 1, "left": 0, "right": width - 1}[SIDES[self.side]]
-        goals = tuple((at, edge) if is_level else (edge, at) for at in (first, first + 1))
-        return Layout(width, height, shelves, goals)
+        return Layout(width, height, shelves, ((3 * self.goal[0], pitch * self.goal[1]),))
 
 
-def blueprints(sizes: tuple[tuple[int, ...], ...]) -> list[Blueprint]:
+def blueprints(sizes: Sizes) -> list[Blueprint]:
     """All there are."""
-    return [Blueprint(*numbers) for numbers in product(*sizes, range(len(SIDES)), range(len(PLACES)))]
+    return [
+        Blueprint(columns, rows, column_height, goal)
+        for columns, rows, column_height in product(*sizes)
+        for goal in product(range(columns + 1), range(rows + 1))
+    ]
 
 
 class GeneratedLayouts(WarehouseFamily):

@@ -70,18 +70,18 @@ def test_another_registration_shows_in_the_name() -> None:
 def test_larger_layouts_are_larger_than_any_trained_on() -> None:
     made = family("rware-layout-large")
     splits = {split: [job.layout for job in made._jobs if job.task.split == split] for split in made.splits}
-    assert {split: len(layouts) for split, layouts in splits.items()} == {"train": 40, "test": 10, "ood": 10}
+    assert {split: len(layouts) for split, layouts in splits.items()} == {"train": 120, "test": 24, "ood": 24}
     known = {*splits["train"], *splits["test"]}
-    assert len(known) == 50
+    assert len(known) == 144
     for size in ("width", "height"):
         assert min(getattr(layout, size) for layout in splits["ood"]) > max(getattr(layout, size) for layout in known)
     for layout in (*known, *splits["ood"]):
-        assert len(layout.goals) == 2 and not set(layout.goals) & set(layout.shelves)
+        assert len(layout.goals) == 1 and not set(layout.goals) & set(layout.shelves)
         assert len(layout.shelves) > made.rules.n_requests
 
 
 def test_more_layouts_than_there_are_are_refused() -> None:
-    with pytest.raises(ValueError, match="n_train=300, n_test=10, n_ood=10: there are 216 layouts to train on"):
+    with pytest.raises(ValueError, match="n_train=300, n_test=24, n_ood=24: there are 180 layouts to train on"):
         family("rware-layout-large", n_train=300)
 
 
