@@ -70,7 +70,10 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "pettingzoo": (PettingZooFamily, PettingZooConfig()),
     "rware-color": (Coloured, ColouredConfig()),
     "rware-layout": (ListedLayouts, ListedConfig(sensor_range=2, episode_steps=100)),
-    "rware-layout-large": (GeneratedLayouts, GeneratedConfig(sensor_range=2, episode_steps=100, n_agents=2, n_requests=8)),
+    "rware-layout-large": (
+        GeneratedLayouts,
+        GeneratedConfig(sensor_range=2, episode_steps=100, n_agents=2, n_requests=8),
+    ),
     "rware-small-4ag": (Registered, RegisteredConfig(registration="small-4ag")),
     "rware-small-4ag-easy": (Registered, RegisteredConfig(registration="small-4ag-easy")),
     "rware-small-4ag-hard": (Registered, RegisteredConfig(registration="small-4ag-hard")),

@@ -16,6 +16,7 @@ from mg2l_kalei.checkpoint import CheckpointError
 from mg2l_kalei.config import ConfigError, RunConfig, differences, load
 from mg2l_kalei.config.options import option_lines, read_options
 from mg2l_kalei.config.settings import nearest, problem, to_text
+from mg2l_kalei.curves import CurvesOptions, draw_curves
 from mg2l_kalei.evaluation.render import write_gif
 from mg2l_kalei.filming import film_trial
 from mg2l_kalei.saved_run import LoadedRun, load_run
@@ -56,6 +57,9 @@ def usage() -> str:
             "",
             "render RUN_DIR [KEY=VALUE ...]   a trial as a GIF, with the targets and what each agent believes",
             *option_lines(RenderOptions()),
+            "",
+            "curves RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]   what runs logged while they trained: a table and a picture",
+            *option_lines(CurvesOptions()),
             "",
             "tasks list                        the task families",
             "tasks show NAME [KEY=VALUE ...]   a family's sizes and tasks, as train.py draws them with these settings",
@@ -237,7 +241,7 @@ def _check(family: TaskFamily) -> int:
     return 1 if problems else 0
 
 
-COMMANDS = {"evaluate": evaluate, "render": render, "tasks": tasks}
+COMMANDS = {"evaluate": evaluate, "render": render, "curves": draw_curves, "tasks": tasks}
 
 
 def main(argv: Sequence[str]) -> int:

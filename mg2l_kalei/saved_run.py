@@ -56,9 +56,7 @@ def load_run(path: str | Path, *, best: bool = False, device: str = "cpu", facto
     or today's family gives other tasks than those it was trained on.
     """
     folder = RunFolder(Path(path))
-    if not folder.config.is_file():
-        raise FileNotFoundError(f"{path} holds no run, which has a {folder.config.name}{_nearest_run(folder.path)}")
-    config = _read_config(folder)
+    config = read_config(folder)
     _refuse_unconfirmed_code(folder, config, factory)
     system = build(config, torch.device(device))
     check_tasks(folder, system.family)
@@ -75,7 +73,11 @@ def load_run(path: str | Path, *, best: bool = False, device: str = "cpu", facto
     return LoadedRun(folder, system, loaded.state["env_steps"], loaded.state["iteration"])
 
 
-def _read_config(folder: RunFolder) -> RunConfig:
+def read_config(folder: RunFolder) -> RunConfig:
+    """Of the run in ``folder``. Raises FileNotFoundError where there is none, ConfigError where it is not legal."""
+    if not folder.config.is_file():
+        missing = f"{folder.path} holds no run, which has a {folder.config.name}"
+        raise FileNotFoundError(missing + _nearest_run(folder.path))
     content = read_yaml(folder.config)
     try:
         return from_dict(content, SCHEMA)

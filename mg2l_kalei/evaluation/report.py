@@ -42,7 +42,7 @@ def _return_block(comparison: Comparison) -> str:
         rows.append(["oracle - none", *_intervals(comparison.score.gap, decimals), "", ""])
         rows.append(["  in % of |none|", *(f"{value:.0f} %" for value in share), "", ""])
         rows.append([f"score of {comparison.lines[0].label}", *_intervals(comparison.score.score, 2), "", ""])
-    return f"return of episode k: IQM [{CONFIDENCE:.0%} interval]\n" + _aligned(rows)
+    return f"return of episode k: IQM [{CONFIDENCE:.0%} interval]\n" + aligned(rows)
 
 
 def _from_best(lines: Sequence[Line]) -> list[Line]:
@@ -60,7 +60,7 @@ def _task_block(comparison: Comparison) -> str:
     rows = [[name, *_intervals(at_task, decimals)] for name, at_task in shown]
     left_out = len(run.tasks) - len(shown)
     tail = f"\n... and {left_out} more tasks" if left_out else ""
-    return _aligned([header, *rows]) + tail
+    return aligned([header, *rows]) + tail
 
 
 def _probe_block(lines: Sequence[Line]) -> str:
@@ -71,7 +71,7 @@ def _probe_block(lines: Sequence[Line]) -> str:
     worst = np.min([result.probe.accuracy for result in lines[0].seeds], axis=(0, 2))
     rows.append([f"{lines[0].label}, worst agent", *(f"{value:.2f}" for value in worst)])
     rows.append(["chance", *(f"{probe.chance:.2f}" for _ in probe.steps)])
-    return title + "\n" + _aligned(rows)
+    return title + "\n" + aligned(rows)
 
 
 def _mean_accuracy(seeds: Sequence[AdaptationResult]) -> list[str]:
@@ -94,7 +94,7 @@ def _intervals(estimate: Estimate, decimals: int) -> list[str]:
     return cells
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
