@@ -9,10 +9,7 @@ adds columns for steps compiled by torch, which needs a C++ compiler; what compi
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from types import ModuleType
@@ -21,13 +18,12 @@ import numpy as np
 import torch
 from mpe2 import simple_adversary_v3, simple_reference_v3, simple_speaker_listener_v4, simple_spread_v3, simple_tag_v3
 
+from benchmarks.side_by_side import Play, print_heading, print_rates
 from envs import ENVS, make_family
 from envs.core import TaskFamily
 
-ROUNDS = 7
 EPISODES = 20  # of mpe2 in a round, and of every row of ours
 N_ROWS = (32, 1024)
-WIDTH = 22  # of a column
 SCENARIOS = {
     "mpe-simple-adversary": simple_adversary_v3,
     "mpe-simple-reference": simple_reference_v3,
@@ -50,7 +46,7 @@ def play_mpe2(scenario: ModuleType) -> int:
     return n_steps
 
 
-def player(family: TaskFamily, n_rows: int, is_compiled: bool) -> Callable[[], int]:
+def player(family: TaskFamily, n_rows: int, is_compiled: bool) -> Play:
     """What plays a round of ours, and says how many steps it made."""
     spec, generator = family.spec, torch.Generator().manual_seed(0)
     env, task = family.make(n_rows, torch.device("cpu"), generator), torch.zeros(n_rows, dtype=torch.int64)
@@ -76,28 +72,11 @@ def all_learning(name: str) -> TaskFamily:
     return make_family(name, config, np.random.default_rng(0))
 
 
-def rate(play: Callable[[], int]) -> float:
-    started = time.perf_counter()
-    n_steps = play()
-    return n_steps / (time.perf_counter() - started)
-
-
 def report(name: str, sizes: list[int], kinds: list[bool]) -> None:
     """A line of the table."""
     torch.compiler.reset()
     plays = [player(all_learning(name), n, is_compiled) for is_compiled in kinds for n in sizes]
-    started = time.perf_counter()
-    for play in plays:
-        play()
-    warm_up = time.perf_counter() - started
-    plays = [partial(play_mpe2, SCENARIOS[name]), *plays]
-    rounds = [[rate(play) for play in plays] for _ in range(ROUNDS)]
-    line = f"{name.removeprefix('mpe-simple-'):>16} {statistics.median(row[0] for row in rounds):>8,.0f}"
-    for place in range(1, len(plays)):
-        ours = statistics.median(row[place] for row in rounds)
-        ratio = statistics.median(row[place] / row[0] for row in rounds)
-        line += f"{f'{ours:,.0f} ({ratio:,.0f}x)':>{WIDTH}}"
-    print(line + (f"   first play {warm_up:.0f} s" if True in kinds else ""), flush=True)
+    print_rates(name.removeprefix("mpe-simple-"), partial(play_mpe2, SCENARIOS[name]), plays)
 
 
 def main(words: list[str]) -> None:
@@ -108,9 +87,8 @@ def main(words: list[str]) -> None:
     names = [word.removeprefix("scenario=") for word in words if word.startswith("scenario=")] or list(SCENARIOS)
     kinds = [False, True] if "compile=true" in words else [False]
     sizes = [int(word) for word in words if "=" not in word] or list(N_ROWS)
-    print(f"steps/s (times mpe2), one thread, median of {ROUNDS} rounds")
     heads = [f"{n:,} rows{', compiled' if is_compiled else ''}" for is_compiled in kinds for n in sizes]
-    print(f"{'':>16} {'mpe2':>8}" + "".join(f"{head:>{WIDTH}}" for head in heads))
+    print_heading("mpe2", heads)
     for name in names:
         report(name, sizes, kinds)
 

@@ -9,10 +9,7 @@ which compiles or reads what was compiled before, is shown, not counted.
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -20,17 +17,16 @@ import numpy as np
 import rware  # noqa: F401, because it registers what gymnasium makes
 import torch
 
+from benchmarks.side_by_side import Play, print_heading, print_rates
 from envs.rware.family import Registered, RegisteredConfig
 
-ROUNDS = 7
 STEPS = 1000  # of every row of ours in a round
 THEIR_STEPS = 500  # of rware's one row
 N_ROWS = (64, 1024)
-WIDTH = 22  # of a column
 REGISTRATION = "registration="
 
 
-def play_rware(registration: str) -> Callable[[], int]:
+def play_rware(registration: str) -> Play:
     """What plays a round, and says how many steps it made."""
     env: Any = gymnasium.make(f"rware-{registration}-v2", disable_env_checker=True).unwrapped
     generator = np.random.default_rng(0)
@@ -45,7 +41,7 @@ def play_rware(registration: str) -> Callable[[], int]:
     return play
 
 
-def play_ours(registration: str, n_rows: int) -> Callable[[], int]:
+def play_ours(registration: str, n_rows: int) -> Play:
     family = Registered("warehouse", RegisteredConfig(registration=registration), np.random.default_rng(0))
     spec, generator = family.spec, torch.Generator().manual_seed(0)
     batch, tasks = family.make(n_rows, torch.device("cpu"), generator), torch.zeros(n_rows, dtype=torch.int64)
@@ -63,33 +59,15 @@ def play_ours(registration: str, n_rows: int) -> Callable[[], int]:
     return play
 
 
-def rate(play: Callable[[], int]) -> float:
-    started = time.perf_counter()
-    n_steps = play()
-    return n_steps / (time.perf_counter() - started)
-
-
 def main(words: list[str]) -> None:
     torch.set_num_threads(1)
     chosen = [word.removeprefix(REGISTRATION) for word in words if word.startswith(REGISTRATION)]
     sizes = [int(word) for word in words if word.isdecimal() and int(word)] or list(N_ROWS)
     if unknown := [word for word in words if not word.isdecimal() and not word.startswith(REGISTRATION)]:
         sys.exit(f"{' '.join(unknown)}: expected numbers of rows, or {REGISTRATION}NAME")
-    print(f"steps/s (times rware), one thread, median of {ROUNDS} rounds")
-    print(f"{'':>16} {'rware':>8}" + "".join(f"{f'{n:,} rows':>{WIDTH}}" for n in sizes))
+    print_heading("rware", [f"{n:,} rows" for n in sizes])
     for registration in chosen or ["tiny-4ag"]:
-        plays = [play_rware(registration), *(play_ours(registration, n) for n in sizes)]
-        started = time.perf_counter()
-        for play in plays:
-            play()
-        warm_up = time.perf_counter() - started
-        rounds = [[rate(play) for play in plays] for _ in range(ROUNDS)]
-        line = f"{registration:>16} {statistics.median(row[0] for row in rounds):>8,.0f}"
-        for place in range(1, len(plays)):
-            ours = statistics.median(row[place] for row in rounds)
-            ratio = statistics.median(row[place] / row[0] for row in rounds)
-            line += f"{f'{ours:,.0f} ({ratio:,.0f}x)':>{WIDTH}}"
-        print(line + f"   first play {warm_up:.0f} s", flush=True)
+        print_rates(registration, play_rware(registration), [play_ours(registration, n) for n in sizes])
 
 
 if __name__ == "__main__":
