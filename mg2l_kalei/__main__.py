@@ -15,6 +15,7 @@ from mg2l_kalei.build import CONFIG_DIR, SCHEMA, family_of
 from mg2l_kalei.checkpoint import CheckpointError
 from mg2l_kalei.config import ConfigError, RunConfig, differences, load
 from mg2l_kalei.config.options import option_lines, read_options
+from mg2l_kalei.config.run_config import ACTIONS
 from mg2l_kalei.config.settings import nearest, problem, to_text
 from mg2l_kalei.curves import CurvesOptions, draw_curves
 from mg2l_kalei.evaluation.render import write_gif
@@ -28,6 +29,7 @@ class EvaluateOptions:
     split: str | None = setting(None, "tasks to play: train, test or ood; null: every split of the family")
     episodes: int | None = setting(None, "episodes per trial; null: the run's eval_episodes", low=1)
     trials: int | None = setting(None, "trials per task; null: the run's eval_trials", low=1)
+    actions: str | None = setting(None, "mode or sampled; null: the run's eval_actions", choices=ACTIONS)
     none: tuple[str, ...] = setting((), "folders of runs without task inference; empty: this run's, if it is there")
     oracle: tuple[str, ...] = setting((), "folders of runs that are given the task; empty: this run's, if it is there")
     beside: tuple[str, ...] = setting((), "folders of runs of other recipes: a further line for each")
@@ -88,8 +90,10 @@ def evaluate(words: Sequence[str]) -> int:
         references[label] = others
     n_episodes = options.episodes or runs[0].config.eval_episodes
     n_trials = options.trials or runs[0].config.eval_trials
+    actions = options.actions or runs[0].config.eval_actions
     for split in splits:
-        print("\n" + assess_runs(runs, references, split, n_episodes=n_episodes, n_trials=n_trials))
+        table = assess_runs(runs, references, split, n_episodes=n_episodes, n_trials=n_trials, actions=actions)
+        print("\n" + table)
     print(f"run folder: {runs[0].folder.path}")
     return 0
 

@@ -26,9 +26,16 @@ from mg2l_kalei.types import Rollout
 
 
 def assess(
-    system: System, env_steps: int, split: str, *, n_episodes: int, n_trials: int, purpose: str = "report"
+    system: System,
+    env_steps: int,
+    split: str,
+    *,
+    n_episodes: int,
+    n_trials: int,
+    actions: str,
+    purpose: str = "report",
 ) -> AdaptationResult:
-    """Play evaluation trials with the mode of the policy and online beliefs, on environments of their own.
+    """Play evaluation trials with online beliefs and ``actions`` ("mode" or "sampled"), on environments of their own.
 
     ``env_steps``: what the system was trained for; with the seed, the split and the purpose it decides every random
     number. ``purpose``: "selection" of the best checkpoint plays other episodes than those of a "report".
@@ -38,10 +45,13 @@ def assess(
     def play(task: Tensor, n_steps: int, sample: bool) -> Rollout:
         env = system.family.make(len(task), system.device, generator)
         team = Team(system.learner, system.encoder, generator)
-        return collect(env, team, task.to(system.device), n_steps, explore=False, sample=sample)
+        return collect(env, team, task.to(system.device), n_steps, explore=actions == "sampled", sample=sample)
 
     with torch.no_grad():
-        return evaluate(play, system.family, split, n_episodes, n_trials, seed=system.config.seed, env_steps=env_steps)
+        result = evaluate(
+            play, system.family, split, n_episodes, n_trials, seed=system.config.seed, env_steps=env_steps
+        )
+    return result._replace(actions=actions)
 
 
 def compare_runs(
@@ -58,6 +68,7 @@ def assess_runs(
     *,
     n_episodes: int,
     n_trials: int,
+    actions: str,
 ) -> str:
     """Evaluate runs that are seeds of one method beside reference runs; the table, as text.
 
@@ -66,7 +77,7 @@ def assess_runs(
     """
 
     def play(run: LoadedRun) -> AdaptationResult:
-        return assess(run.system, run.env_steps, split, n_episodes=n_episodes, n_trials=n_trials)
+        return assess(run.system, run.env_steps, split, n_episodes=n_episodes, n_trials=n_trials, actions=actions)
 
     results = [play(run) for run in runs]
     beside = {line: [play(run) for run in seeds] for line, seeds in references.items()}
@@ -104,5 +115,6 @@ def publish(folder: RunFolder, system: System, result: AdaptationResult, compari
 
 def _write_raw(folder: RunFolder, result: AdaptationResult) -> None:
     _, n_trials, n_episodes = result.returns.shape
-    name = f"{result.split}-{result.env_steps}-{n_trials}x{n_episodes}.json"  # steps, trials per task, episodes
+    how = "" if result.actions == "mode" else f"-{result.actions}"
+    name = f"{result.split}-{result.env_steps}-{n_trials}x{n_episodes}{how}.json"  # steps, trials per task, episodes
     write_atomically(folder.evaluation / name, to_json(result))

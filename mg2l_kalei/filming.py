@@ -19,18 +19,18 @@ PROBE_TRIALS = 16  # per task, that the probe of the belief is fitted on
 
 
 def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, n_steps: int = 300, seed: int = 0) -> Film:
-    """A trial on task number ``task``, or its first ``n_steps``, played with the mode of the policy.
+    """A trial on task number ``task``, or its first ``n_steps``, played as the run's evaluations are.
 
     ``seed`` draws the trial. The belief is that of a probe on each agent's own latent, fitted on other trials of all
     tasks of the task's split; without latents there is none. Raises ValueError where the family has no scenes, or they
     cannot be drawn here.
     """
     family = run.family
-    device = run.system.device
+    device, actions = run.system.device, run.config.eval_actions
     env = _Filmed(family.make(1, device, torch_generator(seed, "film", device=device)), family.name)
     number = torch.tensor([task], device=device)
     n_steps = min(n_steps, n_episodes * family.spec.episode_steps)
-    rollout = collect(env, run.policy(seed), number, n_steps, explore=False)
+    rollout = collect(env, run.policy(seed), number, n_steps, explore=actions == "sampled")
     reward, starts = rollout.reward[:, 0].cpu().numpy(), rollout.episode_start[:, 0].cpu().numpy()
     shown = family.tasks[task]
     return Film(
@@ -45,7 +45,10 @@ def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, n_steps: int =
 def _belief(run: LoadedRun, rollout: Rollout, split: str, n_episodes: int) -> Array | None:
     """(T, N, n_tasks) at each step, before it is made."""
     local = rollout.latent[:, 0].cpu().numpy()  # (T, N, local_dim)
-    fitted_on = assess(run.system, run.env_steps, split, n_episodes=n_episodes, n_trials=PROBE_TRIALS).latents
+    actions = run.config.eval_actions
+    fitted_on = assess(
+        run.system, run.env_steps, split, n_episodes=n_episodes, n_trials=PROBE_TRIALS, actions=actions
+    ).latents
     return None if fitted_on is None or local.shape[-1] == 0 else task_probabilities(fitted_on, local)
 
 

@@ -232,8 +232,16 @@ class TrainingRun:
         self.checkpoints.save(self.trainer.state_dict() | {"unlogged": unlogged}, self.trainer.iteration, best=best)
 
     def _assess(self, system: System, env_steps: int, split: str, purpose: str = "report") -> AdaptationResult:
-        size = {"n_episodes": self.config.eval_episodes, "n_trials": self.config.eval_trials}
-        return assess(system, env_steps, split, purpose=purpose, **size)
+        config = self.config
+        return assess(
+            system,
+            env_steps,
+            split,
+            n_episodes=config.eval_episodes,
+            n_trials=config.eval_trials,
+            actions=config.eval_actions,
+            purpose=purpose,
+        )
 
     def _finish(self, references: Mapping[str, Path], stop: StopSignal) -> None:
         """Evaluate on every split beside the references; print tables and where the pictures are."""

@@ -22,7 +22,7 @@ LAYERS = (
     ("task_inference", "learners"),
     ("evaluation", "checkpoint", "metric_log", "progress"),
     ("build",),
-    ("meta_trainer", "assessment", "saved_run", "filming"),
+    ("meta_trainer", "assessment", "saved_run", "filming", "curves"),
     ("training_run",),
     ("__init__", "__main__", "train"),
 )

@@ -135,14 +135,14 @@ def test_evaluation_prints_the_table_beside_the_usual_references_and_keeps_every
     runs: list[RunFolder], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = runs[0]
-    code, text, _ = outcome(program.main, ["evaluate", run.path, "episodes=3", "trials=4"], capsys)
+    code, text, _ = outcome(program.main, ["evaluate", run.path, "episodes=3", "trials=4", "actions=sampled"], capsys)
     assert code == 0
-    assert "toy-corners, seen tasks: 4 tasks x 4 trials, 3 episodes of 4 steps" in text
+    assert "toy-corners, seen tasks: 4 tasks x 4 trials, 3 episodes of 4 steps, actions sampled" in text
     for line in ("none", "oracle"):
         assert re.search(rf"^reference line {line}: {run.path.parents[1]}/", text, re.M)
     labels = {row.partition("  ")[0] for row in text.splitlines()}
     assert {"mg2l_kalei", "none", "oracle", "score of mg2l_kalei"} <= labels
-    written = json.loads((run.evaluation / "train-32-4x3.json").read_text())
+    written = json.loads((run.evaluation / "train-32-4x3-sampled.json").read_text())
     assert np.shape(written["returns"]) == (4, 4, 3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from mg2l_kalei.assessment import assess
 from mg2l_kalei.meta_trainer import mean_episode_return
 from mg2l_kalei.stopwatch import Stopwatch
-from mg2l_kalei.types import Rollout
+from mg2l_kalei.types import ActionSample, Rollout
 from tests.small_systems import random_rollout
 from tests.test_build import make_trainer, tiny
 
@@ -44,10 +45,24 @@ def test_a_task_that_ends_ends_an_episode_as_time_does() -> None:
 def test_the_best_checkpoint_is_chosen_on_other_episodes_than_those_reported() -> None:
     system = make_trainer(tiny()).system
     chosen, reported, again = (
-        assess(system, 0, "train", n_episodes=1, n_trials=4, purpose=purpose).returns
+        assess(system, 0, "train", n_episodes=1, n_trials=4, actions="mode", purpose=purpose).returns
         for purpose in ("selection", "report", "report")
     )
     assert (reported == again).all() and not (chosen == reported).any()
+
+
+@pytest.mark.parametrize("actions", ["mode", "sampled"])
+def test_evaluation_plays_the_actions_that_it_is_told_to(actions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = make_trainer(tiny()).system
+    act, told = system.learner.act, set()
+
+    def watched(*given: Any, explore: bool) -> ActionSample:
+        told.add(explore)
+        return act(*given, explore=explore)
+
+    monkeypatch.setattr(system.learner, "act", watched)
+    result = assess(system, 0, "train", n_episodes=1, n_trials=2, actions=actions)
+    assert told == {actions == "sampled"} and result.actions == actions
 
 
 def test_every_second_counts_for_one_share_at_most() -> None:

@@ -16,6 +16,7 @@ from mg2l_kalei.config.layers import dotted
 from mg2l_kalei.config.settings import Rule, rules, to_text
 
 AXES = ("env", "encoder", "sharing", "learner")
+ACTIONS = ("mode", "sampled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,12 @@ class RunConfig:
     eval_interval: int = setting(50, "iterations between evaluations; 0: only at the end", low=0, extends=True)
     eval_episodes: int = setting(3, "episodes of an evaluation trial, adapting from one to the next", low=1)
     eval_trials: int = setting(32, "evaluation trials per task", low=1)
+    eval_actions: str = setting(
+        "mode",
+        "played in evaluations and films: the policy's mode, or sampled from it",
+        choices=ACTIONS,
+        extends=True,
+    )
     checkpoint_interval: int = setting(10, "iterations between checkpoints", low=1, extends=True)
     keep_checkpoints: int = setting(3, "latest checkpoints that are kept", low=1, extends=True)
     log_interval: int = setting(1, "iterations between log lines", low=1, extends=True)

@@ -1,7 +1,7 @@
 """How fast a run adapts: trials of several episodes on every task of a split, from the prior belief on.
 
-The evaluator owns neither environment nor policy: it is given a function that plays trials, with the mode of the
-policy, and reads returns and latents off what was played.
+The evaluator owns neither environment nor policy: it is given a function that plays trials, and reads
+returns and latents off what was played.
 """
 
 from __future__ import annotations

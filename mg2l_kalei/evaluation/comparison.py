@@ -45,7 +45,7 @@ def compare(
     """Aggregate a run (several runs of one method are its seeds) and its references, by label.
 
     The score needs references called "none" and "oracle". ``generator`` draws the bootstrap.
-    Raises ValueError where family, split, episodes, or numbers of tasks and trials within a line differ.
+    Raises ValueError where family, split, episodes, actions, or numbers of tasks and trials within a line differ.
     """
     if label in references:
         raise ValueError(f"{label}: the run and a reference line have the same name")
@@ -73,13 +73,18 @@ def _estimate(results: Sequence[AdaptationResult], generator: np.random.Generato
 
 def _refuse_mixture(label: str, results: Sequence[AdaptationResult], run: AdaptationResult) -> None:
     for result in results:
-        given = (result.family, result.split, result.returns.shape[-1], result.episode_steps)
-        expected = (run.family, run.split, run.returns.shape[-1], run.episode_steps)
+        given, expected = _kind(result), _kind(run)
         if given != expected:
-            raise ValueError(f"{label}: (family, split, episodes, steps) is {given}, but the run's is {expected}")
+            raise ValueError(
+                f"{label}: (family, split, episodes, steps, actions) is {given}, but the run's is {expected}"
+            )
         if result.returns.shape != results[0].returns.shape:
             shapes = f"{result.returns.shape[:2]} and {results[0].returns.shape[:2]}"
             raise ValueError(f"{label}: seeds differ in (tasks, trials): {shapes}; evaluate them alike")
+
+
+def _kind(result: AdaptationResult) -> tuple[str, str, int, int, str]:
+    return (result.family, result.split, result.returns.shape[-1], result.episode_steps, result.actions)
 
 
 def _notes(lines: Sequence[Line]) -> tuple[str, ...]:

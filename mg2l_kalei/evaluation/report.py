@@ -19,6 +19,8 @@ def adaptation_table(comparison: Comparison) -> str:
     run = comparison.lines[0].seeds[0]
     n_tasks, n_trials, n_episodes = run.returns.shape
     size = f"{n_tasks} tasks x {n_trials} trials, {n_episodes} episodes of {run.episode_steps} steps"
+    if run.actions != "mode":
+        size += f", actions {run.actions}"
     blocks = ["\n".join([f"{run.family}, {run.split_label}: {size}", *comparison.notes]), _return_block(comparison)]
     if n_tasks > 1:
         blocks.append(_task_block(comparison))

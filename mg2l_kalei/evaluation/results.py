@@ -30,6 +30,7 @@ class AdaptationResult(NamedTuple):
     step_reward_error: Array  # (n_tasks, T) float32   its standard error over trials
     probe: ProbeReadings
     latents: Array | None  # (n_moments, n_tasks, n_trials, N, local_dim) float32, after probe.steps; not in the JSON
+    actions: str = "mode"  # of the policy, or "sampled" from it
 
     @property
     def split_label(self) -> str:

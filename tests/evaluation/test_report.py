@@ -70,6 +70,8 @@ def test_what_cannot_be_compared_is_refused(make_result: MakeResult) -> None:
         _compare([run], none=[run._replace(family="other")])
     with pytest.raises(ValueError, match="oracle: "):
         _compare([run], oracle=[make_result([0.0])])
+    with pytest.raises(ValueError, match=r"none: .*'sampled'.*'mode'"):
+        _compare([run], none=[run._replace(actions="sampled")])
     with pytest.raises(ValueError, match="seeds differ"):
         _compare([run, make_result([0.0, 0.0], n_trials=8)])
 
