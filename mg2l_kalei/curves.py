@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from envs.core import setting
-from mg2l_kalei.config import ConfigError
+from mg2l_kalei.config import ConfigError, differences
 from mg2l_kalei.config.options import read_options
 from mg2l_kalei.config.settings import nearest, problem
 from mg2l_kalei.evaluation.figures import save_picture, training_figure
@@ -45,7 +45,7 @@ def draw_curves(words: Sequence[str]) -> int:
         raise ConfigError(["curves: expected the folders of runs"])
     if options.out is not None and Path(options.out).suffix != ".png":
         raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .png")])
-    folders = [RunFolder(Path(path)) for path in dict.fromkeys(paths)]
+    folders = list({Path(path).resolve(): RunFolder(Path(path)) for path in paths}.values())
     curves = {label: _curve(folder, options.metric) for label, folder in _labels(folders).items()}
     print(_table(options.metric, curves))
     out = Path(options.out or folders[0].figures / "curves.png")
@@ -57,17 +57,18 @@ def draw_curves(words: Sequence[str]) -> int:
 
 
 def _labels(folders: Sequence[RunFolder]) -> dict[str, RunFolder]:
-    """Recipe and seed of each run; where two are alike, the folder's name instead of the seed."""
+    """Recipe, what is set otherwise than in the first run of that recipe, and seed; of runs alike, the folder too."""
     configs = [read_config(folder) for folder in folders]
     families = [config.kinds["env"] for config in configs]
     for folder, family in zip(folders, families, strict=True):
         if family != families[0]:
             reason = f"{folder.path} was trained on {family}, {folders[0].path} on {families[0]}"
             raise ConfigError([f"curves: {reason}: what they log cannot be compared"])
-    short = [f"{config.algo} s{config.seed}" for config in configs]
-    alike = Counter(short)
-    long = [f"{config.algo} {folder.path.name}" for config, folder in zip(configs, folders, strict=True)]
-    return {a if alike[a] == 1 else b: folder for a, b, folder in zip(short, long, folders, strict=True)}
+    firsts = {config.algo: config for config in reversed(configs)}
+    labels = [" ".join([c.algo, *differences(replace(firsts[c.algo], seed=c.seed), c), f"s{c.seed}"]) for c in configs]
+    alike = Counter(labels)
+    named = zip(labels, folders, strict=True)
+    return {label if alike[label] == 1 else f"{label} {folder.path}": folder for label, folder in named}
 
 
 def _curve(folder: RunFolder, metric: str) -> Curve:
@@ -75,7 +76,7 @@ def _curve(folder: RunFolder, metric: str) -> Curve:
     known = sorted({name for row in rows for name in row} - {"iteration", "env_steps"})
     points = [(row["env_steps"], row[metric]) for row in rows if row.get(metric) is not None]
     if metric not in known or not points:
-        reason = f"{folder.path} has logged none of it{nearest(metric, known)}"
+        reason = f"{folder.path} has logged none of it{'' if metric in known else nearest(metric, known)}"
         raise ConfigError([problem("command line", "metric", metric, reason)])
     return Curve(*np.array(points, dtype=np.float64).T)
 

@@ -51,13 +51,20 @@ def test_the_table_holds_means_of_each_tenth_and_the_picture_is_beside_the_run(
         assert image.width > image.height
 
 
-def test_runs_alike_in_recipe_and_seed_are_told_apart_by_their_folders(
+def test_runs_of_one_recipe_and_seed_are_told_apart_by_what_differs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [logged(tmp_path, {1: 1.0}), logged(tmp_path, {1: 2.0}, learner__gamma=0.5)]
-    assert program.main(["curves", *(str(run.path) for run in runs), f"out={tmp_path / 'both.png'}"]) == 0
-    text = capsys.readouterr().out
-    assert [f"mappo {run.path.name}" in text for run in runs] == [True, True]
+    runs += [logged(tmp_path / "again", {1: 3.0}), logged(tmp_path, {1: 4.0}, env__n_agents=3, seed=1)]
+    words = [str(run.path) for run in (*runs, runs[0])] + [f"{runs[0].path}/.", f"out={tmp_path / 'both.png'}"]
+    assert program.main(["curves", *words]) == 0
+    names = capsys.readouterr().out.splitlines()[1]
+    assert [name.strip() for name in names.split("  ") if name][1:] == [
+        f"mappo s0 {runs[0].path}",
+        "mappo learner.gamma=0.5 s0",
+        f"mappo s0 {runs[2].path}",
+        "mappo env.n_agents=3 s1",
+    ]
     assert (tmp_path / "both.png").is_file() and not runs[0].figures.exists()
 
 
@@ -66,7 +73,7 @@ BAD_REQUESTS: dict[str, tuple[Callable[[Path, Path], list[str]], str]] = {
     "misspelt run": (lambda a, b: [f"{a}x"], r".*x holds no run, .*did you mean .*\?"),
     "another family": (lambda a, b: [str(a), str(b)], ".* was trained on toy-turns, .* on toy-corners: .*compared"),
     "misspelt metric": (lambda a, b: [str(a), "metric=train/entrop"], r".*none of it \(did you mean train/entropy\?\)"),
-    "nothing logged": (lambda a, b: [str(b)], ".* has logged none of it"),
+    "nothing logged": (lambda a, b: [str(b)], ".* has logged none of it$"),
     "no picture": (lambda a, b: [str(a), "out=curves.gif"], r".*out=curves.gif: .*\.png"),
 }
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from envs.core import EnvSpec, Observation, Picture, StepResult
+from envs.rware.compiled import forget_outdated
 from envs.rware.floor import N_DIRECTIONS, Array, Plan, Rules, empty_floor
 from envs.rware.movement import move
 from envs.rware.picture import picture
 from envs.rware.warehouse import Outcome, Start, begin, observe, work
+
+if hasattr(work, "stats") and work.stats.cache_path:  # not so where NUMBA_DISABLE_JIT is set
+    forget_outdated(Path(work.stats.cache_path), Path(__file__).parent)
 
 
 class WarehouseBatch:
@@ -26,12 +32,11 @@ class WarehouseBatch:
         self.floor = empty_floor(plan, rules, n_rows)
         self._n_rows, self._generator, self._device = n_rows, generator, generator.device
         self._n_chances = min(plan.goals.shape[1], rules.n_agents)
-        places = torch.from_numpy(plan.is_inside).to(self._device)
         number = torch.arange(plan.homes.shape[1], device=self._device)
         exists = number < torch.from_numpy(plan.n_shelves).to(self._device)[:, None]  # (L, S)
-        of_colour = [exists & (number % rules.n_colours == colour) for colour in range(rules.n_colours)]
+        self._of_colour = [exists & (number % rules.n_colours == colour) for colour in range(rules.n_colours)]
         self._layout = torch.from_numpy(plan.layout).to(self._device)
-        self._places, self._of_colour = places, of_colour
+        self._places = torch.from_numpy(plan.is_inside).to(self._device)
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
         rows = np.ones(self._n_rows, np.bool_) if where is None else where.cpu().numpy()

@@ -76,6 +76,8 @@ class WarehouseFamily(TaskFamily):
         )
         self.spec = spec_of(self.rules)
         said = {**crew._asdict(), "sensor_range": config.sensor_range, "reward": config.reward}
+        if config.max_inactivity_steps:
+            said["max_inactivity_steps"] = config.max_inactivity_steps
         self.made_by = {"rules": "rware 2.0", **{key: str(value) for key, value in said.items()}}
 
     def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> WarehouseBatch:
@@ -112,7 +114,7 @@ class RegisteredConfig(WarehouseConfig):
 
 
 class Registered(WarehouseFamily):
-    """A warehouse as rware registers it, with nothing hidden. Its name says another one than that of ``name``."""
+    """A warehouse as rware registers it, with nothing hidden. One that ``name`` does not say is added to it."""
 
     config: RegisteredConfig
 

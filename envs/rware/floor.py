@@ -24,6 +24,7 @@ SELF_SIZE = 4 + N_DIRECTIONS  # of what an agent sees: itself
 PLACE_SIZE = 2 + N_DIRECTIONS  # a cell, and as many more as there are colours
 REQUEST_SIZE = 3  # of the state: x, y, whether it is carried
 REWARDS = ("global", "individual", "two-stage")
+GLOBAL, INDIVIDUAL, TWO_STAGE = range(len(REWARDS))
 
 _PRIME_1, _PRIME_2, _PRIME_5 = 11400714785074694791, 14029467366897019727, 2870177450012600261
 _WORD = 2**64

@@ -1,7 +1,7 @@
 """``rware-layout-large``: a task is a layout, made of numbers that are drawn.
 
-Its goal is at a crossing of aisles, where no sensor shows it: who does not know it carries shelves from crossing to
-crossing. Goals at the edge, as in rware's own layouts, are found by driving along it.
+Its goal is one crossing of aisles, at the edge or not. Nobody sees goals: who does not know where it is carries shelves
+from crossing to crossing.
 """
 
 from __future__ import annotations

@@ -64,18 +64,24 @@ def parse_layout(text: str) -> Layout:
 
 
 def read_layouts(path: Path) -> tuple[Layout, ...]:
-    """Layouts of a file, with empty lines between them and comments after ``#``. Raises ValueError, in one line."""
+    """Layouts of a file, with empty lines between them. Raises ValueError, in one line.
+
+    Lines before a layout that begin with ``# `` are comments.
+    """
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: no layouts can be read from it: {error}") from error
-    text = "\n".join(line.strip() for line in lines if not line.lstrip().startswith("#"))
+    blocks = re.split(r"\n{2,}", "\n".join(map(str.strip, lines)).strip())
+    texts = [re.sub(r"\A(#( .*)?(\n|\Z))+", "", block) for block in blocks]
     layouts = []
-    for number, block in enumerate(re.split(r"\n{2,}", text.strip())):
+    for number, text in enumerate(text for text in texts if text):
         try:
-            layouts.append(parse_layout(block))
+            layouts.append(parse_layout(text))
         except ValueError as error:
             raise ValueError(f"{path}: layout {number + 1}: {error}") from error
+    if not layouts:
+        raise ValueError(f"{path}: there is no layout in it")
     return tuple(layouts)
 
 

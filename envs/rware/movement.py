@@ -25,8 +25,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from envs.rware.compiled import kernel
 from envs.rware.floor import FORWARD, Array, Floor, Plan
 
 LINEAR_PROBES = 9  # slots after the first that a set's probe looks at, before it jumps
@@ -42,7 +42,7 @@ class Queues(NamedTuple):
     rank: Array  # (N + 1,) int64   of the agents' cells, among equals; filled for ties
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def move(floor: Floor, plan: Plan, action: Array) -> None:
     """Let all agents move that may, with what they carry. ``action`` (B, N) int64."""
     n_rows, n = floor.cell.shape
@@ -57,7 +57,7 @@ def move(floor: Floor, plan: Plan, action: Array) -> None:
             _carry_out(b, floor, wish, goes)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _wishes(b: int, floor: Floor, plan: Plan, action: Array, queues: Queues) -> bool:
     """Where agents want to be, and who is there; whether anybody wants to move."""
     wish, front = queues.wish, queues.front
@@ -79,7 +79,7 @@ def _wishes(b: int, floor: Floor, plan: Plan, action: Array, queues: Queues) -> 
     return someone
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _line_up(queues: Queues, goes: Array) -> None:
     """Walk each queue to its head. Cycles are settled here; in trees, ``depth`` and ``first`` are found."""
     front, depth, first, n = queues.front, queues.depth, queues.first, len(queues.front)
@@ -95,7 +95,7 @@ def _line_up(queues: Queues, goes: Array) -> None:
         goes[i] = front[j] == i and steps > 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _leads(i: int, wish: Array) -> bool:
     """Whether agent i is the first by number that wishes its cell, an empty one: each is taken care of once."""
     for j in range(i):  # noqa: SIM110, because the compiler knows no all()
@@ -104,7 +104,7 @@ def _leads(i: int, wish: Array) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _let_go(cell: Array, hashes: Array, queues: Queues, root: int, goes: Array) -> None:
     """Let the longest queue behind the cell ``root``, which is empty, go."""
     wish, depth, rank = queues.wish, queues.depth, queues.rank
@@ -131,7 +131,7 @@ def _let_go(cell: Array, hashes: Array, queues: Queues, root: int, goes: Array) 
         to = cell[best]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rank(cell: Array, hashes: Array, queues: Queues, root: int) -> None:
     """Fill ``queues.rank`` with the order of the component's cells in networkx' copy of it. See above."""
     wish, front, rank, n = queues.wish, queues.front, queues.rank, len(queues.wish)
@@ -155,7 +155,7 @@ def _rank(cell: Array, hashes: Array, queues: Queues, root: int) -> None:
             rank[found[place]] = place
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _search(cell: Array, queues: Queues, root: int, found: Array) -> int:
     """Fill ``found`` with the component's cells, and say how many they are."""
     wish, front, first, rank, n = queues.wish, queues.front, queues.first, queues.rank, len(queues.wish)
@@ -180,7 +180,7 @@ def _search(cell: Array, queues: Queues, root: int, found: Array) -> int:
     return n_found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _as_in_a_set(nodes: Array, keys: Array) -> None:
     """Reorder nodes as CPython's set has them that is filled in their order; ``keys`` are hashes by node."""
     size, n_slots = 8, 8 * (len(nodes) + 1)
@@ -204,7 +204,7 @@ def _as_in_a_set(nodes: Array, keys: Array) -> None:
             filled += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _insert(table: Array, size: int, node: int, keys: Array) -> None:
     mask, perturb = np.uint64(size - 1), keys[node]
     slot = perturb & mask
@@ -218,7 +218,7 @@ def _insert(table: Array, size: int, node: int, keys: Array) -> None:
         slot = (slot * np.uint64(5) + np.uint64(1) + perturb) & mask
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _carry_out(b: int, floor: Floor, wish: Array, goes: Array) -> None:
     """Take those who go off the floor, then put them and their shelves where they go."""
     for i in range(len(wish)):

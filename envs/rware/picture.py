@@ -11,7 +11,7 @@ from envs.rware.floor import Array, Floor, Plan, Rules
 CELL = 32  # pixels
 SMOOTHING = 3  # drawn this many times larger, and scaled down
 PAPER, LINE, AISLE_MARK, INK = "#FFFFFF", "#DDDDDD", "#F3F3F3", "#333333"
-GOAL = "#333333"
+GOAL = "#777777"
 SHELF = "#C9C3DD"
 REQUESTED = ("#009E73", "#CC79A7", "#F0E442", "#0072B2")  # by colour of shelf
 EMPTY_HANDED, LOADED = "#E69F00", "#D55E00"  # agents
@@ -19,7 +19,7 @@ HEADINGS = ((0, -1), (0, 1), (-1, 0), (1, 0))  # up, down, left, right
 
 
 def picture(floor: Floor, plan: Plan, rules: Rules, row: int) -> Picture:
-    """Goals are dark, shelves grey, requested ones coloured, agents discs with their number and a nose ahead.
+    """Goals are dark grey, shelves pale, requested ones coloured, agents discs with their number and a nose ahead.
 
     An agent is orange, and red with its shelf around it while it carries. Where agents deliver a colour of their own,
     a ring around them has it.

@@ -14,10 +14,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from envs.rware.compiled import kernel
 from envs.rware.floor import (
     DOWN,
+    GLOBAL,
+    INDIVIDUAL,
     LEFT,
     N_DIRECTIONS,
     PLACE_SIZE,
@@ -27,6 +29,7 @@ from envs.rware.floor import (
     TO_LEFT,
     TO_RIGHT,
     TOGGLE_LOAD,
+    TWO_STAGE,
     UP,
     Array,
     Floor,
@@ -36,7 +39,6 @@ from envs.rware.floor import (
 
 CLOCKWISE = np.array([TO_RIGHT, TO_LEFT, UP, DOWN])
 ANTICLOCKWISE = np.array([TO_LEFT, TO_RIGHT, DOWN, UP])
-GLOBAL, INDIVIDUAL, TWO_STAGE = range(3)  # places in REWARDS
 STAGE_REWARD = 0.5  # of two stages: for delivering, and for putting the shelf away
 
 
@@ -77,7 +79,7 @@ def begin(floor: Floor, plan: Plan, where: Array, start: Start) -> None:
     floor.shelf_at[rows[place], homes[place, shelf]] = shelf + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def work(floor: Floor, plan: Plan, rules: Rules, given: tuple[Array, Array], out: Outcome) -> None:
     """Turn, load, deliver, and pay. ``given``: actions (B, N) int64, and chances in [0, 1) (B, D) for new requests.
 
@@ -93,7 +95,7 @@ def work(floor: Floor, plan: Plan, rules: Rules, given: tuple[Array, Array], out
         out.truncated[b] = floor.elapsed[b] >= rules.max_steps and not out.terminated[b]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _handle(b: int, floor: Floor, plan: Plan, rules: Rules, given: tuple[Array, Array]) -> None:
     action, reward = given
     is_highway = plan.is_highway[plan.layout[floor.task[b]]]
@@ -111,7 +113,7 @@ def _handle(b: int, floor: Floor, plan: Plan, rules: Rules, given: tuple[Array, 
             floor.has_delivered[b, i] = False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _deliver(b: int, floor: Floor, plan: Plan, rules: Rules, given: tuple[Array, Array]) -> int:
     """Number of deliveries."""
     chance, reward = given
@@ -136,7 +138,7 @@ def _deliver(b: int, floor: Floor, plan: Plan, rules: Rules, given: tuple[Array,
     return n_delivered
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _request_another(b: int, floor: Floor, plan: Plan, rules: Rules, delivered: tuple[int, float]) -> None:
     """Put another shelf of the delivered one's colour in its place of the queue."""
     shelf, chance = delivered
@@ -157,9 +159,9 @@ def _request_another(b: int, floor: Floor, plan: Plan, rules: Rules, delivered: 
     floor.is_requested[b, shelf], floor.is_requested[b, s] = False, True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def observe(floor: Floor, plan: Plan, rules: Rules, obs: Array, state: Array) -> None:
-    """Write observations (B, N, obs_size) and states (B, state_size), both float32 zeros before.
+    """Write observations (B, N, obs_dim) and states (B, state_dim), both float32 zeros before.
 
     The state is all agents' observations, then x and y of each requested shelf and whether it is carried.
     """
@@ -178,14 +180,14 @@ def observe(floor: Floor, plan: Plan, rules: Rules, obs: Array, state: Array) ->
             at += REQUEST_SIZE
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _look(b: int, i: int, floor: Floor, tables: tuple[Plan, Rules], obs: Array) -> None:
     """What agent i sees."""
     plan, rules = tables
     cell, seen, stride = np.int64(floor.cell[b, i]), rules.sensor_range, plan.ahead[DOWN]
     obs[0], obs[1] = plan.where[cell, 0], plan.where[cell, 1]
     obs[2] = floor.carried[b, i] > 0
-    obs[3 + floor.direction[b, i]] = 1
+    obs[3 + int(floor.direction[b, i])] = 1
     obs[3 + N_DIRECTIONS] = plan.is_highway[plan.layout[floor.task[b]], cell]
     at, of_shelf = SELF_SIZE, 1 + N_DIRECTIONS
     for row in range(-seen, seen + 1):
@@ -193,7 +195,7 @@ def _look(b: int, i: int, floor: Floor, tables: tuple[Plan, Rules], obs: Array) 
             other, shelf = floor.agent_at[b, there], floor.shelf_at[b, there]
             if other:
                 obs[at] = 1
-                obs[at + 1 + floor.direction[b, other - 1]] = 1
+                obs[at + 1 + int(floor.direction[b, other - 1])] = 1
             else:
                 obs[at + 1 + UP] = 1
             if shelf:

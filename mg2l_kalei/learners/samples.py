@@ -40,7 +40,8 @@ class Samples(NamedTuple):
 
     def split(self, n: int) -> Iterator[Samples]:
         """The samples in n parts as equal as can be, in their order."""
-        return map(Samples, *(repeat(None) if x is None else x.chunk(n, dim=1) for x in self))
+        n = min(n, self.obs.shape[1])
+        return map(Samples, *(repeat(None) if x is None else x.tensor_split(n, dim=1) for x in self))
 
     @property
     def chunk_length(self) -> int:

@@ -16,6 +16,7 @@ from envs.rware.batch import WarehouseBatch
 from envs.rware.family import WarehouseFamily
 from envs.rware.floor import DOWN, FORWARD, NOOP, TOGGLE_LOAD
 from envs.rware.layout import parse_layout
+from envs.rware.picture import CELL, EMPTY_HANDED, GOAL, LOADED, PAPER, REQUESTED, SHELF
 from envs.rware.warehouse import Start
 from tests.envs.warehouses import batch_of, rules_of
 
@@ -83,6 +84,11 @@ def test_larger_layouts_are_larger_than_any_trained_on() -> None:
 def test_more_layouts_than_there_are_are_refused() -> None:
     with pytest.raises(ValueError, match="n_train=300, n_test=24, n_ood=24: there are 180 layouts to train on"):
         family("rware-layout-large", n_train=300)
+
+
+def test_another_ending_rule_shows_in_the_fingerprint() -> None:
+    other = family("rware-tiny-4ag", max_inactivity_steps=5)
+    assert other.fingerprint() != family("rware-tiny-4ag").fingerprint()
 
 
 def test_a_row_plays_the_layout_of_its_task() -> None:
@@ -193,6 +199,27 @@ def test_inactivity_terminates_and_time_truncates() -> None:
         made.reset(torch.zeros(1, dtype=torch.int64))
         results = [made.step(torch.full((1, 1), NOOP)) for _ in range(5)]
         assert [(bool(r.terminated), bool(r.truncated)) for r in results] == [(False, False)] * 4 + [expected]
+
+
+def test_a_picture_shows_requests_loads_and_goals() -> None:
+    rows = batch_of([LANE], rules_of(1, 1), n_rows=1)
+    where, ahead, first = np.ones(1, np.bool_), rows.plan.ahead, int(rows.plan.homes[0, 0])
+    below = first + 2 * int(ahead[DOWN])  # the goal
+    queue = np.array([[2]])
+    rows.place(where, Start(np.zeros(1, np.int64), np.array([[below]]), np.array([[DOWN]]), queue))
+    corner, middle = CELL // 4, CELL // 2  # within a shelf's square, beside an agent's disc
+
+    def colours(x: int, y: int) -> tuple[str, ...]:
+        """Of a cell: near its corner, and between its middle and its left edge."""
+        cell = rows.scene(0)[y * CELL : (y + 1) * CELL, x * CELL : (x + 1) * CELL]
+        return tuple("#" + bytes(cell[at]).hex().upper() for at in ((corner, corner), (middle, CELL // 3)))
+
+    assert colours(0, 0) == (SHELF, SHELF) and colours(1, 0) == (REQUESTED[0], REQUESTED[0])
+    assert colours(0, 2) == (GOAL, EMPTY_HANDED) and colours(1, 2) == (PAPER, PAPER)
+    rows.place(where, Start(np.zeros(1, np.int64), np.array([[first]]), np.array([[DOWN]]), queue))
+    rows.step(torch.full((1, 1), TOGGLE_LOAD))
+    rows.step(torch.full((1, 1), FORWARD))
+    assert colours(0, 0)[0] not in (SHELF, REQUESTED[0]) and colours(0, 1) == (SHELF, LOADED)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -32,6 +32,8 @@ def test_the_papers_layouts_are_five_of_ten_by_ten() -> None:
         ("gxx\n..", "row 2 ends at column 2, row 1 at column 3"),
         ("gxx\n....", "row 2 ends at column 4, row 1 at column 3"),
         ("gxx\n.X#", "row 2, column 3: '#' is none of x (shelf), . (aisle), g (goal)"),
+        ("gxx\n#..", "row 2, column 1: '#' is none of x (shelf), . (aisle), g (goal)"),
+        ("#xx\ng..", "row 1, column 1: '#' is none of x (shelf), . (aisle), g (goal)"),
         ("", "no goal (g) from row 1, column 1 to row 1, column 0"),
     ],
 )
@@ -40,7 +42,7 @@ def test_a_bad_layout_is_refused_where_it_is_bad(text: str, message: str, tmp_pa
         parse_layout(text)
     assert str(raised.value) == message
     path = tmp_path / "layouts.txt"
-    path.write_text("# two\ngxx\n...\n\n" + text)
+    path.write_text("# of two, this is\n#\n# the first\ngxx\n...\n\n# and a remark\n\n" + text)
     if text:
         with pytest.raises(ValueError) as raised:
             read_layouts(path)
@@ -60,6 +62,12 @@ def test_a_layout_too_small_is_refused(n_agents: int, n_requests: int, message: 
     with pytest.raises(ValueError) as raised:
         layout.refuse(n_agents, n_requests)
     assert str(raised.value) == message
+
+
+def test_a_file_without_a_layout_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "none.txt").write_text("# to come\n")
+    with pytest.raises(ValueError, match=r"none\.txt: there is no layout in it"):
+        read_layouts(tmp_path / "none.txt")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

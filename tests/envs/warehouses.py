@@ -123,6 +123,9 @@ class Pair:
         assert floor.shelf_cell[row, 1 : n_shelves + 1].tolist() == [cell(shelf.x, shelf.y) for shelf in env.shelfs]
         assert floor.queue[row].tolist() == [shelf.id for shelf in env.request_queue]
         assert (ours.obs[row].numpy() == np.stack(obs)).all()
+        carriers = {agent.carrying_shelf.id for agent in env.agents if agent.carrying_shelf}
+        requests = [(shelf.x, shelf.y, shelf.id in carriers) for shelf in env.request_queue]
+        assert (ours.state[row].numpy() == np.concatenate([*obs, np.ravel(requests)])).all()
 
 
 def reference(layout: Layout, rules: Rules) -> Any:
