@@ -57,7 +57,7 @@ def draw_curves(words: Sequence[str]) -> int:
 
 
 def _labels(folders: Sequence[RunFolder]) -> dict[str, RunFolder]:
-    """Recipe, what is set otherwise than in the first run of that recipe, and seed; of runs alike, the folder too."""
+    """Recipe, what is set otherwise than in the first run of that recipe, and seed; of runs alike, also their place."""
     configs = [read_config(folder) for folder in folders]
     families = [config.kinds["env"] for config in configs]
     for folder, family in zip(folders, families, strict=True):
@@ -67,8 +67,8 @@ def _labels(folders: Sequence[RunFolder]) -> dict[str, RunFolder]:
     firsts = {config.algo: config for config in reversed(configs)}
     labels = [" ".join([c.algo, *differences(replace(firsts[c.algo], seed=c.seed), c), f"s{c.seed}"]) for c in configs]
     alike = Counter(labels)
-    named = zip(labels, folders, strict=True)
-    return {label if alike[label] == 1 else f"{label} {folder.path}": folder for label, folder in named}
+    order = enumerate(zip(labels, folders, strict=True), start=1)
+    return {label if alike[label] == 1 else f"{label} #{place}": folder for place, (label, folder) in order}
 
 
 def _curve(folder: RunFolder, metric: str) -> Curve:

@@ -39,7 +39,7 @@ TINY: dict[str, Any] = {
     "episode_steps": 4,
     "factory": "tests.envs.pettingzoo_envs:walk",
     "reset_interval": 20,
-    "capacity": 64,  # a trial of every training task of any family
+    "capacity": 120,  # a trial of every training task of any family
     "batch": 4,
     "length": 4,
     "n_updates": 1,

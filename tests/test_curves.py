@@ -60,9 +60,9 @@ def test_runs_of_one_recipe_and_seed_are_told_apart_by_what_differs(
     assert program.main(["curves", *words]) == 0
     names = capsys.readouterr().out.splitlines()[1]
     assert [name.strip() for name in names.split("  ") if name][1:] == [
-        f"mappo s0 {runs[0].path}",
+        "mappo s0 #1",
         "mappo learner.gamma=0.5 s0",
-        f"mappo s0 {runs[2].path}",
+        "mappo s0 #3",
         "mappo env.n_agents=3 s1",
     ]
     assert (tmp_path / "both.png").is_file() and not runs[0].figures.exists()
