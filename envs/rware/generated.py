@@ -17,11 +17,8 @@ from envs.rware.family import Crew, Job, LayoutsConfig, WarehouseFamily
 from envs.rware.layout import Layout
 
 Sizes = tuple[tuple[int, ...], ...]
-KNOWN: Sizes = (
-    (2, 3, 4),
-    (1, 2),
-    (3, 4, 5),
-)  # columns of shelves two abreast, rows of them, cells in a column of a row
+# Columns of shelves two abreast, rows of them, and cells in a column of a row.
+KNOWN: Sizes = ((2, 3, 4), (1, 2), (3, 4, 5))
 LARGER: Sizes = ((5, 6), (3,), (6, 7))  # each more than in any layout trained on
 
 
