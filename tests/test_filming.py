@@ -1,8 +1,9 @@
-"""Is a run filmed whose scenes are pictures, and is it one clear line where this machine cannot draw them?"""
+"""Is a run filmed as it is evaluated, and is it one clear line where this machine cannot draw its scenes?"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ import mg2l_kalei.__main__ as program
 import train
 from envs.core import CannotDraw, Scene
 from envs.toy import CornersBatch
+from mg2l_kalei.learners.mappo import Mappo
 from mg2l_kalei.run_folder import RunFolder
+from mg2l_kalei.types import ActionSample
 from tests.small_runs import folder_of, tiny
 
 
@@ -48,3 +51,24 @@ def test_what_this_machine_cannot_draw_is_one_line_and_no_film(
     output = capsys.readouterr()
     assert (output.out, output.err) == ("", "no brush here: buy one\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_whose_evaluations_sample_actions_is_evaluated_and_filmed_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mg2l_kalei.assessment.save_picture", lambda path, draw: False)
+    act, told = Mappo.act, set()
+
+    def watched(learner: Mappo, *given: Any, explore: bool) -> ActionSample:
+        told.add(explore)
+        return act(learner, *given, explore=explore)
+
+    monkeypatch.setattr(Mappo, "act", watched)
+    words = tiny(tmp_path, n_iters=1, eval_actions="sampled")
+    assert train.main(words) == 0
+    folder = folder_of(words)
+    assert [path.name for path in folder.evaluation.glob("*.json")] == ["train-16-2x2-sampled.json"]
+    assert program.main(["evaluate", str(folder.path), "trials=3"]) == 0
+    assert (folder.evaluation / "train-16-3x2-sampled.json").is_file()
+    assert program.main(["render", str(folder.path)]) == 0
+    assert told == {True}
