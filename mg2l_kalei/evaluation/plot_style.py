@@ -18,6 +18,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 REFERENCES = {"oracle": ("#000000", "--"), "none": ("#7F7F7F", "-.")}
 INK = "#333333"
+LABEL_LENGTH = 28  # characters beside the axes at most; the middle of longer labels is left out
 LABEL_GAP = 0.07  # least distance between two line labels, in heights of the axes
 
 
@@ -56,7 +57,17 @@ def label_ends(axes: Axes, ends: Mapping[str, float], colours: Sequence[str]) ->
     heights = isotonic_regression(wanted[order] - spacing) + spacing  # least moves that keep order and spacing
     for place, height in zip(order, heights, strict=True):
         label, colour = list(ends)[place], colours[place]
-        axes.annotate(label, (1.01, height), xycoords="axes fraction", va="center", fontsize=9, color=colour)
+        axes.annotate(
+            _shortened(label), (1.01, height), xycoords="axes fraction", va="center", fontsize=9, color=colour
+        )
+
+
+def _shortened(label: str) -> str:
+    """Beginning and end of a long label: the recipe and the seed stand there."""
+    if len(label) <= LABEL_LENGTH:
+        return label
+    head, tail = LABEL_LENGTH // 2, LABEL_LENGTH - LABEL_LENGTH // 2 - 1
+    return f"{label[:head]}…{label[-tail:]}"
 
 
 def task_colours(n_tasks: int) -> list[str]:

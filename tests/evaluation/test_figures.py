@@ -96,3 +96,14 @@ def test_the_plane_is_that_of_the_last_moments_largest_variance() -> None:
     spread = flat[-1].reshape(-1, 2).std(axis=0)
     np.testing.assert_allclose(spread, [30, 10], rtol=0.15)
     np.testing.assert_allclose(flat[-1].reshape(-1, 2).mean(axis=0), 0, atol=1e-9)
+
+
+def test_long_labels_leave_most_of_the_picture_to_the_curves() -> None:
+    curve = (np.arange(3.0), np.arange(3.0))
+    label = f"mappo init_from={'results/' * 12}default-s0-0123abcd s1"
+    figure = training_figure({label: curve}, "return")
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    assert axes.get_position().width > 0.5
+    (text,) = (str(child.get_text()) for child in axes.texts)
+    assert text.startswith("mappo init_fro") and text.endswith(" s1")
