@@ -7,12 +7,12 @@ import sys
 import torch
 
 from envs.core import EnvFailure
-from mg2l_kalei.build import CONFIG_DIR, SCHEMA
-from mg2l_kalei.checkpoint import CheckpointError
 from mg2l_kalei.config import ConfigError, load, render_help, render_sources, request
-from mg2l_kalei.finite import NonFiniteError
-from mg2l_kalei.run_folder import RunFolderLocked
-from mg2l_kalei.training_run import train
+from mg2l_kalei.disk.checkpoint import CheckpointError
+from mg2l_kalei.disk.finite import NonFiniteError
+from mg2l_kalei.disk.run_folder import RunFolderLocked
+from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
+from mg2l_kalei.training.training_run import train
 
 
 def main(argv: list[str]) -> int:

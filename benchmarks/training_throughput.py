@@ -17,9 +17,9 @@ from pathlib import Path
 
 import torch
 
-from mg2l_kalei.build import CONFIG_DIR, SCHEMA, build
 from mg2l_kalei.config import load
-from mg2l_kalei.meta_trainer import MetaTrainer
+from mg2l_kalei.training.meta_trainer import MetaTrainer
+from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 
 RECIPES = ("mg2l_kalei", "mg2l")
 ITERATIONS = 12

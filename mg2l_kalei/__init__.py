@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from mg2l_kalei.saved_run import LoadedRun, load_run
+from mg2l_kalei.training.saved_run import LoadedRun, load_run
 
 __all__ = ["LoadedRun", "load_run"]

@@ -21,9 +21,9 @@ import torch
 import torch.utils.tensorboard
 
 import train
-from mg2l_kalei import assessment
-from mg2l_kalei.meta_trainer import MetaTrainer
-from mg2l_kalei.metric_log import MetricLog
+from mg2l_kalei.disk.metric_log import MetricLog
+from mg2l_kalei.training import assessment
+from mg2l_kalei.training.meta_trainer import MetaTrainer
 
 MOMENTS = (
     (os, "fsync"),

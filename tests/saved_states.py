@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mg2l_kalei.checkpoint import Checkpoints
+from mg2l_kalei.disk.checkpoint import Checkpoints
 from mg2l_kalei.types import State
 
 

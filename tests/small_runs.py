@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mg2l_kalei.build import CONFIG_DIR, SCHEMA
 from mg2l_kalei.config import load, run_dir
-from mg2l_kalei.run_folder import RunFolder
+from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
 
 ALL = {
     "n_iters": 4,

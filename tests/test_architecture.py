@@ -13,17 +13,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Lowest first: a module imports from its own layer and from those before it. ``envs`` may be imported by all.
 LAYERS = (
-    ("types", "seeding", "durable"),
-    ("config", "tensor_file", "state_json", "run_folder"),
-    ("losses", "sharing", "finite", "stopwatch"),
+    ("types", "seeding"),
+    ("config", "disk"),
+    ("losses", "sharing"),
     ("networks",),
     ("encoders",),
-    ("buffers", "collector"),
-    ("task_inference", "learners"),
-    ("evaluation", "checkpoint", "metric_log", "progress"),
-    ("build",),
-    ("meta_trainer", "assessment", "saved_run", "filming", "curves"),
-    ("training_run",),
+    ("buffers", "acting"),
+    ("learners",),
+    ("evaluation",),
+    ("training",),
+    ("commands",),
     ("__init__", "__main__", "train"),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
@@ -200,10 +199,10 @@ def test_everything_can_be_read_in_one_sitting(sources: Sources) -> None:
     ("module", "text"),
     [
         ("envs.toy", "from mg2l_kalei.types import State"),
-        ("mg2l_kalei.types", "def f() -> None:\n    from mg2l_kalei.build import build"),
+        ("mg2l_kalei.types", "def f() -> None:\n    from mg2l_kalei.training.system import build"),
         ("mg2l_kalei.losses.inference", "import mg2l_kalei.networks.mlp"),
-        ("mg2l_kalei.encoders.base", "from mg2l_kalei import collector"),
-        ("mg2l_kalei.build", "from mg2l_kalei.train import main"),
+        ("mg2l_kalei.encoders.base", "from mg2l_kalei.acting import collector"),
+        ("mg2l_kalei.training.system", "from mg2l_kalei.train import main"),
     ],
 )
 def test_an_import_against_the_order_is_found(sources: Sources, module: str, text: str) -> None:
@@ -214,8 +213,11 @@ def test_a_cycle_and_a_learner_that_imports_another_are_found(sources: Sources) 
     new = {"mg2l_kalei.learners.qmix": "from mg2l_kalei.learners.mappo import Mappo"}
     found = learners_importing_each_other({**sources, **new})
     assert found == ["mg2l_kalei.learners.qmix imports mg2l_kalei.learners.mappo"]
-    circle = {"mg2l_kalei.durable": "from mg2l_kalei import seeding", "mg2l_kalei.seeding": "import mg2l_kalei.durable"}
-    assert set(cycles({**sources, **circle})) == {"mg2l_kalei.durable", "mg2l_kalei.seeding"}
+    circle = {
+        "mg2l_kalei.disk.durable": "from mg2l_kalei import seeding",
+        "mg2l_kalei.seeding": "import mg2l_kalei.disk.durable",
+    }
+    assert set(cycles({**sources, **circle})) == {"mg2l_kalei.disk.durable", "mg2l_kalei.seeding"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from mg2l_kalei.learners.mappo import Mappo
 from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages
 from mg2l_kalei.networks import Memory, MlpConfig
 from mg2l_kalei.sharing import SHARINGS
-from mg2l_kalei.task_inference import InferenceTrainer
+from mg2l_kalei.training.task_inference import InferenceTrainer
 from tests.small_systems import (
     CONTINUOUS,
     SPECS,

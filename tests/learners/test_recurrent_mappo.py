@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from envs.core import EnvSpec, Observation, StepResult
-from mg2l_kalei.collector import Team, collect
+from mg2l_kalei.acting.collector import Team, collect
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.mappo import Mappo, MappoConfig
 from mg2l_kalei.learners.samples import counting, in_chunks

@@ -13,7 +13,7 @@ from torch import Tensor
 from envs import ENVS
 from envs.core import EnvSpec
 from envs.toy import Turns
-from mg2l_kalei.collector import Team, collect
+from mg2l_kalei.acting.collector import Team, collect
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.learners.base import Learner

@@ -1,0 +1,3 @@
+"""Acting in environments."""
+
+from __future__ import annotations

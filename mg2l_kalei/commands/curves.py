@@ -1,0 +1,91 @@
+"""``python -m mg2l_kalei curves``: what runs logged while they trained, as a table and a picture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from envs.core import setting
+from mg2l_kalei.config import ConfigError, differences
+from mg2l_kalei.config.options import read_options
+from mg2l_kalei.config.settings import nearest, problem
+from mg2l_kalei.disk.metric_log import read_metrics
+from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.evaluation.figures import save_picture, training_figure
+from mg2l_kalei.evaluation.report import aligned
+from mg2l_kalei.evaluation.statistics import Array
+from mg2l_kalei.training.saved_run import read_config
+
+N_PARTS = 10  # of the longest run, each a row of the table
+
+
+@dataclass(frozen=True)
+class CurvesOptions:
+    metric: str = setting("train/episode_return", "which of those in metrics.jsonl")
+    out: str | None = setting(None, "the PNG; null: figures/curves.png in the first run's folder")
+
+
+class Curve(NamedTuple):
+    """A metric as it was logged."""
+
+    env_steps: Array  # (n,)
+    value: Array  # (n,)
+
+
+def draw_curves(words: Sequence[str]) -> int:
+    """Learning curves of runs on one task family against environment steps. Exit code 0, or 1 without a picture."""
+    paths, options = read_options(words, CurvesOptions())
+    if not paths:
+        raise ConfigError(["curves: expected the folders of runs"])
+    if options.out is not None and Path(options.out).suffix != ".png":
+        raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .png")])
+    folders = list({Path(path).resolve(): RunFolder(Path(path)) for path in paths}.values())
+    curves = {label: _curve(folder, options.metric) for label, folder in _labels(folders).items()}
+    print(_table(options.metric, curves))
+    out = Path(options.out or folders[0].figures / "curves.png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    is_drawn = save_picture(out, lambda: training_figure(curves, options.metric))
+    if is_drawn:
+        print(f"picture: {out}")
+    return 0 if is_drawn else 1
+
+
+def _labels(folders: Sequence[RunFolder]) -> dict[str, RunFolder]:
+    """Recipe, what is set otherwise than in the first run of that recipe, and seed; of runs alike, also their place."""
+    configs = [read_config(folder) for folder in folders]
+    families = [config.kinds["env"] for config in configs]
+    for folder, family in zip(folders, families, strict=True):
+        if family != families[0]:
+            reason = f"{folder.path} was trained on {family}, {folders[0].path} on {families[0]}"
+            raise ConfigError([f"curves: {reason}: what they log cannot be compared"])
+    firsts = {config.algo: config for config in reversed(configs)}
+    labels = [" ".join([c.algo, *differences(replace(firsts[c.algo], seed=c.seed), c), f"s{c.seed}"]) for c in configs]
+    alike = Counter(labels)
+    order = enumerate(zip(labels, folders, strict=True), start=1)
+    return {label if alike[label] == 1 else f"{label} #{place}": folder for place, (label, folder) in order}
+
+
+def _curve(folder: RunFolder, metric: str) -> Curve:
+    rows = read_metrics(folder.metrics)
+    known = sorted({name for row in rows for name in row} - {"iteration", "env_steps"})
+    points = [(row["env_steps"], row[metric]) for row in rows if row.get(metric) is not None]
+    if metric not in known or not points:
+        reason = f"{folder.path} has logged none of it{'' if metric in known else nearest(metric, known)}"
+        raise ConfigError([problem("command line", "metric", metric, reason)])
+    return Curve(*np.array(points, dtype=np.float64).T)
+
+
+def _table(metric: str, curves: Mapping[str, Curve]) -> str:
+    """Means of what was logged within each tenth of the longest run's steps."""
+    edges = np.linspace(0, max(curve.env_steps[-1] for curve in curves.values()), N_PARTS + 1)
+    rows = [["env steps", *curves]]
+    for low, high in pairwise(edges):
+        within = [curve.value[(low < curve.env_steps) & (curve.env_steps <= high)] for curve in curves.values()]
+        rows.append([f"to {high:,.0f}", *(f"{values.mean():.4g}" if len(values) else "" for values in within)])
+    return f"{metric}, means within these steps\n{aligned(rows)}"

@@ -1,0 +1,115 @@
+"""``python -m mg2l_kalei evaluate``: how fast runs adapt, beside their reference lines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from envs.core import setting
+from mg2l_kalei.config import ConfigError, RunConfig, differences
+from mg2l_kalei.config.options import read_options
+from mg2l_kalei.config.run_config import ACTIONS
+from mg2l_kalei.config.settings import nearest, problem
+from mg2l_kalei.training.assessment import assess_runs
+from mg2l_kalei.training.saved_run import LoadedRun, load_run
+from mg2l_kalei.training.training_run import reference_folders
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    split: str | None = setting(None, "tasks to play: train, test or ood; null: every split of the family")
+    episodes: int | None = setting(None, "episodes per trial; null: the run's eval_episodes", low=1)
+    trials: int | None = setting(None, "trials per task; null: the run's eval_trials", low=1)
+    actions: str | None = setting(None, "mode or sampled; null: the run's eval_actions", choices=ACTIONS)
+    none: tuple[str, ...] = setting((), "folders of runs without task inference; empty: this run's, if it is there")
+    oracle: tuple[str, ...] = setting((), "folders of runs that are given the task; empty: this run's, if it is there")
+    beside: tuple[str, ...] = setting((), "folders of runs of other recipes: a further line for each")
+    best: bool = setting(False, "take the best checkpoint instead of the latest")
+    factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
+
+
+def evaluate(words: Sequence[str]) -> int:
+    """Table, raw results and pictures of adaptation, beside the reference lines."""
+    folders, options = read_options(words, EvaluateOptions())
+    if not folders:
+        raise ConfigError(["evaluate: expected the folder of a run"])
+    runs = _seeds(folders, options)
+    splits = tuple(runs[0].family.splits)
+    if options.split is not None:
+        if options.split not in splits:
+            reason = f"{runs[0].family.name} has {', '.join(splits)} alone{nearest(options.split, splits)}"
+            raise ConfigError([problem("command line", "split", options.split, reason)])
+        splits = (options.split,)
+    references = _references(runs, options)
+    for label, others in _others(runs, options).items():
+        if label in references:
+            raise ConfigError([f"beside={others[0].folder.path}: there is a line {label} already"])
+        references[label] = others
+    n_episodes = options.episodes or runs[0].config.eval_episodes
+    n_trials = options.trials or runs[0].config.eval_trials
+    actions = options.actions or runs[0].config.eval_actions
+    for split in splits:
+        table = assess_runs(runs, references, split, n_episodes=n_episodes, n_trials=n_trials, actions=actions)
+        print("\n" + table)
+    print(f"run folder: {runs[0].folder.path}")
+    return 0
+
+
+def _seeds(folders: Sequence[str], options: EvaluateOptions) -> list[LoadedRun]:
+    """Runs of one method, loaded. Raises ConfigError where they are anything but seeds of each other."""
+    runs = [load_run(folder, best=options.best, factory=options.factory) for folder in folders]
+    first, *others = runs
+    for run in others:
+        differing = differences(dataclasses.replace(first.config, seed=run.config.seed), run.config)
+        if differing:
+            raise ConfigError([f"{run.folder.path} is no other seed of {first.folder.path}: {' '.join(differing)}"])
+    for place, run in enumerate(runs):
+        if run.config.seed in [earlier.config.seed for earlier in runs[:place]]:
+            raise ConfigError([f"{run.folder.path}: seed {run.config.seed} is given twice"])
+    return runs
+
+
+def _others(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str, Sequence[LoadedRun]]:
+    """Runs of other recipes, put together where they are seeds of one another.
+
+    A line is called by its recipe; where another line has that name, also by the settings that differ from it.
+    """
+    groups: list[list[str]] = []
+    firsts: dict[str, RunConfig] = {runs[0].config.algo: runs[0].config}
+    labels: list[str] = []
+    for folder in options.beside:
+        config = load_run(folder, best=options.best, factory=options.factory).config
+        kin = next((i for i, label in enumerate(labels) if not _unlike(firsts[label], config)), None)
+        if kin is not None:
+            groups[kin].append(folder)
+            continue
+        label = config.algo
+        if label in firsts:
+            differing = _unlike(firsts[label], config)
+            if not differing:
+                raise ConfigError([f"beside={folder}: a run like the one evaluated: give it as another seed"])
+            label = " ".join([label, *differing])
+        firsts[label] = config
+        labels.append(label)
+        groups.append([folder])
+    return {label: _seeds(group, options) for label, group in zip(labels, groups, strict=True)}
+
+
+def _unlike(first: RunConfig, other: RunConfig) -> list[str]:
+    """Settings in which two runs differ, the seed left aside; the recipe's name counts."""
+    recipe = [] if first.algo == other.algo else [f"algo={other.algo}"]
+    return [*recipe, *differences(dataclasses.replace(first, seed=other.seed), other)]
+
+
+def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str, Sequence[LoadedRun]]:
+    """The reference runs asked for; else those that were trained with every one of ``runs``, and are not these."""
+    asked = {line: folders for line, folders in (("none", options.none), ("oracle", options.oracle)) if folders}
+    found = [reference_folders(run) for run in runs]
+    usual = {line: tuple(str(of[line]) for of in found) for line in found[0] if all(line in of for of in found)}
+    own = {run.folder.path.resolve() for run in runs}
+    usual = {line: folders for line, folders in usual.items() if not own & {Path(f).resolve() for f in folders}}
+    for line, folders in usual.items():
+        if line not in asked:
+            print(f"reference line {line}: {', '.join(folders)}")
+    return {line: _seeds(folders, options) for line, folders in {**usual, **asked}.items()}

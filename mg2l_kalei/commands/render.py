@@ -1,0 +1,57 @@
+"""``python -m mg2l_kalei render``: a trial as a GIF."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from envs.core import TaskFamily, setting
+from mg2l_kalei.commands.filming import film_trial
+from mg2l_kalei.config import ConfigError
+from mg2l_kalei.config.options import read_options
+from mg2l_kalei.config.settings import nearest, problem
+from mg2l_kalei.evaluation.render import write_gif
+from mg2l_kalei.training.saved_run import load_run
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderOptions:
+    task: str = setting("0", "name of the task, or its number")
+    episodes: int = setting(1, "episodes of the trial", low=1)
+    steps: int = setting(300, "that the film has at most, from the trial's start: the GIF grows with them", low=1)
+    seed: int = setting(0, "of the trial", low=0)
+    best: bool = setting(False, "take the best checkpoint instead of the latest")
+    factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
+    out: str | None = setting(None, "the GIF; null: figures/trial-<task>-<seed>.gif in the run's folder")
+
+
+def render(words: Sequence[str]) -> int:
+    """A trial as a GIF."""
+    folders, options = read_options(words, RenderOptions())
+    if len(folders) != 1:
+        raise ConfigError([f"render: expected the folder of one run, given: {', '.join(folders) or 'none'}"])
+    if options.out is not None and Path(options.out).suffix != ".gif":
+        raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .gif")])
+    run = load_run(folders[0], best=options.best, factory=options.factory)
+    task = _task_number(run.family, options.task)
+    out = Path(options.out or run.folder.figures / f"trial-{task}-{options.seed}.gif")
+    film = film_trial(run, task, n_episodes=options.episodes, n_steps=options.steps, seed=options.seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_gif(film, out)
+    n_steps = options.episodes * run.family.spec.episode_steps
+    if n_steps > options.steps:
+        print(f"the first {options.steps} of {n_steps} steps: steps={n_steps} films them all", file=sys.stderr)
+    print(out)
+    return 0
+
+
+def _task_number(family: TaskFamily, wish: str) -> int:
+    names = [task.name for task in family.tasks]
+    if wish in names:
+        return names.index(wish)
+    if wish.isdecimal() and int(wish) < len(names):
+        return int(wish)
+    reason = f"{family.name} has tasks 0 to {len(names) - 1}{nearest(wish, names)}"
+    raise ConfigError([problem("command line", "task", wish, reason)])

@@ -1,0 +1,70 @@
+"""``python -m mg2l_kalei tasks``: what families there are, what is in one, and whether it is sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envs import ENVS
+from envs.check import check_family
+from envs.core import TaskFamily
+from mg2l_kalei.config import ConfigError, load
+from mg2l_kalei.config.settings import nearest, to_text
+from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, family_of
+
+
+def tasks(words: Sequence[str]) -> int:
+    """What families there are, what is in one, and whether it is sound."""
+    actions = {"show": _show, "hash": _hash, "check": _check}
+    action = words[0] if words else ""
+    if action == "list" and len(words) == 1:
+        print("\n".join(map(_line, ENVS)))
+        return 0
+    if action not in actions:
+        raise ConfigError([f"tasks {action}: expected list, {', '.join(actions)}{nearest(action, ['list', *actions])}"])
+    if len(words) < 2:
+        raise ConfigError([f"tasks {action}: expected a family, of {', '.join(ENVS)}"])
+    return actions[action](_family(words[1], words[2:]))
+
+
+def _family(name: str, settings: Sequence[str]) -> TaskFamily:
+    """The family as a training run with these settings has it."""
+    config = load([f"--env={name}", *settings], SCHEMA, CONFIG_DIR).config
+    return family_of(config)
+
+
+def _line(name: str) -> str:
+    """Its summary; of a family that needs settings, which."""
+    try:
+        return _summary(_family(name, ()))
+    except ValueError as error:
+        return f"{name:<20}  {error}"
+
+
+def _summary(family: TaskFamily) -> str:
+    spec = family.spec
+    counts = ", ".join(f"{len(of_split)} {split}" for split, of_split in family.splits.items())
+    actions = f"{spec.action_dim} {'actions' if spec.is_discrete else 'action dimensions'}"
+    seen = " (all seen in training)" if family.seen_only else ""
+    sizes = f"{spec.n_agents} agents, {actions}, {spec.episode_steps} steps"
+    return f"{family.name:<20}  {sizes}; tasks: {counts}{seen}"
+
+
+def _show(family: TaskFamily) -> int:
+    width = max(len(task.name) for task in family.tasks)
+    print(_summary(family))
+    print(f"version {family.version}, fingerprint {family.fingerprint()}")
+    for number, task in enumerate(family.tasks):
+        params = " ".join(f"{key}={to_text(value)}" for key, value in task.params.items())
+        print(f"{number:>4}  {task.split:<5}  {task.name:<{width}}  {params}".rstrip())
+    return 0
+
+
+def _hash(family: TaskFamily) -> int:
+    print(family.fingerprint())
+    return 0
+
+
+def _check(family: TaskFamily) -> int:
+    problems = check_family(family)
+    print("\n".join(problems) or f"{family.name}: no problem found")
+    return 1 if problems else 0

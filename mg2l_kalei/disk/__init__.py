@@ -1,0 +1,3 @@
+"""What a run leaves on the disk: atomic, checked, and free of code."""
+
+from __future__ import annotations

@@ -1,0 +1,116 @@
+"""Metrics of a run: one JSON line per iteration, which is the truth, and TensorBoard events beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mg2l_kalei.disk.durable import write_atomically
+from mg2l_kalei.disk.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def attempt(what: str) -> Iterator[None]:
+    """Do what training can go on without: an exception in the block becomes one line of warning."""
+    try:
+        yield
+    except Exception as error:
+        _log.warning("%s failed (%s: %s); going on without", what, type(error).__name__, " ".join(str(error).split()))
+
+
+class MetricLog:
+    """Writes ``metrics.jsonl`` and TensorBoard events; a failure to write is a warning, never the end of training.
+
+    A line holds ``iteration``, ``env_steps`` and the metrics: keys sorted, floats exact, null for NaN and infinities.
+    It survives a kill at once, and power loss once the system has written it out.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._lines: IO[bytes] | None = None
+        self._events: SummaryWriter | None = None
+        self._wants_events = True
+        self._purge_step: int | None = None
+
+    def log(self, env_steps: int, iteration: int, metrics: Mapping[str, float | Tensor]) -> None:
+        """Add one line, and the same to TensorBoard at step ``env_steps``. Metrics are scalars, named by paths."""
+        values = {name: _finite(float(value)) for name, value in metrics.items()}
+        with attempt(f"writing {self._run.metrics}"):
+            self._write_line(_line({**values, "iteration": iteration, "env_steps": env_steps}))
+        if self._wants_events:
+            self._wants_events = False  # once it fails, it is left alone
+            with attempt("writing TensorBoard events"):
+                self._write_events(env_steps, values)
+                self._wants_events = True
+
+    def cut_back(self, iteration: int) -> None:
+        """Forget what came after ``iteration``, for a run that goes on from there; 0: forget all.
+
+        Call it before the first ``log`` of every session: a line cut off by a kill is dropped here, with a warning.
+        """
+        self.close()
+        rows = read_metrics(self._run.metrics)
+        kept = [row for row in rows if row["iteration"] <= iteration]
+        self._purge_step = kept[-1]["env_steps"] + 1 if kept else 0
+        if self._run.metrics.exists():
+            write_atomically(self._run.metrics, "".join(map(_line, kept)))
+
+    def close(self) -> None:
+        """Write out what is pending. Logging again opens the files again."""
+        lines, events = self._lines, self._events
+        self._lines = self._events = None
+        with attempt(f"closing {self._run.metrics}"):
+            if lines:
+                lines.close()
+        with attempt("closing TensorBoard events"):
+            if events:
+                events.close()
+
+    def _write_line(self, line: str) -> None:
+        if self._lines is None:
+            self._run.path.mkdir(parents=True, exist_ok=True)
+            self._lines = self._run.metrics.open("ab")
+        self._lines.write(line.encode())
+        self._lines.flush()  # what a full disk refuses stays in the buffer, and the next flush begins with it
+
+    def _write_events(self, env_steps: int, values: Mapping[str, float | None]) -> None:
+        if self._events is None:
+            from torch.utils.tensorboard import SummaryWriter  # here: a broken installation is a failure to write
+
+            self._events = SummaryWriter(str(self._run.events), purge_step=self._purge_step)
+        for name, value in values.items():
+            if value is not None:
+                self._events.add_scalar(name, value, env_steps)
+        self._events.flush()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl``; none if there is no file. Unreadable ones are passed over with a warning."""
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
+        try:
+            row = json.loads(line)
+            rows.append({**row, "iteration": int(row["iteration"]), "env_steps": int(row["env_steps"])})
+        except (ValueError, KeyError, TypeError):
+            _log.warning("%s: line %d is no line of metrics, probably cut off by a kill; passed over", path, number)
+    return rows
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,146 @@
+"""Runs on disk: nothing beyond the folder is needed to evaluate, render or act."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from envs.core import EnvBatch, TaskFamily
+from mg2l_kalei.acting.collector import Team
+from mg2l_kalei.config import ConfigError, RunConfig, from_dict, read_yaml
+from mg2l_kalei.config.settings import nearest, rules
+from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
+from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.seeding import torch_generator
+from mg2l_kalei.training.system import SCHEMA, System, build
+
+
+class LoadedRun(NamedTuple):
+    """A trained run, ready to act."""
+
+    folder: RunFolder
+    system: System
+    env_steps: int  # that it was trained for
+    iteration: int
+
+    @property
+    def config(self) -> RunConfig:
+        return self.system.config
+
+    @property
+    def family(self) -> TaskFamily:
+        return self.system.family
+
+    def policy(self, seed: int = 0) -> Team:
+        """A team that acts and infers: ``begin`` a trial, then ``act`` and ``observe`` in turn."""
+        generator = torch_generator(seed, "play", "acting", device=self.system.device)
+        return Team(self.system.learner, self.system.encoder, generator)
+
+    def play(self, task: Tensor, seed: int = 0) -> tuple[EnvBatch, Team]:
+        """Environments with a row for each of task (B,) int64, and a team that has begun a trial in them."""
+        device = self.system.device
+        team = self.policy(seed)
+        team.begin(task.to(device))
+        return self.family.make(len(task), device, torch_generator(seed, "play", "env", device=device)), team
+
+
+def load_run(path: str | Path, *, best: bool = False, device: str = "cpu", factory: str | None = None) -> LoadedRun:
+    """The run in folder ``path`` with the weights of its latest (or best) checkpoint.
+
+    No code that the folder names is run, unless ``factory`` names the same. Raises FileNotFoundError where there is no
+    run, CheckpointError where its checkpoints are missing or damaged, and ValueError where its settings are not legal
+    or today's family gives other tasks than those it was trained on.
+    """
+    folder = RunFolder(Path(path))
+    config = read_config(folder)
+    _refuse_unconfirmed_code(folder, config, factory)
+    system = build(config, torch.device(device))
+    check_tasks(folder, system.family)
+    checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
+    loaded = checkpoints.load_best() if best else checkpoints.load_latest()
+    if loaded is None:
+        missing = "checkpoint marked best: evaluations during training mark it" if best else "checkpoint"
+        raise CheckpointError(f"{path} holds no {missing}")
+    try:
+        system.load_weights(loaded.state)
+    except ValueError as error:
+        reason = f"checkpoint {loaded.step} does not fit {folder.config.name}, or not this version: {error}"
+        raise CheckpointError(f"{path}: {reason}") from error
+    return LoadedRun(folder, system, loaded.state["env_steps"], loaded.state["iteration"])
+
+
+def read_config(folder: RunFolder) -> RunConfig:
+    """Of the run in ``folder``. Raises FileNotFoundError where there is none, ConfigError where it is not legal."""
+    if not folder.config.is_file():
+        missing = f"{folder.path} holds no run, which has a {folder.config.name}"
+        raise FileNotFoundError(missing + _nearest_run(folder.path))
+    content = read_yaml(folder.config)
+    try:
+        return from_dict(content, SCHEMA)
+    except ConfigError as error:
+        raise ConfigError([f"{folder.path}: {problem}" for problem in error.problems]) from error
+
+
+def factory_of(config: RunConfig) -> str | None:
+    """The code that a config names, to make its environments; None: its family is ours."""
+    named = [rule.default for rule in rules(config.env).values() if rule.is_code]
+    return named[0] if named else None
+
+
+def _refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: str | None) -> None:
+    """The folder may be a stranger's: code that it names is imported only where the user names it too."""
+    named = factory_of(config)
+    if named is None or named == confirmed:
+        return
+    if confirmed is None:
+        reason = f"names code to run, {named}; if you trust it, add factory={named}"
+    else:
+        reason = f"names code to run, {named}, which is not factory={confirmed}"
+    raise ConfigError([f"{folder.path} {reason}"])
+
+
+def describe_tasks(family: TaskFamily) -> dict[str, object]:
+    """What ``tasks.json`` holds: the family's fingerprint and all of its tasks."""
+    return {
+        "family": family.name,
+        "version": family.version,
+        **({"made_by": dict(family.made_by)} if family.made_by else {}),
+        "fingerprint": family.fingerprint(),
+        "tasks": [{**task._asdict(), "params": dict(task.params)} for task in family.tasks],
+    }
+
+
+def check_tasks(folder: RunFolder, family: TaskFamily) -> None:
+    """Raise ValueError if the tasks that the run was trained on are not those of ``family``."""
+    if not folder.tasks.is_file():
+        raise ValueError(f"{folder.path} lacks its tasks ({folder.tasks.name}): the run is not whole")
+    try:
+        trained_on = json.loads(folder.tasks.read_bytes())
+        differing = [name for name, value in _plain(describe_tasks(family)).items() if trained_on[name] != value]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder.tasks} is damaged ({type(error).__name__}: {error})") from error
+    if differing:
+        raise ValueError(
+            f"{folder.path} was trained on other tasks than those of {family.name} version {family.version}, "
+            f"fingerprint {family.fingerprint()[:12]}: {folder.tasks.name} differs in {', '.join(differing)}"
+        )
+
+
+def _plain(content: dict[str, object]) -> dict[str, object]:
+    """As JSON gives it back: tuples become lists."""
+    plain: dict[str, object] = json.loads(json.dumps(content))
+    return plain
+
+
+def _nearest_run(missing: Path) -> str:
+    """The run folder beside ``missing`` whose name is most like it; or else the folder at the first wrong turn."""
+    turn = missing
+    while not turn.parent.is_dir():
+        turn = turn.parent
+    beside = [path for path in turn.parent.iterdir() if path.is_dir() and path != missing]
+    runs = [path for path in beside if (path / "config.yaml").is_file()]
+    return nearest(str(turn), map(str, runs or beside))

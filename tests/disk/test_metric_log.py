@@ -1,0 +1,161 @@
+"""Are metrics exact, cut back on resume, and never the end of training?"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import logging
+import math
+import os
+import resource
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mg2l_kalei.disk.metric_log import MetricLog, attempt, read_metrics
+from mg2l_kalei.disk.run_folder import RunFolder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+def logged(run: RunFolder, *iterations: int) -> None:
+    log = MetricLog(run)
+    for iteration in iterations:
+        log.log(100 * iteration, iteration, {"train/return": float(iteration)})
+    log.close()
+
+
+def scalars(run: RunFolder) -> list[tuple[int, float]]:
+    """What TensorBoard shows: (step, value) of the return."""
+    events = EventAccumulator(str(run.events))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars("train/return")]
+
+
+def test_floats_are_exact_keys_sorted_and_what_is_not_finite_null(run: RunFolder) -> None:
+    values = np.random.default_rng(0).normal(size=50) * 10.0 ** np.arange(-25, 25)
+    metrics: dict[str, Any] = {f"train/{i}": float(value) for i, value in enumerate(values)}
+    odd: dict[str, Any] = {
+        "a/nan": math.nan,
+        "a/inf": torch.tensor(-math.inf),
+        "z/tensor": torch.tensor(0.1),
+        "time/seconds": 1,
+    }
+    MetricLog(run).log(2_000_000_000_000, 7, {**odd, **metrics})
+    text = run.metrics.read_text()
+    line = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert text.endswith("}\n") and list(line) == sorted(line)
+    assert (line.pop("env_steps"), line.pop("iteration")) == (2_000_000_000_000, 7)
+    assert line == {**metrics, "a/nan": None, "a/inf": None, "z/tensor": float(torch.tensor(0.1)), "time/seconds": 1.0}
+
+
+def test_a_resumed_log_equals_one_that_was_never_stopped(run: RunFolder, tmp_path: Path) -> None:
+    logged(run, 1, 2, 3, 4)
+    log = MetricLog(run)
+    log.cut_back(2)
+    assert [row["iteration"] for row in read_metrics(run.metrics)] == [1, 2]
+    log.close()
+    logged(run, 3, 4, 5)
+    straight = RunFolder(tmp_path / "straight")
+    logged(straight, 1, 2, 3, 4, 5)
+    assert run.metrics.read_bytes() == straight.metrics.read_bytes()
+
+
+def test_tensorboard_shows_only_the_resumed_run(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged(run, 1, 2, 3)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 1)  # event files are read in the order of their seconds
+    log = MetricLog(run)
+    log.cut_back(1)
+    log.log(200, 2, {"train/return": -2.0})
+    log.close()
+    assert scalars(run) == [(100, 1.0), (200, -2.0)]
+
+
+def test_a_line_cut_off_by_a_kill_is_dropped_with_a_warning(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    logged(run, 1, 2)
+    content = run.metrics.read_bytes()
+    run.metrics.write_bytes(content[:-4])
+    MetricLog(run).cut_back(2)
+    assert run.metrics.read_bytes() == content.splitlines(keepends=True)[0]
+    assert "line 2" in caplog.text
+
+
+def test_cutting_back_where_nothing_was_logged_makes_no_file(run: RunFolder) -> None:
+    MetricLog(run).cut_back(0)
+    assert not run.metrics.exists()
+
+
+def test_what_was_logged_survives_a_kill(run: RunFolder) -> None:
+    logged(run, 1)
+    child = os.fork()
+    if child == 0:
+        try:
+            MetricLog(run).log(200, 2, {"train/return": 2.0})
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert [row["iteration"] for row in read_metrics(run.metrics)] == [1, 2]
+    assert scalars(run) == [(100, 1.0), (200, 2.0)]
+
+
+def test_a_full_disk_is_a_warning_and_no_line_is_lost_or_glued(
+    run: RunFolder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)  # TensorBoard's own thread fails too
+    log = MetricLog(run)
+    log.log(100, 1, {"train/return": 1.0})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (run.metrics.stat().st_size + 5, hard))  # cuts the next line in two
+    try:
+        log.log(200, 2, {"train/return": 2.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "metrics.jsonl failed" in caplog.text
+    log.log(300, 3, {"train/return": 3.0})
+    log.close()
+    assert "TensorBoard events failed" in caplog.text
+    assert [row["iteration"] for row in read_metrics(run.metrics)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("failing", ["torch.utils.tensorboard", None])
+def test_a_failing_tensorboard_is_one_warning(
+    run: RunFolder, failing: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real_import = builtins.__import__
+
+    def refuse(name: str, *arguments: Any) -> Any:
+        if name == failing:
+            raise ImportError(f"no {name}")
+        return real_import(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    if failing is None:
+        run.path.mkdir()
+        run.events.write_text("a file where the folder should be")
+    logged(run, 1, 2, 3)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert [row["train/return"] for row in read_metrics(run.metrics)] == [1.0, 2.0, 3.0]
+
+
+def test_an_attempt_that_fails_is_one_line_and_an_interrupt_passes(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise ValueError("first\nsecond")
+
+    with attempt("drawing the masks"):
+        fail()
+    assert [r.getMessage() for r in caplog.records] == [
+        "drawing the masks failed (ValueError: first second); going on without"
+    ]
+    with pytest.raises(KeyboardInterrupt), attempt("drawing"):
+        raise KeyboardInterrupt
