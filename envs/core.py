@@ -73,6 +73,7 @@ class EnvSpec(NamedTuple):
     obs_sizes: tuple[int, ...] = ()  # true width per agent where padded; empty: all obs_dim
     action_sizes: tuple[int, ...] = ()  # true width (or number of actions) per agent; empty: all action_dim
     agent_types: tuple[int, ...] = ()  # same number, same kind of agent; empty: all alike
+    shared_reward: bool = False  # True: every agent is always paid the same, the team's reward
 
 
 class Observation(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from envs.check.play import N_ROWS, Bench, Record
-from envs.core import SPLITS, Task
+from envs.core import SPLITS, StepResult, Task
 
 
 def tasks_are_sound(bench: Bench) -> Iterator[str]:
@@ -102,8 +102,17 @@ def _contents(record: Record, bench: Bench) -> Iterator[str]:
     for agent, size in enumerate(bench.spec.obs_sizes):
         if record.obs[:, agent, size:].any():
             yield f"obs of agent {agent} is not zero beyond its true size {size}"
+    if bench.spec.shared_reward and isinstance(record, StepResult):
+        yield from _reward_is_shared(record.reward)
     if record.legal is not None:
         yield from _legal_is_sane(record.legal, record.alive, bench)
+
+
+def _reward_is_shared(reward: Tensor) -> Iterator[str]:
+    is_unequal = (reward != reward[:, :1]).any(dim=1)
+    if is_unequal.any():
+        paid = reward[is_unequal][0].tolist()
+        yield f"reward is the team's by spec.shared_reward, but agents are paid {paid}"
 
 
 def _legal_is_sane(legal: Tensor, alive: Tensor, bench: Bench) -> Iterator[str]:

@@ -55,6 +55,7 @@ class Layout(NamedTuple):
     landmark: Body
     landmark_range: float = START_RANGE  # m; landmarks lie in plus and minus this on both axes
     n_goals: int = 0  # landmarks that are drawn anew for each episode; one may be drawn twice
+    shared_reward: bool = False  # whether all that learn are always paid the same
 
     @property
     def learners(self) -> tuple[Kind, ...]:
@@ -83,6 +84,7 @@ def spec_of(layout: Layout, config: ScenarioConfig) -> EnvSpec:
         obs_sizes=obs_sizes if is_mixed else (),
         action_sizes=action_sizes if is_mixed else (),
         agent_types=tuple(layout.learners.index(kind) for kind in each) if is_mixed else (),
+        shared_reward=layout.shared_reward,
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from envs.core import setting
 from envs.mpe.contest import ContestBatch, ContestConfig
-from envs.mpe.layout import Kind, Layout
+from envs.mpe.layout import LEARNING, Kind, Layout
 from envs.mpe.scenario import Scenario
 from envs.mpe.world import Body, Motion, World, coasting_distance, resting_place
 
@@ -29,7 +29,8 @@ class SimpleAdversary(Scenario):
     def _layout(self) -> Layout:
         n = self.config.num_good
         adversary = Kind(1, AGENT, 4 * n, played_by=self.config.opponents)
-        return Layout((adversary, Kind(n, AGENT, 2 + 4 * n)), n, LANDMARK, n_goals=1)
+        is_shared = self.config.opponents != LEARNING
+        return Layout((adversary, Kind(n, AGENT, 2 + 4 * n)), n, LANDMARK, n_goals=1, shared_reward=is_shared)
 
     def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> SimpleAdversaryBatch:
         return SimpleAdversaryBatch(self, world, n_rows, generator)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from envs.core import everyone_else, setting
 from envs.mpe.contest import ContestBatch, ContestConfig
-from envs.mpe.layout import Kind, Layout
+from envs.mpe.layout import LEARNING, Kind, Layout
 from envs.mpe.scenario import Scenario
 from envs.mpe.world import Body, Motion, World, resting_place
 
@@ -40,7 +40,8 @@ class SimpleTag(Scenario):
         seen_by_all = 4 + 2 * (config.num_obstacles + n + n_preys - 1)
         adversaries = Kind(n, ADVERSARY, seen_by_all + 2 * n_preys)
         preys = Kind(n_preys, PREY, seen_by_all + 2 * (n_preys - 1), played_by=config.opponents)
-        return Layout((adversaries, preys), config.num_obstacles, OBSTACLE, OBSTACLE_RANGE)
+        is_shared = config.opponents != LEARNING
+        return Layout((adversaries, preys), config.num_obstacles, OBSTACLE, OBSTACLE_RANGE, shared_reward=is_shared)
 
     def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> SimpleTagBatch:
         return SimpleTagBatch(self, world, n_rows, generator)

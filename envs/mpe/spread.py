@@ -92,6 +92,7 @@ def spread_spec(n_agents: int, n_landmarks: int, episode_steps: int) -> EnvSpec:
         action_dim=2,
         is_discrete=False,
         episode_steps=episode_steps,
+        shared_reward=True,
     )
 
 

@@ -104,6 +104,7 @@ class Team:
             obs_sizes=obs_sizes if is_mixed else (),
             action_sizes=action_sizes if is_mixed else (),
             agent_types=tuple(sorted(set(kinds)).index(kind) for kind in kinds) if is_mixed else (),
+            shared_reward=True,
         )
 
 

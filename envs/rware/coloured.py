@@ -46,14 +46,15 @@ class Coloured(WarehouseFamily):
 
     def __init__(self, name: str, config: ColouredConfig, generator: np.random.Generator) -> None:
         super().__init__(f"{name} ({config.regime})", config, generator)
+        if config.roles == "fixed":
+            self.spec = self.spec._replace(agent_types=self._ordered())
 
     def _crew(self) -> Crew:
         _, n_agents, n_requests = registered(self.config.registration)
         return Crew(n_agents, n_requests, self.config.n_colours)
 
     def _draw(self, generator: np.random.Generator) -> tuple[Job, ...]:
-        n_agents, n_colours = self._crew().n_agents, self.config.n_colours
-        ordered = tuple(agent * n_colours // n_agents for agent in range(n_agents))
+        ordered = self._ordered()
         if self.config.roles == "fixed":
             return (self._job(ordered, "train"),)
         n_tasks = min(self.config.max_tasks, _n_assignments(ordered))
@@ -62,6 +63,11 @@ class Coloured(WarehouseFamily):
             drawn[tuple(generator.permutation(ordered).tolist())] = None
         n_train = n_tasks - math.ceil(n_tasks * self.config.held_out)
         return tuple(self._job(roles, "train" if i < max(1, n_train) else "test") for i, roles in enumerate(drawn))
+
+    def _ordered(self) -> tuple[int, ...]:
+        """Colours of agents, where the first agents have the first."""
+        n_agents, n_colours = self._crew().n_agents, self.config.n_colours
+        return tuple(agent * n_colours // n_agents for agent in range(n_agents))
 
     def _job(self, colours: tuple[int, ...], split: str) -> Job:
         layout = registered(self.config.registration).layout

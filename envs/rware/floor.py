@@ -112,6 +112,7 @@ def spec_of(rules: Rules) -> EnvSpec:
         action_dim=N_ACTIONS,
         is_discrete=True,
         episode_steps=rules.max_steps,
+        shared_reward=rules.reward == GLOBAL,
     )
 
 

@@ -262,6 +262,7 @@ def test_only_tasks_outside_the_range_may_have_features_outside_of_it() -> None:
         ({"action_sizes": (2, 0)}, "spec.action_sizes must lie in 1 to 2"),
         ({"agent_types": (0, 0, 1)}, "spec.agent_types must be empty"),
         ({"obs_sizes": (4, 3)}, "obs of agent 1 is not zero beyond its true size 3"),
+        ({"shared_reward": True}, "reward is the team's by spec.shared_reward, but agents are paid [-"),
     ],
 )
 def test_facts_that_do_not_fit_are_caught(facts: dict[str, Any], problem: str) -> None:

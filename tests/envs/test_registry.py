@@ -65,6 +65,30 @@ def test_every_setting_states_its_meaning_and_its_default_is_legal(name: str) ->
         assert rule["choices"] is None or value in rule["choices"]
 
 
+SHARED_BY_SETTINGS = [
+    ("mpe-simple-spread", {"local_ratio": 0.0}, True),
+    ("mpe-simple-spread", {"n_agents": 2}, True),
+    ("mpe-simple-spread", {"n_agents": 3}, False),
+    ("mpe-simple-reference", {"local_ratio": 0.0}, True),
+    ("mpe-simple-reference", {}, False),
+    ("mpe-simple-tag", {}, True),
+    ("mpe-simple-tag", {"opponents": "learning"}, False),
+    ("mpe-simple-adversary", {"opponents": "uniform"}, True),
+    ("mpe-simple-adversary", {"opponents": "learning"}, False),
+    ("rware-tiny-2ag", {"reward": "global"}, True),
+    ("rware-tiny-2ag", {"reward": "two-stage"}, False),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "is_shared"), SHARED_BY_SETTINGS)
+def test_whether_agents_have_rewards_of_their_own_follows_from_settings(
+    name: str, settings: dict[str, Any], is_shared: bool
+) -> None:
+    made = make_family(name, replace(ENVS[name][1], **settings), np.random.default_rng(0))
+    assert made.spec.shared_reward == is_shared
+    assert check_family(made) == []
+
+
 def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(KeyError, match="no environment 'mpe-spred'; did you mean 'mpe-spread'"):
         make_family("mpe-spred", None, np.random.default_rng(0))

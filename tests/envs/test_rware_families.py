@@ -174,7 +174,9 @@ def test_roles_are_split_and_even() -> None:
     assert {split: len(tasks) for split, tasks in made.splits.items()} == {"train": 4, "test": 2}
     assert all(sorted(task.params["colours"]) == [0, 0, 1, 1] for task in made.tasks)
     assert len({tuple(task.params["colours"]) for task in made.tasks}) == 6
+    assert made.spec.agent_types == ()
     fixed = family("rware-color")
+    assert fixed.spec.agent_types == (0, 0, 1, 1)
     assert fixed.seen_only and fixed.tasks[0].params["colours"] == [0, 0, 1, 1]
     assert family("rware-color", roles="hidden", registration="medium-16ag").spec.n_agents == 16
 
