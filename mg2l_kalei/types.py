@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 Metrics = dict[str, "Tensor | float"]  # path ("train/approx_kl") to a scalar
 State = dict[str, Any]  # of a state_dict: tensors, numbers, strings, None, and lists and string-keyed dicts of them
+
+
+class Clock(NamedTuple):
+    """How far a run is. Schedules are functions of it, and nobody keeps a copy."""
+
+    iteration: int  # 0, 1, ...
+    env_steps: int  # made so far, by training and exploration together
+    total_env_steps: float = math.inf  # of the whole run; infinite: without end
 
 
 class TaskLatent(NamedTuple):
@@ -24,6 +33,36 @@ class Transition(NamedTuple):
     action: Tensor  # (..., B, N, action_dim) float, or (..., B, N) int64
     reward: Tensor  # (..., B, N)
     next_obs: Tensor  # (..., B, N, obs_dim)   the true successor, before any restart
+    episode_start: Tensor  # (..., B) bool   nothing is known of a step before this one
+    alive: Tensor  # (..., B, N) bool   who lived through it; entries of others mean nothing
+
+
+class Step(NamedTuple):
+    """One step of all rows; or, with a leading axis T, the steps of a trial. The one list of what is recorded."""
+
+    obs: Tensor  # (..., B, N, obs_dim)
+    next_obs: Tensor  # (..., B, N, obs_dim)   the true successor, before any restart
+    state: Tensor  # (..., B, state_dim)   centralised, training only
+    next_state: Tensor  # (..., B, state_dim)
+    action: Tensor  # (..., B, N, action_dim) float, or (..., B, N) int64
+    legal: Tensor | None  # (..., B, N, n_actions) bool; None: every action is legal, or actions are continuous
+    next_legal: Tensor | None  # (..., B, N, n_actions) bool
+    reward: Tensor  # (..., B, N)
+    terminated: Tensor  # (..., B) bool   the task ended: no bootstrap
+    truncated: Tensor  # (..., B) bool   time ran out: bootstrap from next_*
+    episode_start: Tensor  # (..., B) bool
+    alive: Tensor  # (..., B, N) bool   who acts; entries of others mean nothing
+    next_alive: Tensor  # (..., B, N) bool   after the step, before any restart
+
+    @property
+    def transition(self) -> Transition:
+        """What the agents lived through."""
+        return Transition._make(getattr(self, name) for name in Transition._fields)
+
+    @property
+    def ends(self) -> Tensor:
+        """Whether an episode ends with the step, in whichever way: (..., B) bool."""
+        return self.terminated | self.truncated
 
 
 class Contexts(NamedTuple):
@@ -33,41 +72,25 @@ class Contexts(NamedTuple):
     task: Tensor  # (B,) int64   known in meta-training only
 
 
-class Acting(NamedTuple):
-    """On-policy extras of a rollout."""
-
-    log_prob: Tensor  # (T, B, N)
-    recurrent_state: Tensor | None  # (T, B, N, hidden)   that each action was made with; None: feed-forward
-
-
 class ActionSample(NamedTuple):
+    """What a policy does in all rows."""
+
     action: Tensor  # (B, N, action_dim) float, or (B, N) int64
-    log_prob: Tensor  # (B, N)
-    recurrent_state: Tensor | None  # (B, N, hidden)
+    log_prob: Tensor | None = None  # (B, N)   of on-policy learners, where they explore
+    memory: Tensor | None = None  # (B, N, hidden)   of recurrent policies, after this step
 
 
 class Rollout(NamedTuple):
     """Exactly one trial in every row: one task, one belief, one or several episodes."""
 
-    obs: Tensor  # (T, B, N, obs_dim)
-    next_obs: Tensor  # (T, B, N, obs_dim)   the true successor, before any restart
-    state: Tensor  # (T, B, state_dim)   centralised, training only
-    next_state: Tensor  # (T, B, state_dim)
-    action: Tensor  # (T, B, N, action_dim) float, or (T, B, N) int64
-    legal: Tensor | None  # (T, B, N, n_actions) bool
-    next_legal: Tensor | None  # (T, B, N, n_actions) bool
-    reward: Tensor  # (T, B, N)
-    terminated: Tensor  # (T, B) bool   the task ended: no bootstrap
-    truncated: Tensor  # (T, B) bool   time ran out: bootstrap from next_*
-    episode_start: Tensor  # (T, B) bool
-    alive: Tensor  # (T, B, N) bool   who acts
+    steps: Step  # (T, B, ...)
     task: Tensor  # (B,) int64   constant in a trial
     latent: Tensor  # (T, B, N, local_dim)   local ones, that were acted on
-    acting: Acting | None
+    log_prob: Tensor | None = None  # (T, B, N)   of the actions; None: nobody will ask
+    memory: Tensor | None = None  # (T, B, N, hidden)   that each action was made with; None: feed-forward
     contexts: Contexts | None = None  # (K, B, N, ...)   that `latent` was inferred from; None: from the trial itself
-    next_alive: Tensor | None = None  # (T, B, N) bool   after the step, before any restart; None: nobody leaves
 
     @property
     def transition(self) -> Transition:
         """The agents' transitions, (T, B, N, ...)."""
-        return Transition(self.obs, self.action, self.reward, self.next_obs)
+        return self.steps.transition

@@ -12,9 +12,10 @@ from envs.core import EnvSpec, TaskFamily
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
-from mg2l_kalei.learners.base import Learner
+from mg2l_kalei.learners.base import Experience, Learner, Setup
+from mg2l_kalei.networks import NetworkConfig
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
-from mg2l_kalei.types import Acting, Contexts, Rollout, Transition
+from mg2l_kalei.types import Clock, Contexts, Metrics, Rollout, Step, Transition
 
 CONTINUOUS = EnvSpec(n_agents=3, obs_dim=4, state_dim=5, action_dim=2, is_discrete=False, episode_steps=4)
 DISCRETE = EnvSpec(n_agents=3, obs_dim=4, state_dim=5, action_dim=6, is_discrete=True, episode_steps=4)
@@ -25,8 +26,10 @@ SMALL_ENCODERS: dict[str, dict[str, Any]] = {
     "mg2l": {"latent_dim": 4, "hidden": (16, 16), "n_heads": 2, "window": 4},
 }
 SMALL_LEARNERS: dict[str, dict[str, Any]] = {
-    "mappo": {"hidden": (16, 16), "n_epochs": 2, "n_minibatches": 2, "encoder_epochs": 1},
+    "mappo": {"n_epochs": 2, "n_minibatches": 2, "encoder_epochs": 1},
 }
+SMALL_NETWORK: dict[str, Any] = {"hidden": (16, 16)}
+TOTAL_ENV_STEPS = 10_000
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -53,16 +56,37 @@ def make_learner(
     seed: int = 0,
     **settings: Any,
 ) -> Learner:
-    """A learner of little width that makes few steps."""
+    """A learner of little width that makes few steps; ``settings`` are its own and its network's."""
     learner_class, default = LEARNERS[kind]
-    config = dataclasses.replace(default, **SMALL_LEARNERS.get(kind, {}) | settings)
+    names = {field.name for field in dataclasses.fields(NetworkConfig)}
+    network = NetworkConfig(**SMALL_NETWORK | {name: value for name, value in settings.items() if name in names})
+    own = {name: value for name, value in settings.items() if name not in names}
+    config = dataclasses.replace(default, **SMALL_LEARNERS.get(kind, {}) | own)
     weights = generator(seed)
 
-    def make_sharing(n_members: int) -> ParameterSharing:
+    def make_sharing(n_members: int | None) -> ParameterSharing:
         sharing_class, sharing_config = SHARINGS[sharing]
-        return sharing_class(sharing_config, n_members, weights, total_env_steps=10_000)
+        members = sharing_class.members_of(sharing_config, spec) if n_members is None else range(n_members)
+        return sharing_class(sharing_config, members, weights)
 
-    return learner_class(config, spec, encoder, make_sharing, weights)
+    return learner_class(config, Setup(network, spec, encoder, make_sharing, weights))
+
+
+def at(env_steps: int) -> Clock:
+    """The clock after so many steps of a small run."""
+    return Clock(0, env_steps, TOTAL_ENV_STEPS)
+
+
+def update(
+    learner: Learner, encoder: TaskEncoder, rollout: Rollout, env_steps: int = 36, seed: int = 0, **given: Any
+) -> Metrics:
+    """One update of a learner on a rollout."""
+    return learner.update(Experience(rollout, None, encoder, **given), at(env_steps), generator(seed))
+
+
+def with_steps(rollout: Rollout, **fields: Any) -> Rollout:
+    """The rollout with other fields of its steps."""
+    return rollout._replace(steps=rollout.steps._replace(**fields))
 
 
 def random_rollout(spec: EnvSpec = CONTINUOUS, n_steps: int = 9, n_rows: int = 4, *, seed: int = 0) -> Rollout:
@@ -78,7 +102,8 @@ def random_rollout(spec: EnvSpec = CONTINUOUS, n_steps: int = 9, n_rows: int = 4
     else:
         action = noise(T, B, N, spec.action_dim)
     step = torch.arange(T).unsqueeze(-1).expand(T, B)
-    return Rollout(
+    alive = torch.ones(T, B, N, dtype=torch.bool)
+    steps = Step(
         obs=noise(T, B, N, spec.obs_dim),
         next_obs=noise(T, B, N, spec.obs_dim),
         state=noise(T, B, spec.state_dim),
@@ -90,40 +115,43 @@ def random_rollout(spec: EnvSpec = CONTINUOUS, n_steps: int = 9, n_rows: int = 4
         terminated=torch.zeros(T, B, dtype=torch.bool),
         truncated=(step + 1) % spec.episode_steps == 0,
         episode_start=step % spec.episode_steps == 0,
-        alive=torch.ones(T, B, N, dtype=torch.bool),
-        task=torch.arange(B) % len(FEATURES),
-        latent=torch.zeros(T, B, N, 0),
-        acting=None,
+        alive=alive,
+        next_alive=alive.clone(),
     )
+    return Rollout(steps, task=torch.arange(B) % len(FEATURES), latent=torch.zeros(T, B, N, 0))
 
 
 def acted_by(learner: Learner, encoder: TaskEncoder, rollout: Rollout, *, seed: int = 0) -> Rollout:
-    """The rollout with latents, actions, log-probabilities and states that the learner would have had in it."""
-    state, states, acted = learner.initial_recurrent_state(len(rollout.task)), [], []
+    """The rollout with latents, actions, log-probabilities and memories that the learner would have had in it."""
+    memory, memories, acted = learner.initial_memory(len(rollout.task)), [], []
     with torch.no_grad():
         latent = encoder.latents(rollout).local[:-1]
         stream = generator(seed)
-        for obs, local, start in zip(rollout.obs, latent, rollout.episode_start, strict=True):
-            if state is not None:
-                state = state * ~start[:, None, None]
-                states.append(state)
-            acted.append(learner.act(obs, None, local, state, stream, explore=True))
-            state = acted[-1].recurrent_state
-    action, log_prob = (torch.stack([getattr(step, name) for step in acted]) for name in ("action", "log_prob"))
-    acting = Acting(log_prob, torch.stack(states) if states else None)
-    return rollout._replace(latent=latent, action=action, acting=acting)
+        for obs, local, start in zip(rollout.steps.obs, latent, rollout.steps.episode_start, strict=True):
+            if memory is not None:
+                memory = memory * ~start[:, None, None]
+                memories.append(memory)
+            acted.append(learner.act(obs, None, local, memory, stream, explore=at(0)))
+            memory = acted[-1].memory
+    log_probs = [step.log_prob for step in acted if step.log_prob is not None]
+    return with_steps(rollout, action=torch.stack([step.action for step in acted]))._replace(
+        latent=latent,
+        log_prob=torch.stack(log_probs) if log_probs else None,
+        memory=torch.stack(memories) if memories else None,
+    )
 
 
 def random_play(family: TaskFamily, task: Tensor, seed: int) -> Contexts:
     """An episode in each row of a family with forces in the plane, by teams that act at random."""
     n_rows, stream, steps = len(task), generator(seed + 1), []
     env = family.make(n_rows, torch.device("cpu"), generator(seed))
-    obs = env.reset(task).obs
-    for _ in range(family.spec.episode_steps):
+    obs, _, _, alive = env.reset(task)
+    for t in range(family.spec.episode_steps):
         action = 2 * torch.rand(n_rows, family.spec.n_agents, 2, generator=stream) - 1
         result = env.step(action)
-        steps.append(Transition(obs, action, result.reward, result.obs))
-        obs = result.obs
+        start = torch.full((n_rows,), t == 0)
+        steps.append(Transition(obs, action, result.reward, result.obs, start, alive))
+        obs, alive = result.obs, result.alive
     return Contexts(Transition(*(torch.stack(field) for field in zip(*steps, strict=True))), task)
 
 

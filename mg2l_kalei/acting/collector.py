@@ -1,43 +1,50 @@
-"""Acting in environments: a team's beliefs and recurrent states, and the trials it makes."""
+"""Acting in environments: a team's beliefs and memories, and the trials it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from envs.core import EnvBatch, Observation
 from mg2l_kalei.encoders.base import Belief, TaskEncoder
-from mg2l_kalei.sharing.masked_linear import frozen
-from mg2l_kalei.types import Acting, ActionSample, Contexts, Rollout, Transition
+from mg2l_kalei.networks.recall import Recall
+from mg2l_kalei.types import ActionSample, Clock, Contexts, Rollout, Step, Transition
 
 
 class Policy(Protocol):
-    """What acts: every learner. Decentralised: agent n's action depends on row n of obs, latent and state alone."""
+    """What acts: every learner. Decentralised: agent n's action depends on row n of obs, latent and memory alone."""
 
     @property
-    def actor(self) -> nn.Module:
-        """The network that acts."""
+    def recall(self) -> Recall:
+        """What the policy is told of the step before, and when it forgets."""
         ...
 
-    def initial_recurrent_state(self, n_rows: int) -> Tensor | None:
-        """(B, N, hidden) at an episode's start; None for feed-forward actors."""
+    def initial_memory(self, n_rows: int) -> Tensor | None:
+        """(B, N, hidden) before anything is remembered; None for feed-forward policies."""
         ...
 
     def act(
         self,
         obs: Tensor,
         legal: Tensor | None,
-        local_latent: Tensor,
-        recurrent_state: Tensor | None,
+        latent: Tensor,
+        memory: Tensor | None,
         generator: torch.Generator,
         *,
-        explore: bool,
+        explore: Clock | None,
     ) -> ActionSample:
-        """Actions for obs (B, N, obs_dim) and local_latent (B, N, local_dim): sampled if ``explore``, else the mode."""
+        """Actions for obs (B, N, *), as ``recall`` extends it, and latent (B, N, local_dim).
+
+        Explored, by schedules that read the clock; None: the policy's best, which is random in nothing.
+        """
+        ...
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """A block in which weights do not change, so that what is formed from them is formed once."""
         ...
 
 
@@ -49,7 +56,7 @@ class Held(NamedTuple):
 
 
 class Team:
-    """A policy and an encoder acting together in B rows: each row's belief, latent and recurrent state.
+    """A policy and an encoder acting together in B rows: each row's belief, latent and memory.
 
     Use: ``begin`` a trial, then ``act`` and ``observe`` in turn; ``restart`` rows whose episode ended (their belief
     stays: it is the trial's).
@@ -66,7 +73,9 @@ class Team:
         self.policy, self.encoder, self.generator, self.timed = policy, encoder, generator, timed
         self.belief: Belief = None
         self.latent: Tensor  # (B, N, local_dim)
-        self.recurrent_state: Tensor | None = None
+        self.memory: Tensor | None = None  # (B, N, hidden)
+        self.episode_start: Tensor  # (B,) bool   whether the next step is an episode's first
+        self._recalled: Tensor | None = None  # (B, N, size)   of the step before
         self._sample = False
         self._is_held = False
 
@@ -74,7 +83,8 @@ class Team:
     def begin(self, task: Tensor, *, sample: bool = False, held: Tensor | None = None) -> None:
         """A new trial in every row, on task (B,) int64, which the oracle alone looks at."""
         self._sample, self._is_held = sample, held is not None
-        self.recurrent_state = self.policy.initial_recurrent_state(len(task))
+        self.memory, self._recalled = self.policy.initial_memory(len(task)), None
+        self.episode_start = torch.ones_like(task, dtype=torch.bool)
         if held is not None:
             self.latent = held
             return
@@ -82,15 +92,21 @@ class Team:
         self.latent = self.encoder.local_latent(self.belief, sample=sample, generator=self.generator)
 
     @torch.no_grad()
-    def act(self, obs: Tensor, legal: Tensor | None = None, *, explore: bool = False) -> ActionSample:
+    def act(self, obs: Tensor, legal: Tensor | None = None, *, explore: Clock | None = None) -> ActionSample:
         """Actions for obs (B, N, obs_dim), on the present latent."""
-        sample = self.policy.act(obs, legal, self.latent, self.recurrent_state, self.generator, explore=explore)
-        self.recurrent_state = sample.recurrent_state
+        recall = self.policy.recall
+        if self._recalled is None:
+            self._recalled = recall.nothing(obs.shape[:2], obs.device)
+        seen = recall.seen(obs, self._recalled, self.episode_start)
+        sample = self.policy.act(seen, legal, self.latent, self.memory, self.generator, explore=explore)
+        self.memory = sample.memory
         return sample
 
     @torch.no_grad()
     def observe(self, transition: Transition) -> None:
         """Take in what each agent lived through in this step: (B, N, ...)."""
+        self._recalled = self.policy.recall.of(transition)
+        self.episode_start = torch.zeros_like(self.episode_start)
         if self._is_held:
             return
         with self.timed("inference"):
@@ -99,9 +115,11 @@ class Team:
 
     def restart(self, where: Tensor) -> None:
         """A new episode within the trial, in rows where (B,) bool."""
-        start = self.policy.initial_recurrent_state(len(where))
-        if start is not None and self.recurrent_state is not None:
-            self.recurrent_state = torch.where(where[:, None, None], start, self.recurrent_state)
+        recall, recalled = self.policy.recall, self._recalled
+        self.episode_start = self.episode_start | where
+        self.memory = recall.restarted(self.memory, self.policy.initial_memory(len(where)), where)
+        nothing = None if recalled is None else torch.zeros_like(recalled)
+        self._recalled = recall.restarted(recalled, nothing, where)
 
 
 def collect(
@@ -110,88 +128,68 @@ def collect(
     task: Tensor,
     n_steps: int,
     *,
-    explore: bool,
+    explore: Clock | None,
     sample: bool = False,
     held: Held | None = None,
 ) -> Rollout:
     """One trial of ``n_steps`` in every row, on task (B,); episodes that end start anew within it."""
     team.begin(task, sample=sample, held=None if held is None else held.latent)
-    observation = env.reset(task)
-    starts = torch.ones_like(task, dtype=torch.bool)
-    steps = []
-    with frozen(team.policy.actor):
+    seen = env.reset(task)
+    lived: list[_Lived] = []
+    with team.policy.frozen():
         for _ in range(n_steps):
-            step, observation, starts = _step(env, team, task, (observation, starts), explore)
-            steps.append(step)
-    step = _Step._make(_stack(column) for column in zip(*steps, strict=True))
-    return Rollout(
-        **{name: value for name, value in step._asdict().items() if name in Rollout._fields},
-        task=task,
-        acting=Acting(step.log_prob, step.recurrent_state),
-        contexts=None if held is None else held.contexts,
-    )
+            one, seen = _step(env, team, task, seen, explore)
+            lived.append(one)
+    steps, latent, log_prob, memory = (_stacked(column) for column in zip(*lived, strict=True))
+    return Rollout(steps, task, latent, log_prob, memory, None if held is None else held.contexts)
 
 
-class _Step(NamedTuple):
-    """One step of all rows; the names are those of ``Rollout``."""
+class _Lived(NamedTuple):
+    """One step of all rows, and what it was made with; the names are those of ``Rollout``."""
 
-    obs: Tensor
-    next_obs: Tensor
-    state: Tensor
-    next_state: Tensor
-    action: Tensor
-    legal: Tensor | None
-    next_legal: Tensor | None
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    episode_start: Tensor
-    alive: Tensor
-    next_alive: Tensor
+    steps: Step
     latent: Tensor
-    log_prob: Tensor
-    recurrent_state: Tensor | None
+    log_prob: Tensor | None
+    memory: Tensor | None
 
 
 def _step(
-    env: EnvBatch, team: Team, task: Tensor, before: tuple[Observation, Tensor], explore: bool
-) -> tuple[_Step, Observation, Tensor]:
-    """One step, restarting rows whose episode it ended: the step, what is seen next, and which rows start anew.
-
-    Agents that have left do 0, so that what is inferred from them says no more than that they are not there.
-    """
-    seen, starts = before
-    latent, recurrent_state = team.latent, team.recurrent_state
+    env: EnvBatch, team: Team, task: Tensor, seen: Observation, explore: Clock | None
+) -> tuple[_Lived, Observation]:
+    """One step, restarting rows whose episode it ended: the step, and what is seen next."""
+    latent, memory, episode_start = team.latent, team.memory, team.episode_start
     acted = team.act(seen.obs, seen.legal, explore=explore)
-    action = acted.action * (seen.alive if acted.action.dim() == 2 else seen.alive.unsqueeze(-1))
-    result = env.step(action)
-    team.observe(Transition(seen.obs, action, result.reward, result.obs))
-    step = _Step(
+    result = env.step(acted.action)
+    step = Step(
         obs=seen.obs,
         next_obs=result.obs,
         state=seen.state,
         next_state=result.state,
-        action=action,
+        action=acted.action,
         legal=seen.legal,
         next_legal=result.legal,
         reward=result.reward,
         terminated=result.terminated,
         truncated=result.truncated,
-        episode_start=starts,
+        episode_start=episode_start,
         alive=seen.alive,
         next_alive=result.alive,
-        latent=latent,
-        log_prob=acted.log_prob,
-        recurrent_state=recurrent_state if explore else None,  # for learning alone
     )
-    ended = result.terminated | result.truncated
+    team.observe(step.transition)
+    log_prob = None if acted.log_prob is None else torch.where(seen.alive, acted.log_prob, 0.0)
+    lived = _Lived(step, latent, log_prob, None if explore is None else memory)  # memory: for learning alone
+    ended = step.ends
     if ended.any():
         team.restart(ended)
-        return step, env.reset(task, ended), ended
-    return step, Observation(result.obs, result.state, result.legal, result.alive), ended
+        return lived, env.reset(task, ended)
+    return lived, Observation(result.obs, result.state, result.legal, result.alive)
 
 
-def _stack(column: tuple[Tensor | None, ...]) -> Tensor | None:
-    """(B, ...) at each step -> (T, B, ...)."""
-    tensors = [tensor for tensor in column if tensor is not None]
-    return torch.stack(tensors) if tensors else None
+def _stacked(column: tuple[Any, ...]) -> Any:
+    """Tensors (B, ...) of each step, or records of them -> (T, B, ...); None where there is none."""
+    first = column[0]
+    if first is None:
+        return None
+    if isinstance(first, Tensor):
+        return torch.stack(column)
+    return first._make(_stacked(inner) for inner in zip(*column, strict=True))

@@ -1,4 +1,4 @@
-"""A ring of recent trials, from which contexts for task inference are drawn."""
+"""Contexts for task inference, drawn from replayed trials."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from envs.core import EnvSpec, setting
-from mg2l_kalei.types import Contexts, State, Transition
+from envs.core import setting
+from mg2l_kalei.buffers.trials import TrialReplay
+from mg2l_kalei.types import Contexts
 
 
 @dataclass(frozen=True)
 class ContextConfig:
     source: str = setting(
         "online",
-        "what latents are acted on in training: the trial's own history, as at meta-test, or the task's context buffer",
+        "what latents are acted on in training: the trial's own history, as at meta-test, or replayed trials of it",
         choices=("online", "replay"),
     )
     scope: str = setting(
         "trial", "what one context is drawn from: one trial, or all trials of its task", choices=("trial", "task")
     )
-    capacity: int = setting(4096, "trials that are kept", low=2)
     batch: int = setting(64, "contexts per encoder update", low=4)
     length: int = setting(32, "transitions per context", low=1)
     n_updates: int = setting(6, "encoder updates per iteration", low=0)
@@ -31,43 +31,15 @@ class ContextConfig:
     explore_interval: int = setting(5, "replay: iterations between exploration trials", low=1)
 
 
-class ContextBuffer:
-    """Whole trials of T steps, the oldest overwritten first. Sampled contexts have tasks in equal shares.
+class ContextSampler:
+    """Draws contexts from a replay, of tasks in equal shares.
 
     The steps of a context are drawn ``n_consecutive`` in a row; 1: each by itself.
     """
 
-    def __init__(
-        self, config: ContextConfig, spec: EnvSpec, n_steps: int, device: torch.device, *, n_consecutive: int = 1
-    ) -> None:
-        N, M = spec.n_agents, config.capacity
-        self.config = config
-        self._n_consecutive = min(n_consecutive, n_steps)
-        action_shape = (N,) if spec.is_discrete else (N, spec.action_dim)
-        self._trials = Transition(
-            obs=torch.zeros(M, n_steps, N, spec.obs_dim, device=device),
-            action=torch.zeros(M, n_steps, *action_shape, device=device, dtype=_action_dtype(spec)),
-            reward=torch.zeros(M, n_steps, N, device=device),
-            next_obs=torch.zeros(M, n_steps, N, spec.obs_dim, device=device),
-        )
-        self._task = torch.zeros(M, dtype=torch.int64, device=device)
-        self._added = 0  # trials ever added
-
-    @property
-    def device(self) -> torch.device:
-        return self._task.device
-
-    def __len__(self) -> int:
-        return min(self._added, self.config.capacity)
-
-    def add(self, transition: Transition, task: Tensor) -> None:
-        """Store the trials of all rows: (T, B, N, ...), task (B,)."""
-        kept = slice(-self.config.capacity, None)  # no slot twice: which of two writes comes last is not defined
-        slots = ((self._added + torch.arange(len(task), device=task.device)) % self.config.capacity)[kept]
-        for stored, new in zip(self._trials, transition, strict=True):
-            stored[slots] = new.transpose(0, 1)[kept]
-        self._task[slots] = task[kept]
-        self._added += len(task)
+    def __init__(self, config: ContextConfig, replay: TrialReplay, *, n_consecutive: int = 1) -> None:
+        self.config, self.replay = config, replay
+        self._n_consecutive = min(n_consecutive, replay.n_steps)
 
     def sample(self, generator: torch.Generator, tasks: Tensor | None = None) -> Contexts:
         """Contexts (K, R, N, ...) of ``tasks`` (R,), or of a balanced draw in which row r and row r + R/2 pair up."""
@@ -84,21 +56,29 @@ class ContextBuffer:
                 ahead = 1 + draw_below(count[: R // 2] - 1, generator)
                 place[R // 2 :] = (place[: R // 2] + ahead) % count[: R // 2]
         trial, step = slots[first + place].expand(K, R), self._steps(K, R, generator)
-        return Contexts(Transition(*(stored[trial, step] for stored in self._trials)), tasks)
+        transition = self.replay.transitions(trial, step)
+        return Contexts(transition._replace(episode_start=self._starts(transition.episode_start, trial, step)), tasks)
+
+    def _starts(self, episode_start: Tensor, trial: Tensor, step: Tensor) -> Tensor:
+        """Where the step before is not the context's own step before: (K, R) bool."""
+        starts = torch.ones_like(episode_start)
+        follows = (step[1:] == step[:-1] + 1) & (trial[1:] == trial[:-1])
+        starts[1:] = episode_start[1:] | ~follows
+        return starts
 
     def _trials_of(self, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Slots sorted by task; where those of each of ``tasks`` (R,) begin, and how many. ValueError where none."""
-        sorted_tasks, slots = self._task[: len(self)].sort()
+        sorted_tasks, slots = self.replay.task[: len(self.replay)].sort()
         first, after = torch.searchsorted(sorted_tasks, tasks), torch.searchsorted(sorted_tasks, tasks, right=True)
         if (first == after).any():
-            lacking, capacity = int(tasks[first == after][0]), self.config.capacity
-            raise ValueError(f"no trial of task {lacking} among the last {capacity}: raise context.capacity")
+            lacking, capacity = int(tasks[first == after][0]), self.replay.capacity
+            raise ValueError(f"no trial of task {lacking} among the last {capacity}: raise replay.capacity")
         return slots, first, after - first
 
     def _steps(self, K: int, R: int, generator: torch.Generator) -> Tensor:
         """Places in the trials: (K, R). Runs begin in different places if trials are long enough, but may overlap."""
-        n, device = self._n_consecutive, self._task.device
-        n_starts, n_runs = self._trials.reward.shape[1] - n + 1, -(-K // n)
+        n, device = self._n_consecutive, self.replay.device
+        n_starts, n_runs = self.replay.n_steps - n + 1, -(-K // n)
         if n_runs <= n_starts:
             starts = torch.rand(n_starts, R, generator=generator, device=device).argsort(0)[:n_runs]
         else:
@@ -106,20 +86,9 @@ class ContextBuffer:
         return (starts.unsqueeze(1) + torch.arange(n, device=device).view(-1, 1)).flatten(0, 1)[:K]
 
     def _balanced_tasks(self, generator: torch.Generator) -> Tensor:
-        """(R,): each half holds the same tasks, drawn as evenly as they divide it, of those that the buffer holds."""
-        held = self._task[: len(self)].unique()
+        """(R,): each half holds the same tasks, drawn as evenly as they divide it, of those that are replayed."""
+        held = self.replay.task[: len(self.replay)].unique()
         return balanced_draw(held, self.config.batch // 2, generator).repeat(2)
-
-    def state_dict(self) -> State:
-        n = len(self)
-        trials = {name: stored[:n] for name, stored in self._trials._asdict().items()}
-        return {"trials": trials, "task": self._task[:n], "added": self._added}
-
-    def load_state_dict(self, state: State) -> None:
-        self._added = state["added"]
-        for name, stored in self._trials._asdict().items():
-            stored[: len(self)] = state["trials"][name]
-        self._task[: len(self)] = state["task"]
 
 
 def draw_below(count: Tensor, generator: torch.Generator) -> Tensor:
@@ -133,7 +102,3 @@ def balanced_draw(items: Tensor, n: int, generator: torch.Generator) -> Tensor:
     n_rounds = -(-n // len(items))
     rounds = [torch.randperm(len(items), generator=generator, device=items.device) for _ in range(n_rounds)]
     return items[torch.cat(rounds)[:n]]
-
-
-def _action_dtype(spec: EnvSpec) -> torch.dtype:
-    return torch.int64 if spec.is_discrete else torch.float32

@@ -16,6 +16,7 @@ from mg2l_kalei.config.layers import dotted
 from mg2l_kalei.config.settings import Rule, rules, to_text
 
 AXES = ("env", "encoder", "sharing", "learner")
+GROUPS = ("network", "context", "replay")  # settings without kinds
 ACTIONS = ("mode", "sampled")
 
 
@@ -30,7 +31,9 @@ class RunConfig:
     encoder: Any
     sharing: Any
     learner: Any
+    network: Any
     context: Any
+    replay: Any
 
     seed: int = setting(0, "seed of everything random", low=0)
     n_iters: int = setting(500, "training iterations, each one rollout and its updates", low=1, extends=True)
@@ -50,6 +53,9 @@ class RunConfig:
     log_interval: int = setting(1, "iterations between log lines", low=1, extends=True)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto: a GPU if there is one")
     gpu_id: int | None = setting(None, "number of the GPU to use", low=0, extends=True)
+    exact_times: bool = setting(
+        False, "wait for the GPU at the ends of every timed part: shares of time are exact, steps slower", extends=True
+    )
     n_threads: int = setting(0, "CPU threads of torch, and of MuJoCo; 0: torch's own choice", low=0, extends=True)
     results_dir: str = setting("results", "folder that run folders are put under", extends=True)
     resume: Literal["auto", "never"] = setting("auto", "go on from the run's last checkpoint, or not", extends=True)
@@ -75,7 +81,8 @@ class Schema(NamedTuple):
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """All of a config in plain values: tuples as lists, each axis a dict that starts with its ``kind``."""
     sections: dict[str, Any] = {axis: {"kind": config.kinds[axis], **_plain(getattr(config, axis))} for axis in AXES}
-    return {"expt": config.expt, "algo": config.algo, **_plain(config), **sections, "context": _plain(config.context)}
+    sections |= {group: _plain(getattr(config, group)) for group in GROUPS}
+    return {"expt": config.expt, "algo": config.algo, **_plain(config), **sections}
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +118,7 @@ def _deciding_settings(config: RunConfig) -> dict[str, Any]:
     """What makes it this run and no other: ``to_dict`` without the settings that merely extend or watch a run."""
     watching = {name for name, rule in rules(RunConfig).items() if rule.extends}
     settings = {key: value for key, value in to_dict(config).items() if key not in watching}
-    for section in (*AXES, "context"):
+    for section in (*AXES, *GROUPS):
         extending = {name for name, rule in rules(getattr(config, section)).items() if rule.extends}
         settings[section] = {name: value for name, value in settings[section].items() if name not in extending}
     return settings

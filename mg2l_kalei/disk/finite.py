@@ -11,6 +11,9 @@ from torch import Tensor
 
 from mg2l_kalei.disk import tensor_file
 from mg2l_kalei.disk.durable import write_durably
+from mg2l_kalei.types import Rollout
+
+WITHIN_A_STEP = ("obs", "state", "latent", "action", "log_prob", "memory", "reward")  # each may spoil those after it
 
 
 class NonFiniteError(RuntimeError):
@@ -36,6 +39,13 @@ def check_finite(
     if bad:
         first = min(bad, key=lambda name: _first_index(floating[name])[:1]) if time_first else bad[0]
         raise NonFiniteError(f"{_describe(first, floating[first])}; {_write(tensors, batch_path)}")
+
+
+def check_trial(rollout: Rollout, batch_path: Path) -> None:
+    """Raise NonFiniteError if anything in a trial is not finite, naming what was bad first."""
+    acted = rollout._replace(contexts=None)._asdict()
+    parts = {**acted.pop("steps")._asdict(), **acted}
+    check_finite({name: parts[name] for name in (*WITHIN_A_STEP, *parts)}, batch_path, time_first=True)
 
 
 def _flat(named: Mapping[str, Tensor | tuple[Any, ...] | None], prefix: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -27,7 +27,7 @@ from mg2l_kalei.encoders.pooling import (
 from mg2l_kalei.encoders.posterior import PosteriorLayer, prior_where
 from mg2l_kalei.encoders.prediction import OutcomePredictor
 from mg2l_kalei.encoders.regression import RegressionPooling
-from mg2l_kalei.encoders.transitions import TransitionEncoder
+from mg2l_kalei.encoders.transitions import TransitionEncoder, present
 from mg2l_kalei.losses.inference import (
     Gaussian,
     info_nce,
@@ -51,8 +51,7 @@ class Mg2lConfig:
     )
     second_order: bool = setting(
         False,
-        "see changes of observations, in this step and the one before it: where observations hide velocities; the step "
-        "before is known by its observation, so that those must be distinctive",
+        "see changes of observations, in this step and the one before it: where observations hide velocities",
     )
     pooling: str = setting(
         "attention_head",
@@ -161,7 +160,9 @@ class Mg2lEncoder(TaskEncoder):
     def observe(self, belief: Mg2lBelief, transition: Transition) -> Mg2lBelief:
         embedding = self.transition_encoder.after(belief.last, transition)  # (B, N, width)
         last = transition if self.config.second_order else None
-        return Mg2lBelief(belief.n_transitions + 1, self.time_pooling.add(belief.pooled, embedding), last)
+        return Mg2lBelief(
+            belief.n_transitions + 1, self.time_pooling.add(belief.pooled, embedding, transition.alive), last
+        )
 
     def latent(
         self, belief: Mg2lBelief, *, sample: bool = False, generator: torch.Generator | None = None
@@ -178,12 +179,13 @@ class Mg2lEncoder(TaskEncoder):
 
     def latents(self, rollout: Rollout) -> TaskLatent:
         if rollout.contexts is not None:  # held through the trial
-            T = rollout.reward.shape[0]
+            T = len(rollout.latent)
             latent = self.encode(rollout.contexts)
             return TaskLatent(latent.global_.expand(T + 1, -1, -1), latent.local.expand(T + 1, -1, -1, -1))
-        embeddings = self.transition_encoder(rollout.transition)  # (T, B, N, width)
+        transition = rollout.transition
+        embeddings = self.transition_encoder(transition)  # (T, B, N, width)
         lengths = torch.arange(embeddings.shape[0] + 1, device=embeddings.device)
-        posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, lengths))
+        posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, lengths, transition.alive))
         return TaskLatent(*(prior_where(lengths == 0, q).mean for q in posteriors))
 
     def encode(
@@ -191,7 +193,7 @@ class Mg2lEncoder(TaskEncoder):
     ) -> TaskLatent:
         embeddings = self.transition_encoder(contexts.transition)
         whole = torch.tensor([embeddings.shape[0]], device=embeddings.device)
-        posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, whole))
+        posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, whole, contexts.transition.alive))
         return TaskLatent(*(self._draw(q, sample, generator)[0] for q in posteriors))
 
     def _posteriors(self, x: Tensor) -> Posteriors:
@@ -228,7 +230,8 @@ class Mg2lEncoder(TaskEncoder):
         """
         config = self.config
         embeddings, reward_error = self.transition_encoder.with_reward_error(contexts)
-        x = self.time_pooling.prefixes(embeddings, self._context_lengths(embeddings.shape[0]))  # (L, R, N, width)
+        lengths, alive = self._context_lengths(embeddings.shape[0]), contexts.transition.alive
+        x = self.time_pooling.prefixes(embeddings, lengths, alive)  # (L, R, N, width)
         q = self._global_posterior(x)
         q_local: Gaussian = self.local_layer(x.detach() if config.local_gradient == "local_layer" else x)
         z, z_local = self._draw(q, True, generator), self._draw(q_local, True, generator)
@@ -236,18 +239,24 @@ class Mg2lEncoder(TaskEncoder):
         local_loss, local_metrics = self._local_loss(q.detach(), q_local, (z.detach(), z_local), contexts.task)
         loss = global_loss + local_loss + config.reward_prediction_coef * reward_error
         if self.predictor is not None:
-            known = self._of_paired_trials(contexts.transition)
-            surprise = self.predictor(*known, z.unsqueeze(-2).expand_as(z_local)) + self.predictor(*known, z_local)
+            given, outcome, counts = self._of_paired_trials(contexts.transition)
+            from_global, from_local = (
+                self.predictor(given, outcome, latent, counts)
+                for latent in (z.unsqueeze(-2).expand_as(z_local), z_local)
+            )
+            surprise = from_global + from_local
             loss = loss + config.prediction_coef * surprise
             metrics["encoder/surprise"] = surprise.detach()
         metrics |= local_metrics | {"encoder/loss": loss.detach(), "encoder/reward_error": reward_error.detach()}
         return loss, metrics
 
-    def _of_paired_trials(self, transition: Transition) -> tuple[Tensor, Tensor]:
-        """What is to be predicted, and from what, in the context that each is paired with: (M, R, N, *) each."""
+    def _of_paired_trials(self, transition: Transition) -> tuple[Tensor, Tensor, Tensor | None]:
+        """From what to predict, what, and of whom, in the context that each is paired with: (M, R, N, *) each."""
         given, outcome = self.transition_encoder.given_and_outcome(transition)
-        half = given.shape[1] // 2
-        return given[-N_PREDICTED:].roll(half, dims=1), outcome[-N_PREDICTED:].roll(half, dims=1)
+        half, alive = given.shape[1] // 2, present(transition)
+        known = (given, outcome) if alive is None else (given, outcome, alive)
+        given, outcome, *counts = (x[-N_PREDICTED:].roll(half, dims=1) for x in known)
+        return given, outcome, counts[0] if counts else None
 
     def _context_lengths(self, T: int) -> Tensor:
         """1, 2, 4, ... and T, or T alone."""

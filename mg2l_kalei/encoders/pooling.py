@@ -26,16 +26,19 @@ class Pooling(nn.Module, ABC):
         """The state before any embedding, for leading axes ``shape``."""
 
     @abstractmethod
-    def add(self, state: PoolState, embedding: Tensor) -> PoolState:
-        """The state after one more embedding (..., dim)."""
+    def add(self, state: PoolState, embedding: Tensor, alive: Tensor) -> PoolState:
+        """The state after one more embedding (..., dim); where ``alive`` (...) is False there was none."""
 
     @abstractmethod
     def read(self, state: PoolState) -> Tensor:
         """What is known: (..., dim)."""
 
     @abstractmethod
-    def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        """(T, ..., dim), lengths (L,) int64 ascending in 0..T -> what is known after each length: (L, ..., dim)."""
+    def prefixes(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
+        """(T, ..., dim), lengths (L,) int64 ascending in 0..T -> what is known after each length: (L, ..., dim).
+
+        Where ``alive`` (T, ...) is False there was no embedding.
+        """
 
 
 class AttentionPooling(Pooling):
@@ -57,8 +60,8 @@ class AttentionPooling(Pooling):
         weight, value = self._terms(self.token.expand(*shape, -1))
         return value, weight
 
-    def add(self, state: PoolState, embedding: Tensor) -> PoolState:
-        weight, value = self._terms(embedding)
+    def add(self, state: PoolState, embedding: Tensor, alive: Tensor) -> PoolState:
+        weight, value = self._terms(embedding, alive)
         return state[0] + value, state[1] + weight
 
     def read(self, state: PoolState) -> Tensor:
@@ -66,8 +69,8 @@ class AttentionPooling(Pooling):
         pooled: Tensor = self.output((values / weights).flatten(-2))
         return pooled
 
-    def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        weight, value = self._terms(embeddings)  # (T, ..., H, *)
+    def prefixes(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
+        weight, value = self._terms(embeddings, alive)  # (T, ..., H, *)
         return self._read_sums(sums_to(value, lengths), sums_to(weight, lengths))
 
     def pool(self, embeddings: Tensor) -> Tensor:
@@ -80,10 +83,12 @@ class AttentionPooling(Pooling):
         token_value, token_weight = self.initial(())
         return self.read((values + token_value, weights + token_weight))
 
-    def _terms(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Each embedding's weight (..., H, 1) and weighted value (..., H, dim / H)."""
+    def _terms(self, embeddings: Tensor, alive: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Each embedding's weight (..., H, 1) and weighted value (..., H, dim / H); 0 where there is none."""
         logits = LOGIT_BOUND * torch.tanh(self.query(embeddings) / LOGIT_BOUND)
         weight = logits.exp().unsqueeze(-1)
+        if alive is not None:
+            weight = torch.where(alive[..., None, None], weight, 0.0)
         value = self.value(embeddings).unflatten(-1, (self.n_heads, -1))
         return weight, weight * value
 
@@ -105,10 +110,9 @@ class WindowedAttentionPooling(Pooling):
         empty = torch.zeros(self.window, *shape, token.shape[-1], device=token.device)
         return empty, torch.zeros(self.window, *shape, dtype=torch.bool, device=token.device)
 
-    def add(self, state: PoolState, embedding: Tensor) -> PoolState:
+    def add(self, state: PoolState, embedding: Tensor, alive: Tensor) -> PoolState:
         embeddings, known = state
-        newest = torch.ones_like(known[:1])
-        return torch.cat([embeddings[1:], embedding.unsqueeze(0)]), torch.cat([known[1:], newest])
+        return torch.cat([embeddings[1:], embedding.unsqueeze(0)]), torch.cat([known[1:], alive.unsqueeze(0)])
 
     def read(self, state: PoolState) -> Tensor:
         x, known = state  # (W, ..., dim), (W, ...)
@@ -118,10 +122,9 @@ class WindowedAttentionPooling(Pooling):
         seen = known[..., None, None]
         return self.head._read_sums((value * seen).sum(0), (weight * seen).sum(0))
 
-    def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
+    def prefixes(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
         empty, unknown = self.initial(tuple(embeddings.shape[1:-1]))
-        padded = torch.cat([empty, embeddings])  # (W + T, ..., dim)
-        known = torch.cat([unknown, torch.ones(embeddings.shape[:-1], dtype=torch.bool, device=embeddings.device)])
+        padded, known = torch.cat([empty, embeddings]), torch.cat([unknown, alive])  # (W + T, ..., *)
         steps = lengths + torch.arange(self.window, device=lengths.device).unsqueeze(-1)  # (W, L): a window per length
         return self.read((padded[steps], known[steps]))
 
@@ -165,17 +168,23 @@ class RecurrentPooling(Pooling):
         device = next(self.cell.parameters()).device
         return (torch.zeros(*shape, self.cell.hidden_size, device=device),)
 
-    def add(self, state: PoolState, embedding: Tensor) -> PoolState:
+    def add(self, state: PoolState, embedding: Tensor, alive: Tensor) -> PoolState:
         hidden = self._run(embedding.unsqueeze(0), state[0])
-        return (hidden[0],)
+        return (torch.where(alive.unsqueeze(-1), hidden[0], state[0]),)
 
     def read(self, state: PoolState) -> Tensor:
         hidden: Tensor = state[0]
         return hidden
 
-    def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        (start,) = self.initial(tuple(embeddings.shape[1:-1]))
-        return torch.cat([start.unsqueeze(0), self._run(embeddings, start)])[lengths]
+    def prefixes(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
+        state = self.initial(tuple(embeddings.shape[1:-1]))
+        if alive.all():
+            return torch.cat([state[0].unsqueeze(0), self._run(embeddings, state[0])])[lengths]
+        states = [state[0]]
+        for embedding, is_there in zip(embeddings, alive, strict=True):
+            state = self.add(state, embedding, is_there)
+            states.append(state[0])
+        return torch.stack(states)[lengths]
 
     def _run(self, embeddings: Tensor, start: Tensor) -> Tensor:
         flat = embeddings.flatten(1, -2)  # (T, rows, dim)

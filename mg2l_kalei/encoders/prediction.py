@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from mg2l_kalei.encoders.pooling import linear
 from mg2l_kalei.losses.inference import Gaussian
+from mg2l_kalei.losses.masking import masked_mean
 
 WIDTH = 128
 LOG_STD_RANGE = (-4.0, 2.0)  # of standardised outcomes
@@ -25,11 +26,13 @@ class OutcomePredictor(nn.Module):
         self.from_given, self.from_latent = linear(n_given, WIDTH, generator), linear(latent_dim, WIDTH, generator)
         self.output = linear(WIDTH, 2 * n_outcome, generator)
 
-    def forward(self, given: Tensor, outcome: Tensor, z: Tensor) -> Tensor:
+    def forward(self, given: Tensor, outcome: Tensor, z: Tensor, alive: Tensor | None = None) -> Tensor:
         """Surprise at M transitions under each of K latents: negative log-likelihood in nats, their mean.
 
-        given (M, R, N, n_given), outcome (M, R, N, n_outcome), z (K, R, N, latent_dim) -> scalar.
+        given (M, R, N, n_given), outcome (M, R, N, n_outcome), z (K, R, N, latent_dim), alive (M, R, N) bool, whose
+        transitions count (None: all) -> scalar.
         """
         hidden = F.gelu(self.from_given(given).unsqueeze(1) + self.from_latent(z))  # (M, K, R, N, WIDTH)
         mean, log_std = self.output(hidden).chunk(2, dim=-1)
-        return -Gaussian(mean, log_std.clamp(*LOG_STD_RANGE)).log_prob(outcome.unsqueeze(1)).mean()
+        log_prob = Gaussian(mean, log_std.clamp(*LOG_STD_RANGE)).log_prob(outcome.unsqueeze(1))  # (M, K, R, N)
+        return -masked_mean(log_prob, None if alive is None else alive.unsqueeze(1).expand_as(log_prob))

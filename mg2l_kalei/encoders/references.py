@@ -44,7 +44,7 @@ class GivenEncoder(TaskEncoder):
         return TaskLatent(rows, rows.unsqueeze(-2).expand(-1, self.n_agents, -1))
 
     def latents(self, rollout: Rollout) -> TaskLatent:
-        T = rollout.reward.shape[0]
+        T = len(rollout.latent)
         global_, local = self.latent(rollout.task)
         return TaskLatent(global_.expand(T + 1, -1, -1), local.expand(T + 1, -1, -1, -1))
 

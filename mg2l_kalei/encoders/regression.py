@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mg2l_kalei.encoders.pooling import Pooling, PoolState, linear, sums_to
+from mg2l_kalei.losses.masking import mean_squared_error
 
 MIN_NOISE = 0.01  # variance of standardised rewards that is never taken for explained
 NOISE_RATE = 0.05  # of the running mean of it
@@ -48,14 +49,14 @@ class RewardFeatures(nn.Module):
             features = self.features(known) @ torch.linalg.cholesky_ex(prior).L
             return torch.cat([features, reward - self.common(known)], dim=-1) * self.noise.clamp_min(MIN_NOISE).rsqrt()
 
-    def error(self, known: Tensor, reward: Tensor, task: Tensor) -> Tensor:
+    def error(self, known: Tensor, reward: Tensor, task: Tensor, alive: Tensor | None = None) -> Tensor:
         """Mean squared error of predicting each reward (..., 1) by the weights of training task (..., 1) int64.
 
-        It is taken into the running mean ``noise``.
+        Over the entries where ``alive`` (...) is True; None: over all. It is taken into the running mean ``noise``.
         """
         w = self._centred_weights()[task.squeeze(-1)]
         predicted = self.common(known) + (self.features(known) * w).sum(-1, keepdim=True)
-        error = nn.functional.mse_loss(predicted, reward)
+        error = mean_squared_error(predicted, reward, alive)
         self.noise.lerp_(error.detach(), NOISE_RATE)
         return error
 
@@ -79,8 +80,8 @@ class RegressionPooling(Pooling):
         n, device = self.n_features, self.output.weight.device
         return torch.eye(n, device=device).expand(*shape, n, n), torch.zeros(*shape, n, device=device)
 
-    def add(self, state: PoolState, embedding: Tensor) -> PoolState:
-        precision, moment = self._terms(embedding)
+    def add(self, state: PoolState, embedding: Tensor, alive: Tensor) -> PoolState:
+        precision, moment = self._terms(embedding, alive)
         return state[0] + precision, state[1] + moment
 
     def read(self, state: PoolState) -> Tensor:
@@ -93,11 +94,12 @@ class RegressionPooling(Pooling):
         pooled: Tensor = self.output(weights)
         return pooled
 
-    def prefixes(self, embeddings: Tensor, lengths: Tensor) -> Tensor:
-        precision, moment = self._terms(embeddings)
+    def prefixes(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
+        precision, moment = self._terms(embeddings, alive)
         prior_precision, prior_moment = self.initial(())
         return self.read((sums_to(precision, lengths) + prior_precision, sums_to(moment, lengths) + prior_moment))
 
-    def _terms(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def _terms(self, embedding: Tensor, alive: Tensor) -> tuple[Tensor, Tensor]:
+        embedding = torch.where(alive.unsqueeze(-1), embedding, 0.0)
         features, value = embedding.split((self.n_features, 1), dim=-1)
         return features.unsqueeze(-1) * features.unsqueeze(-2), features * value

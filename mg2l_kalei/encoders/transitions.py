@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from envs.core import EnvSpec
 from mg2l_kalei.encoders.pooling import linear
 from mg2l_kalei.encoders.regression import RewardFeatures
+from mg2l_kalei.losses.masking import mean_squared_error
 from mg2l_kalei.networks.normaliser import RunningMoments
 from mg2l_kalei.types import Contexts, Transition
 
@@ -35,9 +36,12 @@ class LastLayer(nn.Module):
         embedding: Tensor = self.activation(self.norm(self.linear(torch.cat([known, reward], dim=-1))))
         return embedding
 
-    def error(self, known: Tensor, reward: Tensor, task: Tensor) -> Tensor:
-        """Mean squared error of predicting each reward (..., 1) by the head of training task (..., 1) int64."""
-        return F.mse_loss(self.reward_heads(known).gather(-1, task), reward)
+    def error(self, known: Tensor, reward: Tensor, task: Tensor, alive: Tensor | None = None) -> Tensor:
+        """Mean squared error of predicting each reward (..., 1) by the head of training task (..., 1) int64.
+
+        Over the entries where ``alive`` (...) is True; None: over all.
+        """
+        return mean_squared_error(self.reward_heads(known).gather(-1, task), reward, alive)
 
 
 class TransitionEncoder(nn.Module):
@@ -84,7 +88,7 @@ class TransitionEncoder(nn.Module):
         return [self.body, *self.last.embedding_layers] if self.last.embedding_layers else []
 
     def forward(self, transition: Transition) -> Tensor:
-        """Of transitions in their order: (T, ..., N, *)."""
+        """Of transitions in their order: (T, ..., N, *); those of agents that were not there mean nothing."""
         return self._embed(self._inputs(transition, self._before(transition)))[0]
 
     def after(self, before: Transition | None, transition: Transition) -> Tensor:
@@ -96,7 +100,7 @@ class TransitionEncoder(nn.Module):
         inputs = self._inputs(contexts.transition, self._before(contexts.transition))
         embeddings, body = self._embed(inputs)
         task = contexts.task.view(1, -1, 1, 1).expand(*body.shape[:-1], 1)
-        return embeddings, self.last.error(body, inputs[..., -1:], task)
+        return embeddings, self.last.error(body, inputs[..., -1:], task, present(contexts.transition))
 
     def given_and_outcome(self, transition: Transition) -> tuple[Tensor, Tensor]:
         """What was known when acting, and what came of it: (T, ..., N, n_given) and (T, ..., N, n_outcome)."""
@@ -104,7 +108,8 @@ class TransitionEncoder(nn.Module):
         return given, outcome
 
     def fit_normaliser(self, transition: Transition) -> None:
-        self.moments.update(self._raw(transition, self._before(transition)))
+        raw, alive = self._raw(transition, self._before(transition)), present(transition)
+        self.moments.update(raw if alive is None else raw[alive])
 
     def _embed(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings, and what is known before the reward joins."""
@@ -116,12 +121,13 @@ class TransitionEncoder(nn.Module):
         return self.moments.normalise(self._raw(transition, before))
 
     def _raw(self, transition: Transition, before: Transition | None) -> Tensor:
-        obs, action, reward, next_obs = transition
+        obs, action, reward, next_obs, *_ = transition
         parts = [obs, self._encoded(action), next_obs]
         if self.second_order:
             last = nothing_like(transition) if before is None else before
-            is_known = (last.next_obs == obs).all(-1, keepdim=True)
-            parts[2:] = [(obs - last.obs) * is_known, self._encoded(last.action) * is_known, next_obs - obs]
+            is_known = ~transition.episode_start[..., None, None]
+            change = torch.where(is_known, obs - last.obs, 0.0)
+            parts[2:] = [change, torch.where(is_known, self._encoded(last.action), 0.0), next_obs - obs]
         return torch.cat([*parts, reward.unsqueeze(-1)], dim=-1)
 
     def _encoded(self, action: Tensor) -> Tensor:
@@ -137,3 +143,8 @@ class TransitionEncoder(nn.Module):
 
 def nothing_like(transition: Transition) -> Transition:
     return Transition._make(torch.zeros_like(x) for x in transition)
+
+
+def present(transition: Transition) -> Tensor | None:
+    """Who lived through it, (..., N) bool; None where all agents did."""
+    return None if transition.alive.all() else transition.alive

@@ -100,11 +100,11 @@ def episode_returns(rollout: Rollout, n_episodes: int) -> Tensor:
     Reward summed over the episode, averaged over agents. NaN where the row did not finish the episode;
     rows whose episodes end early start more than ``n_episodes``, of which the first count.
     """
-    reward = rollout.reward.double().mean(dim=-1)  # (T, B)
-    episode = rollout.episode_start.long().cumsum(dim=0) - 1  # (T, B)
+    reward = rollout.steps.reward.double().mean(dim=-1)  # (T, B)
+    episode = rollout.steps.episode_start.long().cumsum(dim=0) - 1  # (T, B)
     counted = (torch.arange(n_episodes, device=episode.device)[:, None, None] == episode).double()  # (E, T, B)
     returns = torch.einsum("etb,tb->be", counted, reward)
-    ended = (rollout.terminated | rollout.truncated).double()
+    ended = rollout.steps.ends.double()
     finished = torch.einsum("etb,tb->be", counted, ended) > 0
     return torch.where(finished, returns, torch.nan)
 
@@ -130,9 +130,9 @@ def _play_all(
         returns = episode_returns(rollout, n_episodes)
         if returns.isnan().any():
             raise ValueError(
-                f"trials of {len(rollout.reward)} steps did not finish {n_episodes} episodes of {episode_steps} steps"
+                f"trials of {n_steps} steps did not finish {n_episodes} episodes of {episode_steps} steps"
             )
-        reward = rollout.reward.mean(dim=-1).T  # (B, T)
+        reward = rollout.steps.reward.mean(dim=-1).T  # (B, T)
         chunks.append(Trials(_array(returns), _array(reward), _array(rollout.latent[list(kept)])))
     return Trials(
         returns=np.concatenate([chunk.returns for chunk in chunks]),

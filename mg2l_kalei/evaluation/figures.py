@@ -24,13 +24,14 @@ from mg2l_kalei.evaluation.plot_style import (
 )
 from mg2l_kalei.evaluation.probe import ProbeReadings
 from mg2l_kalei.evaluation.statistics import Array
+from mg2l_kalei.sharing.base import MemberFigure
 
 DPI = 200  # pixels per inch of saved pictures
 NORMAL_95 = 1.96  # standard errors in half a 95 % interval
 DODGE = 0.03  # episodes between the points of two lines, so that their intervals do not hide each other
 AGENTS_SHOWN = 4  # rows of the task space at most
 MOMENTS_SHOWN = 4  # its columns at most
-CELLS_WRITTEN = 10  # agents up to which the mask picture writes its numbers
+CELLS_WRITTEN = 10  # members up to which the picture of pairs writes its numbers
 
 log = logging.getLogger(__name__)
 
@@ -126,25 +127,26 @@ def _spread_moments(n_moments: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, n_moments - 1, MOMENTS_SHOWN)})
 
 
-def mask_figure(difference: Array, sparsity: Array) -> Figure:
-    """How far agents' masks differ: ``difference`` (N, N), share of weights masked by one of two; ``sparsity`` (N,)."""
-    n_agents = len(sparsity)
-    figure = new_figure(7.2, 3.4, "Masks over the shared weights")
+def member_figure(shown: MemberFigure) -> Figure:
+    """How the members of a sharing scheme differ, by pairs and one by one."""
+    difference, each = (part.detach().cpu().numpy() for part in (shown.pairs, shown.each))
+    n_members = len(each)
+    figure = new_figure(7.2, 3.4, shown.title)
     pairs, bars = figure.subplots(1, 2)
     image = pairs.imshow(difference, cmap="cividis", vmin=0)
-    figure.colorbar(image, ax=pairs, label="share masked by one of the two", fraction=0.046)
-    if n_agents <= CELLS_WRITTEN:
+    figure.colorbar(image, ax=pairs, label=shown.pairs_label, fraction=0.046)
+    if n_members <= CELLS_WRITTEN:
         middle = float(difference.max()) / 2
         for (row, column), value in np.ndenumerate(difference):
             ink = "black" if value > middle else "white"
             pairs.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=8, color=ink)
-    pairs.set_xlabel("agent", color=INK)
-    pairs.set_ylabel("agent", color=INK)
-    bars.bar(np.arange(n_agents), sparsity, color=task_colours(1)[0], width=0.6)
+    pairs.set_xlabel("member", color=INK)
+    pairs.set_ylabel("member", color=INK)
+    bars.bar(np.arange(n_members), each, color=task_colours(1)[0], width=0.6)
     for axis in (pairs.xaxis, pairs.yaxis, bars.xaxis):
-        axis.set_major_locator(MaxNLocator(min(n_agents, CELLS_WRITTEN), integer=True))
-    bars.set_ylim(0, max(0.05, 1.15 * float(np.max(sparsity))))
-    open_axes(bars, "agent", "sparsity: share masked")
+        axis.set_major_locator(MaxNLocator(min(n_members, CELLS_WRITTEN), integer=True))
+    bars.set_ylim(0, max(0.05, 1.15 * float(np.max(each))))
+    open_axes(bars, "member", shown.each_label)
     return figure
 
 

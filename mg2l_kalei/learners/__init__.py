@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mg2l_kalei.learners.base import Learner
+from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.learners.mappo import Mappo, MappoConfig
+
+__all__ = ["LEARNERS", "Experience", "Learner", "Setup"]
 
 LEARNERS: dict[str, tuple[type[Learner], Any]] = {
     "mappo": (Mappo, MappoConfig()),

@@ -11,7 +11,7 @@ from mg2l_kalei.networks import (
     DiagonalGaussian,
     GroupedMlp,
     Memory,
-    MlpConfig,
+    NetworkConfig,
     RecurrentMlp,
     RunningMoments,
     categorical,
@@ -38,16 +38,16 @@ class Actor(nn.Module):
         spec: EnvSpec,
         latent_dim: int,
         sharing: ParameterSharing,
-        config: MlpConfig,
+        config: NetworkConfig,
         *,
         initial_log_std: float,
-        recurrent: bool = False,
     ) -> None:
         super().__init__()
         self.is_discrete = spec.is_discrete
         self.moments = RunningMoments(spec.obs_dim, decay=OBS_DECAY, clip=10.0)
-        network = RecurrentMlp if recurrent else GroupedMlp
-        self.body = network(sharing, spec.obs_dim + latent_dim, spec.action_dim, config, output_gain=0.01)
+        network = RecurrentMlp if config.is_recurrent else GroupedMlp
+        in_features, place_id = spec.obs_dim + latent_dim, config.agent_id
+        self.body = network(sharing, in_features, spec.action_dim, config, output_gain=0.01, place_id=place_id)
         self.log_std = None if spec.is_discrete else sharing.vector(spec.action_dim, initial_log_std)
         is_padded = bool(spec.action_sizes) and min(spec.action_sizes) < spec.action_dim
         sizes = torch.tensor(spec.action_sizes or (spec.action_dim,) * spec.n_agents)
@@ -65,7 +65,7 @@ class Actor(nn.Module):
             output, states = self.body(x, memory)
         if self.log_std is None:
             return categorical(output, legal), states
-        return DiagonalGaussian(torch.tanh(output), self.log_std, self.action_mask), states
+        return DiagonalGaussian(torch.tanh(output), self.log_std(), self.action_mask), states
 
     def fit_normaliser(self, obs: Tensor) -> None:
         """Take observations (..., N, obs_dim) into their statistics, which all agents share."""

@@ -1,73 +1,147 @@
-"""The learner's interface: it owns actors, critics and their optimisers, and acts (see ``collector.Policy``)."""
+"""The learner's interface: it owns actors, critics and their optimisers, and acts (see ``acting.collector.Policy``)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from envs.core import EnvSpec
+from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.encoders.base import TaskEncoder
-from mg2l_kalei.sharing.base import ParameterSharing
-from mg2l_kalei.types import ActionSample, Metrics, Rollout, State
+from mg2l_kalei.learners.optimiser import Optimiser
+from mg2l_kalei.networks import NetworkConfig, Recall
+from mg2l_kalei.processes import ALONE, Processes
+from mg2l_kalei.sharing.base import MemberFigure, ParameterSharing
+from mg2l_kalei.types import ActionSample, Clock, Metrics, Rollout, State
+
+
+class Setup(NamedTuple):
+    """What a learner is built from, beside its own config."""
+
+    network: NetworkConfig
+    spec: EnvSpec  # of the environments
+    encoder: TaskEncoder  # whose latents it will see
+    make_sharing: Callable[[int | None], ParameterSharing]  # of an ensemble of so many members; None: of the team
+    generator: torch.Generator  # on the CPU, for initial weights
+    processes: Processes = ALONE
+
+
+class Experience(NamedTuple):
+    """What there is to learn from."""
+
+    fresh: Rollout  # made by this learner's policy, as it is now
+    replay: TrialReplay | None  # earlier trials and the fresh ones; None: the learner asked for none
+    encoder: TaskEncoder
 
 
 class Learner(ABC):
-    """Learns actors pi(a^i | o^i, z^i) from whole trials.
+    """Learns policies pi(a^i | o^i, z^i) from whole trials.
 
-    Constructors are called as ``Learner(config, spec, encoder, make_sharing, generator)``: the learner's frozen config,
-    the ``EnvSpec``, the encoder whose latents it will see, a function from a number of members to the run's
-    ``ParameterSharing``, and a CPU generator for initial weights.
+    Constructors are called as ``Learner(config, setup)`` with the learner's frozen config. They fill ``networks``, of
+    which ``actor`` acts, and ``optimisers``, one for each network that is trained; what both hold is saved.
     """
 
-    actor: nn.Module
+    is_on_policy: ClassVar[bool] = True  # False: log-probabilities are not needed, and ``replays`` is what it asks for
+    replays: ClassVar[Sequence[str]] = ()  # fields of ``Step`` that are to be kept of past trials
 
-    @abstractmethod
-    def __init__(
-        self,
-        config: Any,
-        spec: EnvSpec,
-        encoder: TaskEncoder,
-        make_sharing: Callable[[int], ParameterSharing],
-        generator: torch.Generator,
-    ) -> None: ...
+    def __init__(self, config: Any, setup: Setup) -> None:
+        self.config, self.network_config = config, setup.network
+        self.recall = Recall(setup.network, setup.spec)
+        self.spec = self.recall.spec  # of what networks see
+        self.networks: dict[str, nn.Module] = {}
+        self.optimisers: dict[str, Optimiser] = {}
 
-    def initial_recurrent_state(self, n_rows: int) -> Tensor | None:
-        """(B, N, hidden) at an episode's start; None for feed-forward actors."""
-        return None
+    @classmethod
+    def problems(cls, config: Any, spec: EnvSpec) -> Iterable[str]:
+        """Why this learner cannot learn in environments like these, a line each."""
+        return ()
+
+    @property
+    def actor(self) -> nn.Module:
+        """The network that acts."""
+        return self.networks["actor"]
 
     @abstractmethod
     def act(
         self,
         obs: Tensor,
         legal: Tensor | None,
-        local_latent: Tensor,
-        recurrent_state: Tensor | None,
+        latent: Tensor,
+        memory: Tensor | None,
         generator: torch.Generator,
         *,
-        explore: bool,
+        explore: Clock | None,
     ) -> ActionSample:
-        """See ``collector.Policy.act``."""
+        """See ``acting.collector.Policy.act``."""
 
     @abstractmethod
-    def update(self, rollout: Rollout, encoder: TaskEncoder, env_steps: int, generator: torch.Generator) -> Metrics:
-        """Learn from one rollout, made by this actor; ``env_steps`` counts all steps including it."""
+    def update(self, experience: Experience, clock: Clock, generator: torch.Generator) -> Metrics:
+        """Learn from experience; ``clock`` counts the steps of the fresh rollout too. Metrics under ``train/``."""
 
-    @abstractmethod
-    def networks(self) -> dict[str, nn.Module]:
-        """All of its networks, by name."""
+    def initial_memory(self, n_rows: int) -> Tensor | None:
+        """(B, N, hidden) before anything is remembered; None for feed-forward policies."""
+        return self._nothing_remembered(n_rows, self.spec.n_agents)
 
-    @abstractmethod
+    def _nothing_remembered(self, n_rows: int, n_networks: int) -> Tensor | None:
+        """(B, n_networks, hidden) of zeros; None for feed-forward networks."""
+        if not self.network_config.is_recurrent:
+            return None
+        device = next(self.actor.parameters()).device
+        return torch.zeros(n_rows, n_networks, self.network_config.hidden[0], device=device)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """A block in which weights do not change, so that what is formed from them is formed once."""
+        with ExitStack() as stack:
+            for optimiser in self.optimisers.values():
+                stack.enter_context(optimiser.sharing.frozen(optimiser.network))
+            yield
+
+    def anneal(self, clock: Clock) -> None:
+        """Set all learning rates that are due."""
+        for optimiser in self.optimisers.values():
+            optimiser.anneal(clock)
+
+    def after_update(self, clock: Clock, generator: torch.Generator) -> Metrics:
+        """What sharing schemes do between updates, and what they log."""
+        metrics: Metrics = {}
+        for optimiser in self.optimisers.values():
+            metrics |= optimiser.after_update(clock, generator)
+        return metrics
+
+    def sharings(self) -> list[ParameterSharing]:
+        """The sharing schemes of its networks."""
+        return [optimiser.sharing for optimiser in self.optimisers.values()]
+
+    def figures(self) -> list[MemberFigure]:
+        """What is worth looking at of how its networks' weights are shared."""
+        return [figure for o in self.optimisers.values() for figure in o.sharing.figures(o.network)]
+
     def to(self, device: torch.device) -> Learner:
         """Move the networks; before the first update."""
+        for network in self.networks.values():
+            network.to(device)
+        return self
 
-    @abstractmethod
+    def weights(self) -> State:
+        """All that acting needs: networks with their normalisers."""
+        return {name: dict(network.state_dict()) for name, network in self.networks.items()}
+
+    def load_weights(self, state: State) -> None:
+        """Take networks out of ``weights``; optimisers stay as they are."""
+        for name, network in self.networks.items():
+            network.load_state_dict(state[name])
+
     def state_dict(self) -> State:
-        """Networks, optimisers, normalisers, schedules, and the sharing scheme's state."""
+        """What changes beside the weights: optimisers, and the state of sharing schemes."""
+        return {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()}
 
-    @abstractmethod
     def load_state_dict(self, state: State) -> None:
         """Restore what ``state_dict`` gave."""
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state[name])

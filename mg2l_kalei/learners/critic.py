@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor, nn
 
 from envs.core import EnvSpec
-from mg2l_kalei.networks import GroupedMlp, Memory, MlpConfig, RecurrentMlp, RunningMoments
+from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments
+from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.sharing.full import FullConfig, FullSharing
 from mg2l_kalei.sharing.independent import IndependentConfig, IndependentSharing
 
@@ -19,31 +18,31 @@ class Critic(nn.Module):
     """state (..., state_dim), latent (..., global_dim) -> a normalised value per agent (..., N).
 
     One network with a value per agent, or (``per_agent``) a network for each. ``moments`` turns its outputs into
-    returns.
+    returns: one scale for the team, or (``scale_per_agent``) one for each agent, where agents are paid otherwise.
     """
 
     def __init__(
         self,
         spec: EnvSpec,
         latent_dim: int,
-        config: MlpConfig,
+        config: NetworkConfig,
         generator: torch.Generator,
         *,
         per_agent: bool,
-        recurrent: bool = False,
+        scale_per_agent: bool = False,
     ) -> None:
         super().__init__()
         self.state_moments = RunningMoments(spec.state_dim, clip=10.0)
-        self.moments = RunningMoments(1, decay=RETURNS_DECAY)
-        config = dataclasses.replace(config, member_id=False)
+        self.moments = RunningMoments(spec.n_agents if scale_per_agent else 1, decay=RETURNS_DECAY)
         in_features = spec.state_dim + latent_dim
         self.n_networks = spec.n_agents if per_agent else 1
-        network = RecurrentMlp if recurrent else GroupedMlp
+        network = RecurrentMlp if config.is_recurrent else GroupedMlp
+        self.sharing: ParameterSharing
         if per_agent:
-            independent = IndependentSharing(IndependentConfig(), spec.n_agents, generator)
-            self.body = network(independent, in_features, 1, config)
+            self.sharing = IndependentSharing(IndependentConfig(), range(spec.n_agents), generator)
         else:
-            self.body = network(FullSharing(FullConfig(), 1, generator), in_features, spec.n_agents, config)
+            self.sharing = FullSharing(FullConfig(), (0,), generator)
+        self.body = network(self.sharing, in_features, 1 if per_agent else spec.n_agents, config)
 
     def forward(self, state: Tensor, latent: Tensor, memory: Memory | None = None) -> tuple[Tensor, Tensor | None]:
         """The values and, of recurrent critics, whose axes are (L, S, ...), each network's state after each step."""
@@ -56,18 +55,27 @@ class Critic(nn.Module):
         return value.flatten(-2), states
 
     @torch.no_grad()
-    def fit_returns(self, returns: Tensor) -> None:
-        """Take returns (...) into the moments, and rescale the last layer so that its values in units of reward stay.
+    def fit_returns(self, returns: Tensor, alive: Tensor) -> None:
+        """Take returns (..., N) of those alive (..., N) into the moments; rescale the last layer to keep its values.
 
         PopArt (van Hasselt et al. 2016): without it, bootstrapped values grow with the moments they are scaled by.
         """
-        is_first, mean, std = self.moments.count == 0, self.moments.mean.clone(), self.moments.std.clone()
-        self.moments.update(returns.unsqueeze(-1))
-        if is_first:  # values mean nothing yet: better around the mean return than around 0
-            return
+        moments = self.moments
+        is_first, mean, std = moments.count == 0, moments.mean.clone(), moments.std.clone()
+        if len(mean) > 1:
+            moments.update(returns, alive)
+        else:
+            moments.update((returns.flatten() if alive.all() else returns[alive]).unsqueeze(-1))
+        # Values that mean nothing yet are left as they are: better around the mean return than around 0.
+        mean, std = torch.where(is_first, moments.mean, mean), torch.where(is_first, moments.std, std)
         weight, bias = self.body.output.weight, self.body.output.bias
-        weight.mul_(std / self.moments.std)
-        bias.copy_((bias * std + mean - self.moments.mean) / self.moments.std)
+        old, new, shift = (self._along_outputs(x, bias) for x in (std, moments.std, mean - moments.mean))
+        weight.mul_((old / new).view(*old.shape, *[1] * (weight.dim() - old.dim())))
+        bias.copy_((bias * old + shift) / new)
+
+    def _along_outputs(self, x: Tensor, bias: Tensor) -> Tensor:
+        """A number for the team or each agent (1 or N,), to multiply the last layer's bias (N,) or (N, 1) by."""
+        return x if bias.dim() == 1 else x.unsqueeze(-1)
 
     def fit_normaliser(self, state: Tensor) -> None:
         """Take states (..., state_dim) into the input statistics."""

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from mg2l_kalei.networks import Memory
-from mg2l_kalei.types import Rollout
+
+
+class Memories(NamedTuple):
+    """What recurrent networks remembered before each step of a rollout."""
+
+    start: Tensor  # (T, B) bool   steps before which everything was forgotten
+    actor: Tensor  # (T, B, N, hidden)
+    critic: Tensor  # (T, B, networks, hidden)
 
 
 class Samples(NamedTuple):
@@ -30,7 +37,7 @@ class Samples(NamedTuple):
     advantage: Tensor  # (L, S, N)   normalised
     returns: Tensor  # (L, S, N)   normalised as the critic's outputs
     old_value: Tensor  # (L, S, N)   likewise
-    start: Tensor | None = None  # (L, S)   whether an episode starts with the step; None: feed-forward, as below
+    start: Tensor | None = None  # (L, S)   before which everything is forgotten; None: feed-forward, as below
     actor_state: Tensor | None = None  # (1, S, N, hidden)   before the chunk
     critic_state: Tensor | None = None  # (1, S, networks, hidden)
 
@@ -59,18 +66,17 @@ class Samples(NamedTuple):
         return None if self.critic_state is None else Memory(self.critic_state[0], self.start)
 
 
-def cut(steps: Samples, rollout: Rollout, critic_state: Tensor | None, length: int) -> Samples:
-    """Chunks of ``length`` steps, of a rollout's steps (T, B, ...) and the critic's states before each of them."""
-    assert rollout.acting is not None
+def cut(steps: Samples, memories: Memories | None, length: int) -> Samples:
+    """Chunks of ``length`` steps of a rollout's steps (T, B, ...). ``steps.alive`` (T, B, N) must not be None."""
+    assert steps.alive is not None
     samples = Samples._make(None if x is None else in_chunks(x, length) for x in steps)
-    samples = samples._replace(alive=counting(rollout.alive, length))
-    actor_state = rollout.acting.recurrent_state
-    if actor_state is None or critic_state is None:
+    samples = samples._replace(alive=counting(steps.alive, length))
+    if memories is None:
         return samples
     return samples._replace(
-        start=in_chunks(rollout.episode_start, length),
-        actor_state=actor_state[::length].flatten(0, 1)[None],
-        critic_state=critic_state[::length].flatten(0, 1)[None],
+        start=in_chunks(memories.start, length),
+        actor_state=memories.actor[::length].flatten(0, 1)[None],
+        critic_state=memories.critic[::length].flatten(0, 1)[None],
     )
 
 
@@ -92,6 +98,6 @@ def counting(alive: Tensor, length: int) -> Tensor | None:
     return counts
 
 
-def acted(rollout: Rollout) -> Tensor | slice:
-    """Index of the steps and agents that acted: (T, B, N) bool, or all of them where nobody had left."""
-    return slice(None) if rollout.alive.all() else rollout.alive
+def acted(alive: Tensor) -> Tensor | slice:
+    """Index of the steps and agents that acted: alive (T, B, N) bool, or all of them where nobody had left."""
+    return slice(None) if alive.all() else alive

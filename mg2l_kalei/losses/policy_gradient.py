@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mg2l_kalei.losses.masking import masked_mean
 from mg2l_kalei.types import Metrics
 
 
@@ -47,16 +48,19 @@ def generalized_advantages(
     return advantage
 
 
-def masked_mean(x: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean of x over entries where ``weight`` (same shape, bool) is True; None: over all."""
-    if weight is None:
-        return x.mean()
-    return (x * weight).sum() / weight.sum().clamp(min=1)
+def standardised(x: Tensor, weight: Tensor, *, per_agent: bool = False) -> Tensor:
+    """x (T, B, N) less its mean, over its deviation, both over entries where ``weight`` (same shape, bool) is True.
 
-
-def standardised(x: Tensor, weight: Tensor) -> Tensor:
-    """x less its mean, over its deviation, both over entries where ``weight`` (same shape, bool) is True."""
-    return (x - masked_mean(x, weight)) / x[weight].std().clamp(min=1e-6)
+    ``per_agent``: each agent's by its own. A single entry has no deviation: it becomes 0.
+    """
+    if not per_agent:
+        counted = x[weight]
+        std = counted.std() if counted.numel() > 1 else torch.ones_like(x.sum())
+        return (x - masked_mean(x, weight)) / std.clamp(min=1e-6)
+    n = weight.sum((0, 1))
+    centred = torch.where(weight, x - torch.where(weight, x, 0.0).sum((0, 1)) / n.clamp(min=1), 0.0)
+    std = (centred.square().sum((0, 1)) / (n - 1).clamp(min=1)).sqrt()
+    return centred / std.clamp(min=1e-6)
 
 
 def clipped_surrogate(
@@ -64,6 +68,8 @@ def clipped_surrogate(
 ) -> tuple[Tensor, Metrics]:
     """Negative clipped surrogate (Schulman et al. 2017, eq. 7): arrays of one shape -> scalar, ``train/`` metrics."""
     log_ratio = log_prob - old_log_prob
+    if weight is not None:
+        log_ratio = torch.where(weight, log_ratio, 0.0)
     ratio = log_ratio.exp()
     clipped = ratio.clamp(1 - clip_eps, 1 + clip_eps)
     loss = -masked_mean(torch.minimum(ratio * advantage, clipped * advantage), weight)
@@ -73,7 +79,7 @@ def clipped_surrogate(
         metrics: Metrics = {
             "train/approx_kl": masked_mean(excess - log_ratio, weight),
             "train/clip_fraction": masked_mean((size > clip_eps).float(), weight),
-            "train/ratio_error": size.max() if weight is None else (size * weight).max(),
+            "train/ratio_error": size.max(),
         }
     return loss, metrics
 
@@ -85,6 +91,8 @@ def clipped_value_loss(
 
     ``clip_eps`` of infinity switches the clipping off. All in the critic's normalised units.
     """
+    if weight is not None:
+        value, returns = (torch.where(weight, x, 0.0) for x in (value, returns))
     loss = F.huber_loss(value, returns, delta=delta, reduction="none")
     if clip_eps != float("inf"):
         clipped = old_value + (value - old_value).clamp(-clip_eps, clip_eps)
@@ -93,6 +101,11 @@ def clipped_value_loss(
 
 
 def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - Var(target - prediction) / Var(target), of arrays of one shape -> scalar; 0 says nothing was explained."""
+    """1 - Var(target - prediction) / Var(target), of arrays of one shape -> scalar; 0 says nothing was explained.
+
+    A single number has no variance to explain.
+    """
+    if target.numel() < 2:
+        return torch.zeros((), device=target.device)
     variance = target.var()
     return torch.where(variance > 0, 1 - (target - prediction).var() / variance, torch.zeros_like(variance))

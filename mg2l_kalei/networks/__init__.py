@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from mg2l_kalei.networks.config import NetworkConfig
 from mg2l_kalei.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian, categorical
-from mg2l_kalei.networks.mlp import GroupedMlp, MlpConfig
+from mg2l_kalei.networks.mlp import GroupedMlp
 from mg2l_kalei.networks.normaliser import RunningMoments
+from mg2l_kalei.networks.recall import Recall
 from mg2l_kalei.networks.recurrent import Memory, RecurrentMlp
 
 __all__ = [
@@ -13,7 +15,8 @@ __all__ = [
     "DiagonalGaussian",
     "GroupedMlp",
     "Memory",
-    "MlpConfig",
+    "NetworkConfig",
+    "Recall",
     "RecurrentMlp",
     "RunningMoments",
     "categorical",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envs.core import setting
-from mg2l_kalei.sharing.base import GroupedLinear, ParameterSharing
+from mg2l_kalei.networks.config import NetworkConfig
+from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, ParameterSharing
 
 # An activation, and the gain of the layer before it that keeps the variance of its input.
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
@@ -21,21 +20,12 @@ ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
 }
 
 
-@dataclass(frozen=True)
-class MlpConfig:
-    """Shape of a grouped MLP."""
-
-    hidden: tuple[int, ...] = setting((128, 128), "widths of the hidden layers")
-    activation: str = setting("relu", "activation of the hidden layers", choices=tuple(ACTIVATIONS))
-    layer_norm: bool = setting(True, "normalise each hidden layer before its activation")
-    member_id: bool = setting(True, "put each member's one-hot number before its input")
-
-
 class GroupedMlp(nn.Module):
-    """``(..., G, in_features) -> (..., G, out_features)``, member g by its own effective weights.
+    """``(..., N, in_features) -> (..., N, out_features)``, each place by its member's effective weights.
 
     Layers weigh 1, 2, 4, ... in a masking scheme's diversity term. ``output_gain`` is the last layer's initial gain
     (0.01 for policies). ``first_resettable``: whether a scheme that redraws dead weights may do so in the first layer.
+    ``place_id``: each place's one-hot number stands before its input.
     """
 
     one_hot: Tensor | None
@@ -45,37 +35,37 @@ class GroupedMlp(nn.Module):
         sharing: ParameterSharing,
         in_features: int,
         out_features: int,
-        config: MlpConfig,
+        config: NetworkConfig,
         *,
         output_gain: float = 1.0,
         first_resettable: bool = True,
+        place_id: bool = False,
     ) -> None:
         super().__init__()
         self.activation, gain = ACTIVATIONS[config.activation]
-        one_hot = torch.eye(sharing.n_members) if config.member_id else None  # (G, G)
-        self.register_buffer("one_hot", one_hot, persistent=False)
-        width = in_features + (sharing.n_members if config.member_id else 0)
+        self.register_buffer("one_hot", torch.eye(sharing.n_places) if place_id else None, persistent=False)  # (N, N)
+        width = in_features + (sharing.n_places if place_id else 0)
         self.hidden = nn.ModuleList()
         for depth, out in enumerate(config.hidden):
-            resettable = first_resettable or depth > 0
-            linear = sharing.linear(width, out, gain=gain, resettable=resettable, layer_weight=2.0**depth)
+            role = LayerRole(is_resettable=first_resettable or depth > 0, weight=2.0**depth)
+            linear = sharing.linear(width, out, gain=gain, role=role)
             norm = GroupedLayerNorm(sharing, out) if config.layer_norm else nn.Identity()
             self.hidden.append(nn.Sequential(linear, norm))
             width = out
-        depth = len(config.hidden)
-        self.output: GroupedLinear = sharing.linear(width, out_features, gain=output_gain, layer_weight=2.0**depth)
+        last = LayerRole(weight=2.0 ** len(config.hidden))
+        self.output: GroupedLinear = sharing.linear(width, out_features, gain=output_gain, role=last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.rest(self.first(x))
 
     def first(self, x: Tensor) -> Tensor:
-        """Activations of the first hidden layer, if any: (..., G, in_features) -> (..., G, width)."""
+        """Activations of the first hidden layer, if any: (..., N, in_features) -> (..., N, width)."""
         if self.one_hot is not None:
-            x = torch.cat([self.one_hot.expand(*x.shape[:-1], -1), x], dim=-1)  # (..., G, G + in)
+            x = torch.cat([self.one_hot.expand(*x.shape[:-1], -1), x], dim=-1)  # (..., N, N + in)
         return self.activation(self.hidden[0](x)) if self.hidden else x
 
     def rest(self, x: Tensor) -> Tensor:
-        """What the layers after it make of them: (..., G, width) -> (..., G, out_features)."""
+        """What the layers after it make of them: (..., N, width) -> (..., N, out_features)."""
         for layer in self.hidden[1:]:
             x = self.activation(layer(x))
         y: Tensor = self.output(x)
@@ -91,4 +81,4 @@ class GroupedLayerNorm(nn.Module):
         self.shift = sharing.vector(size, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:]) * self.scale + self.shift
+        return F.layer_norm(x, x.shape[-1:]) * self.scale() + self.shift()

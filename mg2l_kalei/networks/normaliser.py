@@ -18,7 +18,7 @@ class RunningMoments(nn.Module):
 
     mean: Tensor  # (size,)
     var: Tensor  # (size,)
-    count: Tensor  # ()   total weight of what was seen
+    count: Tensor  # (size,)   total weight of what was seen
     shift: Tensor  # (size,)   mean and deviation as float32, to normalise by
     scale: Tensor  # (size,)
 
@@ -27,25 +27,36 @@ class RunningMoments(nn.Module):
         self.decay, self.clip, self.min_std = decay, clip, min_std
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("var", torch.ones(size, dtype=torch.float64))
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("count", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("shift", torch.zeros(size), persistent=False)
         self.register_buffer("scale", torch.ones(size), persistent=False)
         self.register_load_state_dict_post_hook(lambda moments, _: moments._round())
 
     @torch.no_grad()
-    def update(self, x: Tensor) -> None:
-        """Take in ``(..., size)``; all axes but the last are one batch. An empty batch changes nothing."""
+    def update(self, x: Tensor, where: Tensor | None = None) -> None:
+        """Take in ``(..., size)``; all axes but the last are one batch. Of features that are empty nothing changes.
+
+        ``where`` (..., size) bool: the entries that there are; None: all.
+        """
         rows = x.reshape(-1, x.shape[-1]).to(self.mean.dtype)
-        n = rows.shape[0]
-        if n == 0:
+        if not len(rows):
             return
-        var, mean = torch.var_mean(rows, dim=0, correction=0)
+        if where is None:
+            n = torch.full_like(self.count, len(rows))
+            var, mean = torch.var_mean(rows, dim=0, correction=0)
+        else:
+            counts = where.reshape(rows.shape)
+            n = counts.sum(0).to(self.count.dtype)
+            mean = torch.where(counts, rows, 0.0).sum(0) / n
+            var = torch.where(counts, rows - mean, 0.0).square().sum(0) / n
         old = self.count * self.decay
         total = old + n
         delta = mean - self.mean
-        self.mean.add_(delta * (n / total))
-        self.var.copy_((self.var * old + var * n + delta.square() * (old * n / total)) / total)
-        self.count.copy_(total)
+        merged_var = (self.var * old + var * n + delta.square() * (old * n / total)) / total
+        is_new = n > 0
+        self.mean.copy_(torch.where(is_new, self.mean + delta * (n / total), self.mean))
+        self.var.copy_(torch.where(is_new, merged_var, self.var))
+        self.count.copy_(torch.where(is_new, total, self.count))
         self._round()
 
     def normalise(self, x: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mg2l_kalei.networks.mlp import GroupedMlp, MlpConfig
-from mg2l_kalei.sharing.base import GroupedLinear, ParameterSharing
+from mg2l_kalei.networks.config import NetworkConfig
+from mg2l_kalei.networks.mlp import GroupedMlp
+from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, ParameterSharing
 
 
 class Memory(NamedTuple):
@@ -27,8 +28,9 @@ class GroupedGru(nn.Module):
 
     def __init__(self, sharing: ParameterSharing, in_features: int, size: int) -> None:
         super().__init__()
-        self.input = sharing.linear(in_features, 3 * size, gain=1.0, masked=False)
-        self.recurrence = sharing.linear(size, 3 * size, gain=1.0, masked=False)
+        unmasked = LayerRole(is_masked=False)
+        self.input = sharing.linear(in_features, 3 * size, gain=1.0, role=unmasked)
+        self.recurrence = sharing.linear(size, 3 * size, gain=1.0, role=unmasked)
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """x (L, S, G, in_features) -> the state after each step (L, S, G, size)."""
@@ -52,13 +54,20 @@ class RecurrentMlp(nn.Module):
         sharing: ParameterSharing,
         in_features: int,
         out_features: int,
-        config: MlpConfig,
+        config: NetworkConfig,
         *,
         output_gain: float = 1.0,
+        place_id: bool = False,
     ) -> None:
         super().__init__()
         self.mlp = GroupedMlp(
-            sharing, in_features, out_features, config, output_gain=output_gain, first_resettable=False
+            sharing,
+            in_features,
+            out_features,
+            config,
+            output_gain=output_gain,
+            first_resettable=False,
+            place_id=place_id,
         )
         self.size = config.hidden[0]
         self.gru = GroupedGru(sharing, self.size, self.size)

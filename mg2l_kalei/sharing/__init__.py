@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from mg2l_kalei.sharing.base import GroupedLinear, ParameterSharing, SharingConfig
+from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, MemberFigure, ParameterSharing, SharingConfig
 from mg2l_kalei.sharing.full import FullConfig, FullSharing
 from mg2l_kalei.sharing.independent import IndependentConfig, IndependentSharing
 from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing
-from mg2l_kalei.sharing.masked_linear import frozen
 
-__all__ = ["SHARINGS", "GroupedLinear", "ParameterSharing", "SharingConfig", "frozen"]
+__all__ = ["SHARINGS", "GroupedLinear", "LayerRole", "MemberFigure", "ParameterSharing", "SharingConfig"]
 
 SHARINGS: dict[str, tuple[type[ParameterSharing], SharingConfig]] = {
     "full": (FullSharing, FullConfig()),

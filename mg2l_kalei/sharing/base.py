@@ -1,27 +1,56 @@
-"""The interface of parameter sharing: which weight matrix member g of a group multiplies by."""
+"""The interface of parameter sharing: which weight matrix each place of a group multiplies by."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mg2l_kalei.types import Metrics, State
+from envs.core import EnvSpec, setting
+from mg2l_kalei.buffers.trials import TrialReplay
+from mg2l_kalei.types import Clock, Metrics, State
 
 SharingConfig = Any  # the frozen config dataclass of one scheme
+MEMBERS = ("agents", "types")
+
+
+def members_setting() -> Any:
+    """The setting that says who has weights, or a mask, of its own."""
+    return setting(
+        "agents", "who has weights, or a mask, of its own: each agent, or each type of agent", choices=MEMBERS
+    )
+
+
+class LayerRole(NamedTuple):
+    """What a layer is in its network; it speaks to masking schemes only."""
+
+    is_masked: bool = True
+    is_resettable: bool = True
+    weight: float = 1.0  # of the layer in a diversity term
+
+
+class MemberFigure(NamedTuple):
+    """A picture of how members differ, by pairs and one by one."""
+
+    name: str  # of the file
+    title: str
+    pairs: Tensor  # (G, G)
+    pairs_label: str
+    each: Tensor  # (G,)
+    each_label: str
 
 
 class GroupedLinear(nn.Module, ABC):
-    """A linear layer over a group of G members: ``(..., G, in) -> (..., G, out)``, each by its own effective weight.
+    """A linear layer over a group of N places: ``(..., N, in) -> (..., N, out)``, each by its member's weight.
 
     Effective weights are formed once for all rows of a pass, and once per parameter update while acting (``frozen``);
     they are never gathered per sample.
     """
 
-    n_members: int
     in_features: int
     out_features: int
     weight: nn.Parameter  # (out, in), or a matrix per member
@@ -29,64 +58,95 @@ class GroupedLinear(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., G, in_features) -> (..., G, out_features)``."""
+        """``(..., N, in_features) -> (..., N, out_features)``."""
+
+
+class GroupedVector(nn.Module):
+    """A free vector of each member, such as a log standard deviation."""
+
+    def __init__(self, value: Tensor, places: Tensor | None = None) -> None:
+        super().__init__()
+        self.value = nn.Parameter(value)  # (size,), or (G, size)
+        self.register_buffer("places", places, persistent=False)
+
+    places: Tensor | None  # (N,) int64   the member of each place; None: the places are the members
+
+    def forward(self) -> Tensor:
+        """Broadcastable to (N, size)."""
+        return self.value if self.places is None else self.value[self.places]
 
 
 class ParameterSharing(ABC):
     """One scheme, for one network. It makes the network's linear layers and owns what the scheme adds to training.
 
-    Constructors are called as ``Sharing(config, n_members, generator)``: the scheme's frozen config, members of the
-    group (agents, or agent types), and a CPU generator for initial weights, which layers consume in the order they are
-    made. ``total_env_steps`` is the length of training, for schemes that do something different at its end.
+    Constructors are called as ``Sharing(config, members, generator)``: the scheme's frozen config; the member, 0, 1,
+    ..., that each of N places is (agents, or the members of an ensemble); and a CPU generator for initial weights,
+    which layers consume in the order they are made.
     """
 
-    def __init__(
-        self,
-        config: SharingConfig,
-        n_members: int,
-        generator: torch.Generator,
-        *,
-        total_env_steps: float = math.inf,
-    ) -> None:
+    def __init__(self, config: SharingConfig, members: Sequence[int], generator: torch.Generator) -> None:
         self.config = config
-        self.n_members = n_members
+        self.members = tuple(members)
+        self.n_places, self.n_members = len(self.members), max(self.members) + 1
         self.generator = generator
-        self.total_env_steps = total_env_steps
+
+    replays: ClassVar[Sequence[str]] = ()  # fields of ``Step`` that ``fit`` wants of past trials
+
+    @staticmethod
+    def members_of(config: SharingConfig, spec: EnvSpec) -> Sequence[int]:
+        """The member that each agent is, by the config's ``members``."""
+        by_type = getattr(config, "members", "agents") == "types"
+        return (spec.agent_types or (0,) * spec.n_agents) if by_type else range(spec.n_agents)
+
+    @property
+    def places(self) -> Tensor | None:
+        """The member of each place, (N,) int64; None where the places are the members."""
+        return None if self.members == tuple(range(self.n_places)) else torch.tensor(self.members)
 
     @abstractmethod
     def linear(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        gain: float,
-        masked: bool = True,
-        resettable: bool = True,
-        layer_weight: float = 1.0,
+        self, in_features: int, out_features: int, *, gain: float, role: LayerRole = LayerRole()
     ) -> GroupedLinear:
-        """One layer: orthogonal weights times ``gain``, zero bias. The last three speak to masking schemes only."""
+        """One layer: orthogonal weights times ``gain``, zero bias."""
 
     @abstractmethod
-    def vector(self, size: int, value: float) -> nn.Parameter:
-        """A free parameter per member, broadcastable to (G, size), such as a log standard deviation."""
+    def vector(self, size: int, value: float) -> GroupedVector:
+        """A free vector per member, all entries ``value`` at first."""
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         """The network's parameters as an optimiser takes them, with options of their own where the scheme needs it."""
         return [{"params": list(network.parameters())}]
+
+    def frozen(self, network: nn.Module) -> AbstractContextManager[None]:
+        """A block in which the network's weights do not change, and what is formed from them is formed once."""
+        return nullcontext()
 
     def loss(self, network: nn.Module, main_loss: Tensor) -> tuple[Tensor, Metrics]:
         """A term to add to ``main_loss``, already weighted: scalar tensor, and metrics under ``sharing/``."""
         return torch.zeros((), device=main_loss.device), {}
 
     def on_env_steps(
-        self, network: nn.Module, optimiser: torch.optim.Optimizer, env_steps: int, generator: torch.Generator
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, clock: Clock, generator: torch.Generator
     ) -> Metrics:
-        """What is due after ``env_steps`` in all, such as mask resets, which also clear moments of reset entries."""
+        """What is due by the clock, such as mask resets, which also clear moments of reset entries."""
+        return {}
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether ``fit`` is to be called before the next update."""
+        return False
+
+    def fit(self, replay: TrialReplay, spec: EnvSpec, generator: torch.Generator) -> Metrics:
+        """Find out from replayed trials who shares with whom; metrics under ``sharing/``."""
         return {}
 
     def metrics(self, network: nn.Module) -> Metrics:
         """What is worth logging about the network now, such as sparsity."""
         return {}
+
+    def figures(self, network: nn.Module) -> Sequence[MemberFigure]:
+        """What is worth looking at."""
+        return ()
 
     def state_dict(self) -> State:
         """Everything that changes and is not a parameter of the network."""
@@ -101,11 +161,14 @@ def orthogonal_weight(out_features: int, in_features: int, gain: float, generato
     return nn.init.orthogonal_(torch.empty(out_features, in_features), gain, generator)
 
 
-def grouped_affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Member g's rows times its own matrix: (..., G, in), (G, out, in), (out,) or (G, out) -> (..., G, out).
+def grouped_affine(x: Tensor, weight: Tensor, bias: Tensor, places: Tensor | None = None) -> Tensor:
+    """Each place's rows times its member's matrix: (..., N, in), (G, out, in), (out,) or (G, out) -> (..., N, out).
 
-    One batched product over strided views: neither rows nor weights are copied or gathered.
+    ``places`` (N,): the member of each place; None: the places are the members. One batched product over strided views:
+    rows are neither copied nor gathered, weights at most once per place.
     """
-    rows = x.reshape(-1, *x.shape[-2:]).transpose(0, 1)  # (G, M, in)
-    y = torch.baddbmm(bias.unsqueeze(-2), rows, weight.mT)  # (G, M, out)
-    return y.transpose(0, 1).reshape(*x.shape[:-1], weight.shape[-2])  # (..., G, out)
+    if places is not None:
+        weight, bias = weight[places], bias if bias.dim() == 1 else bias[places]
+    rows = x.reshape(-1, *x.shape[-2:]).transpose(0, 1)  # (N, M, in)
+    y = torch.baddbmm(bias.unsqueeze(-2), rows, weight.mT)  # (N, M, out)
+    return y.transpose(0, 1).reshape(*x.shape[:-1], weight.shape[-2])  # (..., N, out)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mg2l_kalei.sharing.base import GroupedLinear, ParameterSharing, orthogonal_weight
+from mg2l_kalei.sharing.base import GroupedLinear, GroupedVector, LayerRole, ParameterSharing, orthogonal_weight
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,10 @@ class FullConfig:
 
 
 class SharedLinear(GroupedLinear):
-    """One weight matrix (out, in) for all members: the group is part of the batch."""
+    """One weight matrix (out, in) for all: the group is part of the batch."""
 
-    def __init__(self, n_members: int, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.n_members = n_members
         self.out_features, self.in_features = weight.shape
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(self.out_features))
@@ -34,16 +33,9 @@ class FullSharing(ParameterSharing):
     """One set of weights for the whole group."""
 
     def linear(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        gain: float,
-        masked: bool = True,
-        resettable: bool = True,
-        layer_weight: float = 1.0,
+        self, in_features: int, out_features: int, *, gain: float, role: LayerRole = LayerRole()
     ) -> GroupedLinear:
-        return SharedLinear(self.n_members, orthogonal_weight(out_features, in_features, gain, self.generator))
+        return SharedLinear(orthogonal_weight(out_features, in_features, gain, self.generator))
 
-    def vector(self, size: int, value: float) -> nn.Parameter:
-        return nn.Parameter(torch.full((size,), value))
+    def vector(self, size: int, value: float) -> GroupedVector:
+        return GroupedVector(torch.full((size,), value))

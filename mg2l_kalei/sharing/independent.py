@@ -7,42 +7,46 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mg2l_kalei.sharing.base import GroupedLinear, ParameterSharing, grouped_affine, orthogonal_weight
+from mg2l_kalei.sharing.base import (
+    GroupedLinear,
+    GroupedVector,
+    LayerRole,
+    ParameterSharing,
+    grouped_affine,
+    members_setting,
+    orthogonal_weight,
+)
 
 
 @dataclass(frozen=True)
 class IndependentConfig:
-    """Nothing to set."""
+    members: str = members_setting()
 
 
 class IndependentLinear(GroupedLinear):
     """A weight matrix per member, (G, out, in), multiplied in one batched product."""
 
-    def __init__(self, weight: Tensor) -> None:
+    places: Tensor | None  # (N,) int64   the member of each place; None: the places are the members
+
+    def __init__(self, weight: Tensor, places: Tensor | None = None) -> None:
         super().__init__()
-        self.n_members, self.out_features, self.in_features = weight.shape
+        n_members, self.out_features, self.in_features = weight.shape
         self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(torch.zeros(self.n_members, self.out_features))
+        self.bias = nn.Parameter(torch.zeros(n_members, self.out_features))
+        self.register_buffer("places", places, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return grouped_affine(x, self.weight, self.bias)
+        return grouped_affine(x, self.weight, self.bias, self.places)
 
 
 class IndependentSharing(ParameterSharing):
     """Separate weights for each member, initialised apart."""
 
     def linear(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        gain: float,
-        masked: bool = True,
-        resettable: bool = True,
-        layer_weight: float = 1.0,
+        self, in_features: int, out_features: int, *, gain: float, role: LayerRole = LayerRole()
     ) -> GroupedLinear:
         weights = [orthogonal_weight(out_features, in_features, gain, self.generator) for _ in range(self.n_members)]
-        return IndependentLinear(torch.stack(weights))
+        return IndependentLinear(torch.stack(weights), self.places)
 
-    def vector(self, size: int, value: float) -> nn.Parameter:
-        return nn.Parameter(torch.full((self.n_members, size), value))
+    def vector(self, size: int, value: float) -> GroupedVector:
+        return GroupedVector(torch.full((self.n_members, size), value), self.places)

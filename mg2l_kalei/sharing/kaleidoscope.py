@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -11,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import setting
-from mg2l_kalei.sharing.base import GroupedLinear, orthogonal_weight
+from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, MemberFigure, members_setting, orthogonal_weight
 from mg2l_kalei.sharing.full import FullSharing
-from mg2l_kalei.sharing.masked_linear import MaskedLinear, mask_diversity, masked_layers
-from mg2l_kalei.types import Metrics, State
+from mg2l_kalei.sharing.masked_linear import MaskedLinear, frozen, mask_diversity, masked_layers
+from mg2l_kalei.types import Clock, Metrics, State
 
 HISTORY = 100  # losses over which the coefficient averages, as in the paper's code
+MANY_MEMBERS = 16  # of more, single members and pairs are not logged: pairs grow as the square
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class KaleidoscopeConfig:
     threshold_eps: float = setting(1e-8, "Adam's epsilon for thresholds, whose gradients start near 1e-7", above=0.0)
     reset_interval: int = setting(200_000, "environment steps between resets of weights that every member masks", low=1)
     reset_probability: float = setting(0.1, "share of the dead weights that a reset redraws", low=0.0, high=1.0)
+    members: str = members_setting()
 
 
 class KaleidoscopeSharing(FullSharing):
@@ -43,37 +47,23 @@ class KaleidoscopeSharing(FullSharing):
 
     config: KaleidoscopeConfig
 
-    def __init__(
-        self,
-        config: KaleidoscopeConfig,
-        n_members: int,
-        generator: torch.Generator,
-        *,
-        total_env_steps: float = math.inf,
-    ) -> None:
-        super().__init__(config, n_members, generator, total_env_steps=total_env_steps)
+    def __init__(self, config: KaleidoscopeConfig, members: Sequence[int], generator: torch.Generator) -> None:
+        super().__init__(config, members, generator)
         self.main_losses = torch.zeros(HISTORY)  # rings: entry i % HISTORY is that of the i-th call of ``loss``
         self.diversities = torch.zeros(HISTORY)
         self.n_losses = 0
         self.n_intervals = 0  # reset intervals that have passed
 
     def linear(
-        self,
-        in_features: int,
-        out_features: int,
-        *,
-        gain: float,
-        masked: bool = True,
-        resettable: bool = True,
-        layer_weight: float = 1.0,
+        self, in_features: int, out_features: int, *, gain: float, role: LayerRole = LayerRole()
     ) -> GroupedLinear:
-        if not masked:
+        if not role.is_masked:
             return super().linear(in_features, out_features, gain=gain)
         weight = orthogonal_weight(out_features, in_features, gain, self.generator)
         # Far below 0, sigmoid(s) = exp(s): log(gain) makes thresholds as small as the weights, or a policy's last layer
         # (gain 0.01) would be half masked from the start. Not in the paper, whose gains are near 1.
         thresholds = self._initial_thresholds(weight.shape, self.generator) + min(0.0, math.log(gain))
-        return MaskedLinear(weight, thresholds, resettable=resettable, layer_weight=layer_weight)
+        return MaskedLinear(weight, thresholds, self.places, role=role)
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         # The sigmoid is flat at the initial thresholds: under the epsilon of 1e-5 usual in PPO they would hardly move.
@@ -98,28 +88,45 @@ class KaleidoscopeSharing(FullSharing):
         metrics: Metrics = {"sharing/diversity": diversity.detach(), "sharing/coefficient": coefficient}
         return -coefficient * diversity, metrics
 
+    def frozen(self, network: nn.Module) -> AbstractContextManager[None]:
+        return frozen(network)
+
     def on_env_steps(
-        self, network: nn.Module, optimiser: torch.optim.Optimizer, env_steps: int, generator: torch.Generator
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, clock: Clock, generator: torch.Generator
     ) -> Metrics:
         """Redraw a share of the weights that all members mask, once per ``reset_interval``, but not in the last one."""
-        before, self.n_intervals = self.n_intervals, env_steps // self.config.reset_interval
-        is_last = env_steps >= self.total_env_steps - self.config.reset_interval
-        if self.n_intervals <= before or is_last:  # fewer: a warm start counts anew
+        before, self.n_intervals = self.n_intervals, clock.env_steps // self.config.reset_interval
+        is_last = clock.env_steps >= clock.total_env_steps - self.config.reset_interval
+        if self.n_intervals <= before or is_last:
             return {}
-        layers = [layer for layer in masked_layers(network) if layer.resettable]
+        layers = [layer for layer in masked_layers(network) if layer.role.is_resettable]
         return {"sharing/reset_weights": float(sum(self._reset(layer, optimiser, generator) for layer in layers))}
 
     def metrics(self, network: nn.Module) -> Metrics:
-        """Sparsity of each member and of all, and how far masks differ between each two members and on average."""
-        masks = all_masks(network)
-        sparsity = 1 - masks.mean(1)
-        differences = mask_differences(network)
-        metrics: Metrics = {f"sharing/sparsity_{member}": value for member, value in enumerate(sparsity)}
-        metrics["sharing/sparsity"] = sparsity.mean()
-        pairs = list(combinations(range(self.n_members), 2))
-        metrics |= {f"sharing/mask_difference_{i}_{j}": differences[i, j] for i, j in pairs}
-        metrics["sharing/mask_difference"] = differences.sum() / max(1, 2 * len(pairs))
+        """Sparsity and how far masks differ, on average; of up to ``MANY_MEMBERS`` also of each, and of each two."""
+        sparsity, differences = 1 - all_masks(network).mean(1), mask_differences(network)
+        n_pairs = self.n_members * (self.n_members - 1)
+        metrics: Metrics = {
+            "sharing/sparsity": sparsity.mean(),
+            "sharing/mask_difference": differences.sum() / max(1, n_pairs),
+        }
+        if self.n_members <= MANY_MEMBERS:
+            metrics |= {f"sharing/sparsity_{member}": value for member, value in enumerate(sparsity)}
+            pairs = combinations(range(self.n_members), 2)
+            metrics |= {f"sharing/mask_difference_{i}_{j}": differences[i, j] for i, j in pairs}
         return metrics
+
+    def figures(self, network: nn.Module) -> Sequence[MemberFigure]:
+        return [
+            MemberFigure(
+                name="masks",
+                title="Masks over the shared weights",
+                pairs=mask_differences(network),
+                pairs_label="share masked by one of the two",
+                each=1 - all_masks(network).mean(1),
+                each_label="sparsity: share masked",
+            )
+        ]
 
     def state_dict(self) -> State:
         return {

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mg2l_kalei.sharing.base import GroupedLinear, grouped_affine
+from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, grouped_affine
 
 
 class PairwiseMaskDifference(torch.autograd.Function):
@@ -39,13 +39,15 @@ class MaskedLinear(GroupedLinear):
     Effective weights are formed in each forward pass, once for all of its rows; inside ``frozen``, once for all passes.
     """
 
+    places: Tensor | None  # (N,) int64   the member of each place; None: the places are the members
+
     def __init__(
-        self, weight: Tensor, thresholds: Tensor, *, resettable: bool = True, layer_weight: float = 1.0
+        self, weight: Tensor, thresholds: Tensor, places: Tensor | None = None, *, role: LayerRole = LayerRole()
     ) -> None:
         super().__init__()
-        self.n_members, self.out_features, self.in_features = thresholds.shape
-        self.resettable = resettable
-        self.layer_weight = layer_weight
+        _, self.out_features, self.in_features = thresholds.shape
+        self.role = role
+        self.register_buffer("places", places, persistent=False)
         self.weight = nn.Parameter(weight)
         self.thresholds = nn.Parameter(thresholds)
         self.bias = nn.Parameter(torch.zeros(self.out_features))
@@ -53,8 +55,8 @@ class MaskedLinear(GroupedLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.frozen_weight is None or torch.is_grad_enabled():
-            return grouped_affine(x, self.effective_weight(), self.bias)
-        return grouped_affine(x, self.frozen_weight, self.bias)
+            return grouped_affine(x, self.effective_weight(), self.bias, self.places)
+        return grouped_affine(x, self.frozen_weight, self.bias, self.places)
 
     def effective_weight(self) -> Tensor:
         """Each member's weights, (G, out, in)."""
@@ -76,7 +78,7 @@ def mask_diversity(layers: Sequence[MaskedLinear]) -> Tensor:
     All layers at once: they are small, so that what costs is the number of operations.
     """
     weights = [layer.weight.detach().abs().flatten() for layer in layers]
-    weighted = [layer.layer_weight * weight for layer, weight in zip(layers, weights, strict=True)]
+    weighted = [layer.role.weight * weight for layer, weight in zip(layers, weights, strict=True)]
     thresholds = [layer.thresholds.flatten(1) for layer in layers]
     margin = torch.cat(weights) - torch.cat(thresholds, dim=1).sigmoid()  # (G, P)
     difference: Tensor = PairwiseMaskDifference.apply(margin)

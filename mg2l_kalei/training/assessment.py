@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,15 +15,13 @@ from mg2l_kalei.disk.metric_log import attempt
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.evaluation.adaptation import evaluate
 from mg2l_kalei.evaluation.comparison import Comparison, compare
-from mg2l_kalei.evaluation.figures import adaptation_figure, mask_figure, save_picture, task_space_figure
+from mg2l_kalei.evaluation.figures import adaptation_figure, member_figure, save_picture, task_space_figure
 from mg2l_kalei.evaluation.report import adaptation_table
 from mg2l_kalei.evaluation.results import AdaptationResult, to_json
 from mg2l_kalei.seeding import numpy_generator, torch_generator
-from mg2l_kalei.sharing.kaleidoscope import all_masks, mask_differences
-from mg2l_kalei.sharing.masked_linear import masked_layers
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.system import System
-from mg2l_kalei.types import Rollout
+from mg2l_kalei.types import Clock, Rollout
 
 
 def assess(
@@ -42,10 +41,12 @@ def assess(
     """
     generator = torch_generator(system.config.seed, "evaluation", purpose, split, env_steps, device=system.device)
 
+    explore = Clock(0, env_steps, env_steps) if actions == "sampled" else None  # as at the end of training
+
     def play(task: Tensor, n_steps: int, sample: bool) -> Rollout:
         env = system.family.make(len(task), system.device, generator)
         team = Team(system.learner, system.encoder, generator)
-        return collect(env, team, task.to(system.device), n_steps, explore=actions == "sampled", sample=sample)
+        return collect(env, team, task.to(system.device), n_steps, explore=explore, sample=sample)
 
     with torch.no_grad():
         result = evaluate(
@@ -101,12 +102,9 @@ def publish(folder: RunFolder, system: System, result: AdaptationResult, compari
     if latents is not None and latents.shape[-1] > 0:
         pictures.append(folder.figures / f"task-space-{result.split}.png")
         drawn.append(save_picture(pictures[-1], lambda: task_space_figure(latents, result.probe, result.tasks)))
-    actor = system.learner.actor
-    if masked_layers(actor):
-        pictures.append(folder.figures / "masks.png")
-        sparsity = (1 - all_masks(actor).mean(1)).cpu().numpy()
-        differences = mask_differences(actor).cpu().numpy()
-        drawn.append(save_picture(pictures[-1], lambda: mask_figure(differences, sparsity)))
+    for figure in system.learner.figures():
+        pictures.append(folder.figures / f"{figure.name}.png")
+        drawn.append(save_picture(pictures[-1], partial(member_figure, figure)))
     written: list[Path] = [picture for picture, is_drawn in zip(pictures, drawn, strict=True) if is_drawn]
     table = adaptation_table(comparison)
     write_atomically(folder.evaluation / f"{result.split}.txt", table + "\n")

@@ -35,7 +35,7 @@ class LoadedRun(NamedTuple):
     def family(self) -> TaskFamily:
         return self.system.family
 
-    def policy(self, seed: int = 0) -> Team:
+    def team(self, seed: int = 0) -> Team:
         """A team that acts and infers: ``begin`` a trial, then ``act`` and ``observe`` in turn."""
         generator = torch_generator(seed, "play", "acting", device=self.system.device)
         return Team(self.system.learner, self.system.encoder, generator)
@@ -43,7 +43,7 @@ class LoadedRun(NamedTuple):
     def play(self, task: Tensor, seed: int = 0) -> tuple[EnvBatch, Team]:
         """Environments with a row for each of task (B,) int64, and a team that has begun a trial in them."""
         device = self.system.device
-        team = self.policy(seed)
+        team = self.team(seed)
         team.begin(task.to(device))
         return self.family.make(len(task), device, torch_generator(seed, "play", "env", device=device)), team
 
@@ -66,11 +66,12 @@ def load_run(path: str | Path, *, best: bool = False, device: str = "cpu", facto
         missing = "checkpoint marked best: evaluations during training mark it" if best else "checkpoint"
         raise CheckpointError(f"{path} holds no {missing}")
     try:
-        system.load_weights(loaded.state)
+        system.load_weights(loaded.state["weights"])
     except ValueError as error:
         reason = f"checkpoint {loaded.step} does not fit {folder.config.name}, or not this version: {error}"
         raise CheckpointError(f"{path}: {reason}") from error
-    return LoadedRun(folder, system, loaded.state["env_steps"], loaded.state["iteration"])
+    weights = loaded.state["weights"]
+    return LoadedRun(folder, system, weights["env_steps"], weights["iteration"])
 
 
 def read_config(folder: RunFolder) -> RunConfig:

@@ -15,11 +15,12 @@ from envs.core import EnvBatch, Observation, Picture, Scene, StepResult
 class Stopwatch:
     """Seconds by name. A name inside another's block is taken off the outer one: no second counts twice.
 
-    ``device``: its queue is waited for at the ends of a block, so that a GPU's work counts where it was asked for.
+    ``waits``: a GPU's queue is waited for at the ends of each block, so that its work counts where it was asked for,
+    at the cost of a stop in every step. Otherwise only ``wait`` waits.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, *, waits: bool = False) -> None:
+        self.device, self.waits = device, waits
         self.seconds: dict[str, float] = {}
         self._open: list[str] = []
 
@@ -37,9 +38,14 @@ class Stopwatch:
     def _add(self, name: str, seconds: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
-    def _now(self) -> float:
+    def wait(self) -> None:
+        """Until the device has done what it was asked for."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def _now(self) -> float:
+        if self.waits:
+            self.wait()
         return time.perf_counter()
 
 

@@ -10,16 +10,18 @@ from typing import NamedTuple
 import torch
 
 from envs import ENVS, make_family
-from envs.core import TaskFamily
+from envs.core import EnvSpec, TaskFamily
 from mg2l_kalei.buffers.contexts import ContextConfig
-from mg2l_kalei.config import RunConfig, Schema
+from mg2l_kalei.buffers.trials import ReplayConfig, refuse_too_large
+from mg2l_kalei.config import ConfigError, RunConfig, Schema
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
-from mg2l_kalei.learners.base import Learner
+from mg2l_kalei.learners.base import Learner, Setup
+from mg2l_kalei.networks import NetworkConfig
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
-from mg2l_kalei.types import State
+from mg2l_kalei.types import State, Step, Transition
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "config"
 
@@ -43,11 +45,24 @@ class System(NamedTuple):
         """Environment steps of one rollout: every row's team acts once in a step."""
         return self.trial_steps * self.config.n_rows
 
+    @property
+    def replayed_fields(self) -> tuple[str, ...]:
+        """Fields of ``Step`` that somebody will want of past trials; none: there is no replay."""
+        wanted = {*self.learner.replays, *(name for sharing in self.learner.sharings() for name in sharing.replays)}
+        if self.encoder.learns:
+            wanted |= {*Transition._fields}
+        return tuple(name for name in Step._fields if name in wanted)
+
+    def weights(self, iteration: int, env_steps: int) -> State:
+        """All that evaluation reads of a checkpoint, made after so many iterations and environment steps."""
+        networks = {"encoder": dict(self.encoder.state_dict()), "learner": self.learner.weights()}
+        return {"iteration": iteration, "env_steps": env_steps, **networks}
+
     def load_weights(self, state: State) -> None:
-        """Networks, with their optimisers, out of a checkpoint. Raises ValueError where they are another system's."""
+        """Networks out of ``weights``; optimisers stay as they are. ValueError where they are another system's."""
         try:
             self.encoder.load_state_dict(state["encoder"])
-            self.learner.load_state_dict(state["learner"])
+            self.learner.load_weights(state["learner"])
         except (KeyError, RuntimeError, ValueError) as error:
             first = " ".join(str(error).split("\n\t")[:2])
             raise ValueError(f"its networks are not those of these settings: {first}") from error
@@ -67,31 +82,26 @@ def build(config: RunConfig, device: torch.device) -> System:
     encoder_class, learner_class = ENCODERS[config.kinds["encoder"]][0], LEARNERS[config.kinds["learner"]][0]
     generator = torch_generator(config.seed, "init", "encoder")
     encoder = encoder_class(config.encoder, family.spec, family.features(), n_train, generator)
-    context = config.context
-    if encoder.learns and context.source == "replay" and context.capacity < n_train:
-        raise ValueError(
-            f"context.capacity={context.capacity} is less than a trial for each of {n_train} training tasks"
-        )
+    capacity = config.replay.capacity
+    if encoder.learns and config.context.source == "replay" and capacity < n_train:
+        raise ValueError(f"replay.capacity={capacity} is less than a trial for each of {n_train} training tasks")
+    if problems := list(learner_class.problems(config.learner, family.spec)):
+        raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
     generator = torch_generator(config.seed, "init", "learner")
-    make_sharing = partial(_make_sharing, config, generator, _total_env_steps(config, family, encoder))
-    learner = learner_class(config.learner, family.spec, encoder, make_sharing, generator)
-    return System(config, device, family, encoder.to(device), learner.to(device))
-
-
-def _total_env_steps(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> int:
-    """Of a whole run, exploration included (see ``MetaTrainer``)."""
-    context, n_trials = config.context, config.n_iters * config.n_rows
-    if context.source == "replay" and encoder.learns:
-        covering = -(-len(family.splits["train"]) // context.explore_rows)
-        n_trials += (covering + (config.n_iters - 1) // context.explore_interval) * context.explore_rows
-    return n_trials * (config.trial_steps or family.spec.episode_steps)
+    make_sharing = partial(_make_sharing, config, family.spec, generator)
+    learner = learner_class(config.learner, Setup(config.network, family.spec, encoder, make_sharing, generator))
+    system = System(config, device, family, encoder, learner)
+    refuse_too_large(config.replay, family.spec, system.trial_steps, system.replayed_fields)
+    return system._replace(encoder=encoder.to(device), learner=learner.to(device))
 
 
 def _make_sharing(
-    config: RunConfig, generator: torch.Generator, total_env_steps: int, n_members: int
+    config: RunConfig, spec: EnvSpec, generator: torch.Generator, n_members: int | None
 ) -> ParameterSharing:
+    """The run's scheme for its team, or for an ensemble of ``n_members``."""
     sharing_class = SHARINGS[config.kinds["sharing"]][0]
-    return sharing_class(config.sharing, n_members, generator, total_env_steps=total_env_steps)
+    members = sharing_class.members_of(config.sharing, spec) if n_members is None else range(n_members)
+    return sharing_class(config.sharing, members, generator)
 
 
 def choose_device(config: RunConfig) -> tuple[torch.device, str | None]:
@@ -114,6 +124,6 @@ def _impossible(config: RunConfig) -> Iterable[str]:
 
 SCHEMA = Schema(
     axes={"env": ENVS, "encoder": ENCODERS, "sharing": SHARINGS, "learner": LEARNERS},
-    groups={"context": ContextConfig()},
+    groups={"network": NetworkConfig(), "context": ContextConfig(), "replay": ReplayConfig()},
     checks=(_impossible,),
 )

@@ -200,10 +200,10 @@ class TrainingRun:
         try:
             source = load_run(path, device=str(self.trainer.device), factory=factory_of(self.config))
             system = source.system
-            self.system.load_weights({"encoder": system.encoder.state_dict(), "learner": system.learner.state_dict()})
+            self.system.load_weights(system.weights(source.iteration, source.env_steps))
         except (FileNotFoundError, ValueError) as error:
             raise ConfigError([f"init_from={path}: {error}"]) from error
-        print(f"initial weights from {path}, iteration {source.iteration}")
+        print(f"initial weights from {path}, iteration {source.iteration}; all optimisers are fresh")
 
     def _loop(self, metric_log: MetricLog, stop: StopSignal) -> None:
         config, trainer = self.config, self.trainer

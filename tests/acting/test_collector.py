@@ -68,7 +68,7 @@ class Counter(nn.Module):
         self.actor = nn.Module()
         self.seen: list[tuple[Tensor, Tensor]] = []  # obs and latent of each call
 
-    def initial_recurrent_state(self, n_rows: int) -> Tensor | None:
+    def initial_memory(self, n_rows: int) -> Tensor | None:
         return torch.full((n_rows, N, 1), 100.0)
 
     def act(
@@ -125,26 +125,26 @@ def test_steps_and_episodes_are_counted_as_by_hand(team: Team) -> None:
     rollout = play(team)
     expected = {0: [0, 1, 0, 1, 0, 1, 0], 1: [0, 1, 2, 0, 1, 2, 0], 2: [0, 1, 2, 3, 4, 0, 1]}
     for row, steps in expected.items():
-        assert rollout.obs[:, row, 0, 2].tolist() == steps
-        assert rollout.episode_start[:, row].tolist() == [step == 0 for step in steps]
-        assert (rollout.obs[:, row, :, 0] == TASK[row]).all() and (rollout.state[:, row] == TASK[row]).all()
+        assert rollout.steps.obs[:, row, 0, 2].tolist() == steps
+        assert rollout.steps.episode_start[:, row].tolist() == [step == 0 for step in steps]
+        assert (rollout.steps.obs[:, row, :, 0] == TASK[row]).all() and (rollout.steps.state[:, row] == TASK[row]).all()
     assert torch.equal(rollout.task, TASK)
 
 
 def test_the_successor_is_the_true_one_and_not_the_restarted_one(team: Team) -> None:
     rollout = play(team)
-    assert torch.equal(rollout.next_obs[..., 2], rollout.obs[..., 2] + 1)
-    assert torch.equal(rollout.next_obs[..., 1], rollout.obs[..., 1])
-    assert torch.equal(rollout.reward, rollout.next_obs[..., 2])
-    goes_on = ~(rollout.terminated | rollout.truncated)[:-1]
-    assert torch.equal(rollout.obs[1:][goes_on], rollout.next_obs[:-1][goes_on])
-    assert (rollout.obs[1:][~goes_on] != rollout.next_obs[:-1][~goes_on]).any()
+    assert torch.equal(rollout.steps.next_obs[..., 2], rollout.steps.obs[..., 2] + 1)
+    assert torch.equal(rollout.steps.next_obs[..., 1], rollout.steps.obs[..., 1])
+    assert torch.equal(rollout.steps.reward, rollout.steps.next_obs[..., 2])
+    goes_on = ~(rollout.steps.terminated | rollout.steps.truncated)[:-1]
+    assert torch.equal(rollout.steps.obs[1:][goes_on], rollout.steps.next_obs[:-1][goes_on])
+    assert (rollout.steps.obs[1:][~goes_on] != rollout.steps.next_obs[:-1][~goes_on]).any()
 
 
 def test_ends_of_the_task_and_of_the_time_stay_apart(team: Team) -> None:
     rollout = play(team)
-    assert rollout.terminated.nonzero().tolist() == [[1, 0], [2, 1], [4, 2], [5, 0]]
-    assert rollout.truncated.nonzero().tolist() == [[3, 0], [5, 1]]
+    assert rollout.steps.terminated.nonzero().tolist() == [[1, 0], [2, 1], [4, 2], [5, 0]]
+    assert rollout.steps.truncated.nonzero().tolist() == [[3, 0], [5, 1]]
 
 
 def test_a_belief_is_carried_across_episodes_but_not_across_trials(team: Team) -> None:
@@ -157,17 +157,17 @@ def test_a_belief_is_carried_across_episodes_but_not_across_trials(team: Team) -
 def test_a_recurrent_state_restarts_with_each_episode(team: Team) -> None:
     for _ in range(2):
         rollout = play(team)
-        assert torch.equal(rollout.action[..., 0], 100 + rollout.obs[..., 2])
-        assert rollout.acting is not None and rollout.acting.recurrent_state is not None
-        assert torch.equal(rollout.acting.recurrent_state[..., 0], 100 + rollout.obs[..., 2])
+        assert torch.equal(rollout.steps.action[..., 0], 100 + rollout.steps.obs[..., 2])
+        assert rollout.acting is not None and rollout.memory is not None
+        assert torch.equal(rollout.memory[..., 0], 100 + rollout.steps.obs[..., 2])
 
 
 def test_what_is_stored_is_what_was_seen_and_acted_on(team: Team, policy: Counter) -> None:
     rollout = play(team)
     for t, (obs, local) in enumerate(policy.seen):
-        assert torch.equal(rollout.obs[t], obs) and torch.equal(rollout.latent[t], local)
+        assert torch.equal(rollout.steps.obs[t], obs) and torch.equal(rollout.latent[t], local)
     assert rollout.acting is not None
-    assert torch.equal(rollout.acting.log_prob, rollout.latent[..., 0] - 0.5)
+    assert torch.equal(rollout.log_prob, rollout.latent[..., 0] - 0.5)
 
 
 def test_a_held_latent_is_acted_on_throughout_and_its_contexts_are_kept(team: Team) -> None:
@@ -187,10 +187,10 @@ def actions(policy: Policy, encoder: TaskEncoder, rollout: Rollout, *, explore: 
     team = Team(policy, encoder, generator())
     team.begin(rollout.task)
     acted = []
-    for t in range(len(rollout.reward)):
-        acted.append(team.act(rollout.obs[t], explore=explore).action)
+    for t in range(len(rollout.steps.reward)):
+        acted.append(team.act(rollout.steps.obs[t], explore=explore).action)
         team.observe(Transition(*(field[t] for field in rollout.transition)))
-    acted.append(team.act(rollout.next_obs[-1], explore=explore).action)
+    acted.append(team.act(rollout.steps.next_obs[-1], explore=explore).action)
     return torch.stack(acted)
 
 
@@ -218,7 +218,7 @@ def test_what_an_agent_lived_through_changes_what_it_does(sharing: str) -> None:
     """The same last observation after another history: only the latent can tell."""
     spec = SPECS["continuous"]
     lived = random_rollout(spec)
-    other = random_rollout(spec, seed=1)._replace(next_obs=lived.next_obs)
+    other = random_rollout(spec, seed=1)._replace(next_obs=lived.steps.next_obs)
     mind = make_encoder("mg2l", spec)
     body = make_learner(mind, spec, sharing=sharing)
     sharpen(body.actor)
@@ -240,5 +240,7 @@ def test_agents_that_have_left_do_nothing(actions: str) -> None:
     encoder = make_encoder("mg2l", spec)
     team = Team(make_learner(encoder, spec), encoder, generator())
     rollout = collect(Leaving(), team, torch.arange(B), T, explore=True)
-    assert rollout.alive[:, :, 0].all() and not rollout.alive[1, :, 1].any()
-    assert (rollout.action[~rollout.alive] == 0).all() and (rollout.action[rollout.alive] != 0).any()
+    assert rollout.steps.alive[:, :, 0].all() and not rollout.steps.alive[1, :, 1].any()
+    assert (rollout.steps.action[~rollout.steps.alive] == 0).all() and (
+        rollout.steps.action[rollout.steps.alive] != 0
+    ).any()

@@ -35,7 +35,7 @@ def fitted(rollout: Rollout, **settings: Any) -> Mg2lEncoder:
 def stream(encoder: Mg2lEncoder, rollout: Rollout) -> TaskLatent:
     """Latents after the whole trial, one transition at a time."""
     belief = encoder.prior(rollout.task)
-    for t in range(len(rollout.reward)):
+    for t in range(len(rollout.steps.reward)):
         belief = encoder.observe(belief, Transition(*(field[t] for field in rollout.transition)))
     return encoder.latent(belief)
 
@@ -139,7 +139,7 @@ def test_a_held_latent_is_that_of_its_contexts_at_every_step_and_carries_gradien
     rollout, other = random_rollout(), random_rollout(n_steps=5, seed=7)
     encoder, contexts = fitted(rollout, pooling=pooling), as_contexts(other)
     latents, expected = encoder.latents(rollout._replace(contexts=contexts)), encoder.encode(contexts)
-    assert len(latents.global_) == len(rollout.reward) + 1
+    assert len(latents.global_) == len(rollout.steps.reward) + 1
     for t in range(len(latents.global_)):
         assert torch.equal(latents.global_[t], expected.global_) and torch.equal(latents.local[t], expected.local)
     assert latents.global_.requires_grad
@@ -150,7 +150,9 @@ def test_inputs_are_standardised(pooling: str) -> None:
     """Units do not matter: an encoder that has seen the scales infers the same from metres and from kilometres."""
     rollout = random_rollout(n_steps=30, n_rows=8)
     rescaled = rollout._replace(
-        obs=1000 * rollout.obs - 5, next_obs=1000 * rollout.next_obs + 3, reward=0.01 * rollout.reward - 40
+        obs=1000 * rollout.steps.obs - 5,
+        next_obs=1000 * rollout.steps.next_obs + 3,
+        reward=0.01 * rollout.steps.reward - 40,
     )
     encoders = [make_encoder("mg2l", pooling=pooling) for _ in range(2)]
     for encoder, seen in zip(encoders, (rollout, rescaled), strict=True):

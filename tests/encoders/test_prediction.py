@@ -27,8 +27,8 @@ PREDICTION_ALONE: dict[str, Any] = {
 
 def in_one_piece(rollout: Rollout) -> Rollout:
     """The rollout, what is seen next in a step being what is seen in the next, but where an episode starts."""
-    goes_on = ~rollout.episode_start[1:, :, None, None]
-    obs = torch.cat([rollout.obs[:1], torch.where(goes_on, rollout.next_obs[:-1], rollout.obs[1:])])
+    goes_on = ~rollout.steps.episode_start[1:, :, None, None]
+    obs = torch.cat([rollout.steps.obs[:1], torch.where(goes_on, rollout.steps.next_obs[:-1], rollout.steps.obs[1:])])
     return rollout._replace(obs=obs)
 
 
@@ -43,7 +43,7 @@ def test_looking_back_streaming_prefixes_and_whole_contexts_agree(pooling: str, 
     encoder = make_encoder("mg2l", SPECS[actions], second_order=True, pooling=pooling)
     encoder.fit_normaliser(rollout.transition)
     prefixes, belief = encoder.latents(rollout), encoder.prior(rollout.task)
-    for t in range(len(rollout.reward)):
+    for t in range(len(rollout.steps.reward)):
         belief = encoder.observe(belief, step(rollout.transition, t))
         at_t = TaskLatent(prefixes.global_[t + 1], prefixes.local[t + 1])
         torch.testing.assert_close(encoder.latent(belief), at_t, rtol=1e-5, atol=1e-5)

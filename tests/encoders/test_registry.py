@@ -17,7 +17,7 @@ def stepped(encoder: TaskEncoder, rollout: Rollout) -> TaskLatent:
     """Latents before each step and after the last, one transition at a time."""
     belief = encoder.prior(rollout.task)
     latents = [encoder.latent(belief)]
-    for t in range(len(rollout.reward)):
+    for t in range(len(rollout.steps.reward)):
         belief = encoder.observe(belief, Transition(*(field[t] for field in rollout.transition)))
         latents.append(encoder.latent(belief))
     return TaskLatent(*(torch.stack(part) for part in zip(*latents, strict=True)))
@@ -28,7 +28,7 @@ def stepped(encoder: TaskEncoder, rollout: Rollout) -> TaskLatent:
 def test_streaming_equals_batch_at_every_prefix(kind: str, spec: EnvSpec) -> None:
     encoder, rollout = make_encoder(kind, spec), random_rollout(spec)
     encoder.fit_normaliser(rollout.transition)
-    T, B, N = rollout.reward.shape
+    T, B, N = rollout.steps.reward.shape
     streamed, batch = stepped(encoder, rollout), encoder.latents(rollout)
     assert batch.global_.shape == (T + 1, B, encoder.global_dim)
     assert batch.local.shape == (T + 1, B, N, encoder.local_dim)
@@ -79,6 +79,6 @@ def test_the_oracle_gives_everyone_the_tasks_features_at_all_times() -> None:
     encoder, rollout = make_encoder("oracle"), random_rollout()
     expected: Tensor = FEATURES[rollout.task]
     for latents in (encoder.latents(rollout), stepped(encoder, rollout)):
-        for t in range(len(rollout.reward) + 1):
+        for t in range(len(rollout.steps.reward) + 1):
             assert torch.equal(latents.global_[t], expected)
             assert all(torch.equal(latents.local[t, :, n], expected) for n in range(CONTINUOUS.n_agents))

@@ -15,7 +15,7 @@ def weights_after(rollout: Rollout, misjudged: int | None = None) -> dict[str, T
     learner = make_learner(encoder)
     rollout = acted_by(learner, encoder, rollout)
     if misjudged is not None and rollout.acting is not None:
-        rollout.acting.log_prob[:, :, misjudged] += 1.0
+        rollout.log_prob[:, :, misjudged] += 1.0
     learner.update(rollout, encoder, 36, generator())
     networks = learner.networks()
     return {name: torch.cat([p.detach().flatten() for p in networks[name].parameters()]) for name in networks}
@@ -24,13 +24,13 @@ def weights_after(rollout: Rollout, misjudged: int | None = None) -> dict[str, T
 def agent_2_leaves(step: int, paid_afterwards: float = 0.0, paid_in_its_last_step: float = 0.0) -> Rollout:
     """Noise, in which agent 2 leaves in ``step`` of a single episode; -1: it is not there at all."""
     rollout = random_rollout()
-    alive = torch.ones_like(rollout.alive)
+    alive = torch.ones_like(rollout.steps.alive)
     alive[step + 1 :, :, 2] = False
     next_alive = torch.ones_like(alive)
     next_alive[max(step, 0) :, :, 2] = False
-    rollout.reward[step + 1 :, :, 2] = paid_afterwards
-    rollout.reward[step, :, 2] += paid_in_its_last_step
-    no_end = torch.zeros_like(rollout.truncated)
+    rollout.steps.reward[step + 1 :, :, 2] = paid_afterwards
+    rollout.steps.reward[step, :, 2] += paid_in_its_last_step
+    no_end = torch.zeros_like(rollout.steps.truncated)
     return rollout._replace(alive=alive, next_alive=next_alive, truncated=no_end)
 
 

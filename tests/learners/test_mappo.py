@@ -15,7 +15,7 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.critic import Critic
 from mg2l_kalei.learners.mappo import Mappo
 from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages
-from mg2l_kalei.networks import Memory, MlpConfig
+from mg2l_kalei.networks import Memory, NetworkConfig
 from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.training.task_inference import InferenceTrainer
 from tests.small_systems import (
@@ -102,8 +102,8 @@ def learnt_value(reward: Tensor, ends: str, *, per_agent: bool = False) -> Tenso
     learner = mappo(encoder, gamma=GAMMA, critic_per_agent=per_agent, **settings)
     last = (torch.arange(6) == 5).unsqueeze(-1).expand(6, 8)
     rollout = rollout._replace(
-        state=torch.ones_like(rollout.state),
-        next_state=torch.ones_like(rollout.state),
+        state=torch.ones_like(rollout.steps.state),
+        next_state=torch.ones_like(rollout.steps.state),
         reward=reward.expand(6, 8, CONTINUOUS.n_agents),
         terminated=last & (ends == "terminated"),
         truncated=last & (ends == "truncated"),
@@ -112,7 +112,7 @@ def learnt_value(reward: Tensor, ends: str, *, per_agent: bool = False) -> Tenso
     for i in range(20):
         learner.update(rollout, encoder, 0, generator(i))
     with torch.no_grad():
-        value, _ = learner.critic(rollout.state[0, :1], torch.zeros(1, 0))
+        value, _ = learner.critic(rollout.steps.state[0, :1], torch.zeros(1, 0))
     return learner.critic.moments.denormalise(value.unsqueeze(-1)).flatten()
 
 
@@ -133,7 +133,7 @@ def test_the_value_is_wrong_where_running_out_of_time_is_taken_for_the_end() -> 
 
 @pytest.mark.parametrize("per_agent", [False, True], ids=["one critic", "critic per agent"])
 def test_values_in_units_of_reward_stay_when_the_scale_of_returns_changes(per_agent: bool) -> None:
-    critic = Critic(CONTINUOUS, 2, MlpConfig(hidden=(8,)), generator(), per_agent=per_agent)
+    critic = Critic(CONTINUOUS, 2, NetworkConfig(hidden=(8,)), generator(), per_agent=per_agent)
     state, latent = draw(5, CONTINUOUS.state_dim), draw(5, 2, seed=1)
     untrained, _ = critic(state, latent)
     critic.fit_returns(draw(50, 4, 3))
@@ -152,14 +152,15 @@ def test_value_clipping_leaves_the_first_iteration_its_gradient() -> None:
     for value_clipping in (False, True):
         learner = mappo(encoder, value_clipping=value_clipping, n_epochs=1, n_minibatches=1)
         rollout = acted_by(learner, encoder, random_rollout())
-        metrics = learner.update(rollout._replace(reward=rollout.reward - 50), encoder, 0, generator())
+        metrics = learner.update(rollout._replace(reward=rollout.steps.reward - 50), encoder, 0, generator())
         losses.append([float(metrics[f"train/{name}"]) for name in ("value_loss", "critic_grad_norm")])
     assert losses[0] == losses[1]
 
 
 def test_each_agents_own_critic_keeps_its_gradient_to_itself() -> None:
     shared, separate = (
-        Critic(CONTINUOUS, 2, MlpConfig(hidden=(8,)), generator(), per_agent=per_agent) for per_agent in (False, True)
+        Critic(CONTINUOUS, 2, NetworkConfig(hidden=(8,)), generator(), per_agent=per_agent)
+        for per_agent in (False, True)
     )
     state, latent = draw(5, CONTINUOUS.state_dim), draw(5, 2, seed=1)
     for critic in (shared, separate):
@@ -198,7 +199,7 @@ def test_the_actors_loss_does_not_reach_the_encoder() -> None:
         learner = mappo(encoder)
         rollout = acted_by(learner, encoder, random_rollout())
         assert rollout.acting is not None and not rollout.latent.requires_grad
-        acting = rollout.acting._replace(log_prob=rollout.acting.log_prob + shift)
+        acting = rollout.acting._replace(log_prob=rollout.log_prob + shift)
         learner.update(rollout._replace(acting=acting), encoder, 36, generator())
         after.append((copied(encoder), torch.cat([p.detach().flatten() for p in learner.actor.parameters()])))
     assert all(torch.equal(after[0][0][name], after[1][0][name]) for name in before)
@@ -222,15 +223,15 @@ def test_the_encoders_gradient_is_that_of_the_value_loss(recurrent: bool) -> Non
     rollout = acted_by(learner, encoder, random_rollout())
     learner.update(rollout, encoder, 36, generator())
     latent = reference.latents(rollout).global_
-    start = Memory(torch.zeros(4, 1, 16), rollout.episode_start) if recurrent else None
-    value, _ = fresh.critic(rollout.state, latent[:-1], start)
+    start = Memory(torch.zeros(4, 1, 16), rollout.steps.episode_start) if recurrent else None
+    value, _ = fresh.critic(rollout.steps.state, latent[:-1], start)
     with torch.no_grad():
         _, next_value, _ = fresh._values(rollout, latent)
         returns = value + generalized_advantages(
-            rollout.reward,
+            rollout.steps.reward,
             Values(value, next_value),
-            rollout.terminated,
-            rollout.truncated,
+            rollout.steps.terminated,
+            rollout.steps.truncated,
             gamma=learner.config.gamma,
             gae_lambda=learner.config.gae_lambda,
         )

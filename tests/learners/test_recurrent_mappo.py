@@ -90,14 +90,14 @@ def test_what_the_learner_replays_is_what_was_acted_with() -> None:
     encoder = make_encoder("mg2l", RECALL)
     learner = recurrent(encoder)
     rollout = play(learner, encoder, 10)
-    state = learner.initial_recurrent_state(6)
-    assert state is not None and rollout.acting.recurrent_state.shape == (10, 6, 2, 16)
+    state = learner.initial_memory(6)
+    assert state is not None and rollout.memory.shape == (10, 6, 2, 16)
     with torch.no_grad():
-        memory = Memory(state, rollout.episode_start)
-        distribution, states = learner.actor(rollout.obs, rollout.latent, None, memory)
-    torch.testing.assert_close(distribution.log_prob(rollout.action), rollout.acting.log_prob)
-    before = torch.cat([state[None], states[:-1]]) * ~rollout.episode_start[:, :, None, None]
-    torch.testing.assert_close(before, rollout.acting.recurrent_state)
+        memory = Memory(state, rollout.steps.episode_start)
+        distribution, states = learner.actor(rollout.steps.obs, rollout.latent, None, memory)
+    torch.testing.assert_close(distribution.log_prob(rollout.steps.action), rollout.log_prob)
+    before = torch.cat([state[None], states[:-1]]) * ~rollout.steps.episode_start[:, :, None, None]
+    torch.testing.assert_close(before, rollout.memory)
 
 
 @pytest.mark.parametrize("chunk_length", [3, 4, 10, 40])
@@ -107,15 +107,15 @@ def test_values_are_those_of_the_critic_step_by_step(per_agent: bool, chunk_leng
     encoder = make_encoder("mg2l", RECALL)
     learner = recurrent(encoder, critic_per_agent=per_agent, chunk_length=chunk_length)
     rollout = play(learner, encoder, 10)
-    rollout = rollout._replace(terminated=rollout.truncated, truncated=rollout.terminated)
+    rollout = rollout._replace(terminated=rollout.steps.truncated, truncated=rollout.steps.terminated)
     latent = draw(11, 6, encoder.global_dim)
     value, next_value, _ = learner._values(rollout, latent)
     state = torch.zeros(6, 2 if per_agent else 1, 16)
     for t in range(10):
-        state = state * ~rollout.episode_start[t, :, None, None]
-        expected, (state,) = learner.critic(rollout.state[None, t], latent[None, t], Memory(state))
+        state = state * ~rollout.steps.episode_start[t, :, None, None]
+        expected, (state,) = learner.critic(rollout.steps.state[None, t], latent[None, t], Memory(state))
         torch.testing.assert_close(value[t], expected[0])
-        expected, _ = learner.critic(rollout.next_state[None, t], latent[None, t + 1], Memory(state))
+        expected, _ = learner.critic(rollout.steps.next_state[None, t], latent[None, t + 1], Memory(state))
         torch.testing.assert_close(next_value[t], expected[0])
     samples, _ = learner._prepare(rollout, latent)
     again, _ = learner.critic(samples.state, samples.global_latent, samples.critic_memory)
@@ -152,7 +152,7 @@ def test_repeated_steps_of_the_last_chunk_do_not_count() -> None:
 
 def test_feed_forward_learners_have_no_memory() -> None:
     learner = make_learner(make_encoder("none"), CONTINUOUS)
-    assert learner.initial_recurrent_state(4) is None
+    assert learner.initial_memory(4) is None
     assert learner.act(draw(4, 3, 4), None, draw(4, 3, 0), None, generator(), explore=True).recurrent_state is None
 
 
@@ -165,5 +165,5 @@ def test_only_recurrent_teams_recall_what_they_were_shown(remembers: bool, shari
     for i in range(40):
         learner.update(play(learner, encoder, 8, n_rows=32, seed=i), encoder, 0, generator(i))
     rollout = play(learner, encoder, 4, n_rows=256, seed=1000)
-    right = float(rollout.reward[-1].mean())
+    right = float(rollout.steps.reward[-1].mean())
     assert right > 0.95 if remembers else 0.4 < right < 0.6

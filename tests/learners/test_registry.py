@@ -135,7 +135,7 @@ def test_exploration_is_random_and_the_mode_is_not(kind: str, spec: EnvSpec) -> 
     rollout = random_rollout(spec)
     for explore in (False, True):
         first, again, other = (
-            learner.act(rollout.obs[0], None, rollout.latent[0], None, generator(seed), explore=explore).action
+            learner.act(rollout.steps.obs[0], None, rollout.latent[0], None, generator(seed), explore=explore).action
             for seed in (0, 0, 1)
         )
         assert torch.equal(first, again)
@@ -184,6 +184,6 @@ def test_agents_that_share_all_and_do_not_know_who_they_are_cannot_take_turns(ki
 def test_what_a_continuous_action_was_is_what_its_probability_is_of() -> None:
     encoder = make_encoder("none")
     learner, rollout = make_learner(encoder), random_rollout()
-    sample = learner.act(rollout.obs[0], None, rollout.latent[0], None, generator(), explore=True)
-    assert sample.action.shape == rollout.action[0].shape
-    assert sample.log_prob.shape == rollout.reward[0].shape == (4, CONTINUOUS.n_agents)
+    sample = learner.act(rollout.steps.obs[0], None, rollout.latent[0], None, generator(), explore=True)
+    assert sample.action.shape == rollout.steps.action[0].shape
+    assert sample.log_prob.shape == rollout.steps.reward[0].shape == (4, CONTINUOUS.n_agents)

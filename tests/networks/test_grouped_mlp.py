@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mg2l_kalei.networks import GroupedMlp, MlpConfig
+from mg2l_kalei.networks import GroupedMlp, NetworkConfig
 from mg2l_kalei.networks.mlp import ACTIVATIONS
 from mg2l_kalei.sharing import SHARINGS
 
@@ -19,10 +19,10 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def mlp(kind: str, config: MlpConfig | None = None, output_gain: float = 1.0) -> GroupedMlp:
+def mlp(kind: str, config: NetworkConfig | None = None, output_gain: float = 1.0) -> GroupedMlp:
     sharing_class, sharing_config = SHARINGS[kind]
     sharing = sharing_class(sharing_config, G, generator())
-    return GroupedMlp(sharing, IN, OUT, config or MlpConfig(activation="gelu"), output_gain=output_gain)
+    return GroupedMlp(sharing, IN, OUT, config or NetworkConfig(activation="gelu"), output_gain=output_gain)
 
 
 def draw(*shape: int) -> Tensor:
@@ -32,7 +32,7 @@ def draw(*shape: int) -> Tensor:
 @pytest.mark.parametrize("kind", SHARINGS)
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_a_members_output_depends_on_its_own_row_alone(kind: str, layer_norm: bool) -> None:
-    network = mlp(kind, MlpConfig(hidden=(16, 16), activation="gelu", layer_norm=layer_norm))
+    network = mlp(kind, NetworkConfig(hidden=(16, 16), activation="gelu", layer_norm=layer_norm))
     x = draw(4, 2, G, IN).requires_grad_()
     (network(x)[..., 1, :] * draw(4, 2, OUT)).sum().backward()
     assert x.grad is not None
@@ -44,7 +44,7 @@ def test_a_members_output_depends_on_its_own_row_alone(kind: str, layer_norm: bo
 @pytest.mark.parametrize("member_id", [False, True])
 def test_who_acts_alike_on_the_same_input(kind: str, member_id: bool) -> None:
     same_row = draw(4, 1, IN).expand(4, G, IN)
-    y = mlp(kind, MlpConfig(member_id=member_id))(same_row)
+    y = mlp(kind, NetworkConfig(member_id=member_id))(same_row)
     alike = torch.allclose(y[:, 0], y[:, 1], atol=1e-5)
     assert alike == (kind == "full" and not member_id)
 
@@ -73,7 +73,7 @@ def test_a_policys_outputs_start_small(kind: str) -> None:
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 6, 4)])
 def test_shapes(activation: str, hidden: tuple[int, ...]) -> None:
-    network = mlp("full", MlpConfig(hidden=hidden, activation=activation))
+    network = mlp("full", NetworkConfig(hidden=hidden, activation=activation))
     assert network(draw(7, G, IN)).shape == (7, G, OUT)
 
 
@@ -87,7 +87,7 @@ def test_every_parameter_learns(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SHARINGS)
 def test_it_fits_a_different_function_for_each_member(kind: str) -> None:
-    network = mlp(kind, MlpConfig(hidden=(32, 32), activation="gelu"))
+    network = mlp(kind, NetworkConfig(hidden=(32, 32), activation="gelu"))
     x = draw(256, G, IN)
     target = torch.stack([x[:, g, :OUT] * math.cos(2.0 * g) for g in range(G)], dim=1)
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mg2l_kalei.networks import Memory, MlpConfig, RecurrentMlp
+from mg2l_kalei.networks import Memory, NetworkConfig, RecurrentMlp
 from mg2l_kalei.networks.recurrent import GroupedGru
 from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.sharing.masked_linear import MaskedLinear, masked_layers
 from tests.small_systems import draw, generator
 
 L, S, G, IN, SIZE, OUT = 7, 5, 3, 4, 8, 2
-CONFIG = MlpConfig(hidden=(SIZE, 6), activation="tanh", member_id=False)
+CONFIG = NetworkConfig(hidden=(SIZE, 6), activation="tanh", member_id=False)
 
 
 def scheme(kind: str) -> Any:

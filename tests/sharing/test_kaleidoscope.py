@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mg2l_kalei.networks import GroupedMlp, MlpConfig
+from mg2l_kalei.networks import GroupedMlp, NetworkConfig
 from mg2l_kalei.sharing.full import SharedLinear
 from mg2l_kalei.sharing.kaleidoscope import (
     KaleidoscopeConfig,
@@ -32,7 +32,7 @@ def scheme(config: KaleidoscopeConfig | None = None, *, total_env_steps: float =
 
 
 def mlp(sharing: KaleidoscopeSharing) -> GroupedMlp:
-    return GroupedMlp(sharing, 6, 2, MlpConfig(hidden=(16, 16)), output_gain=0.01)
+    return GroupedMlp(sharing, 6, 2, NetworkConfig(hidden=(16, 16)), output_gain=0.01)
 
 
 def masked_layer(sharing: KaleidoscopeSharing, *size: int, resettable: bool = True) -> MaskedLinear:

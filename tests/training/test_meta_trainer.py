@@ -20,8 +20,8 @@ from tests.training.test_system import make_trainer, tiny
 def rollout_of(rewards: list[float], truncated: list[int]) -> Rollout:
     """One row whose team is paid ``rewards``; episodes end after the steps in ``truncated``."""
     rollout = random_rollout(n_steps=len(rewards), n_rows=1)
-    reward = torch.tensor(rewards)[:, None, None].expand_as(rollout.reward)
-    ends = torch.zeros_like(rollout.truncated)
+    reward = torch.tensor(rewards)[:, None, None].expand_as(rollout.steps.reward)
+    ends = torch.zeros_like(rollout.steps.truncated)
     ends[truncated] = True
     return rollout._replace(reward=reward, truncated=ends)
 

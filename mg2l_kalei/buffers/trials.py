@@ -1,0 +1,147 @@
+"""The one replay: whole trials in a ring, the oldest overwritten first. Samplers over it know what they draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from envs.core import EnvSpec, setting
+from mg2l_kalei.types import State, Step, Transition
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    capacity: int = setting(4096, "trials that are kept for what learns from them again", low=2)
+    max_gib: float = setting(8.0, "memory that they may take [GiB]: more is refused before a run begins", above=0)
+
+
+class Layout(NamedTuple):
+    """Shape and type of one field of one trial."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def n_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def layouts(spec: EnvSpec, n_steps: int, fields: Collection[str]) -> dict[str, Layout]:
+    """Of the ``fields`` of ``Step`` that a replay is to keep, those that a trial of ``n_steps`` in ``spec`` has."""
+    T, N = n_steps, spec.n_agents
+    legal = Layout((T, N, spec.action_dim), torch.bool)
+    known = {
+        "obs": Layout((T, N, spec.obs_dim), torch.float32),
+        "next_obs": Layout((T, N, spec.obs_dim), torch.float32),
+        "state": Layout((T, spec.state_dim), torch.float32),
+        "next_state": Layout((T, spec.state_dim), torch.float32),
+        "action": Layout((T, N), torch.int64) if spec.is_discrete else Layout((T, N, spec.action_dim), torch.float32),
+        "legal": legal,
+        "next_legal": legal,
+        "reward": Layout((T, N), torch.float32),
+        "terminated": Layout((T,), torch.bool),
+        "truncated": Layout((T,), torch.bool),
+        "episode_start": Layout((T,), torch.bool),
+        "alive": Layout((T, N), torch.bool),
+        "next_alive": Layout((T, N), torch.bool),
+    }
+    return {name: known[name] for name in Step._fields if name in fields}
+
+
+class TrialReplay:
+    """The last ``capacity`` trials of T steps, of which the named fields of ``Step`` are kept.
+
+    Memory is asked for at once and taken up as trials come. Trials without an action mask count as all legal.
+    """
+
+    def __init__(
+        self, config: ReplayConfig, spec: EnvSpec, n_steps: int, fields: Collection[str], device: torch.device
+    ) -> None:
+        self.capacity, self.n_steps = config.capacity, n_steps
+        self.layouts = layouts(spec, n_steps, fields)
+        self._trials = {
+            name: torch.empty(self.capacity, *layout.shape, dtype=layout.dtype, device=device)
+            for name, layout in self.layouts.items()
+        }
+        self.task = torch.zeros(self.capacity, dtype=torch.int64, device=device)
+        self.n_added = 0  # trials ever added
+
+    @property
+    def device(self) -> torch.device:
+        return self.task.device
+
+    def __len__(self) -> int:
+        return min(self.n_added, self.capacity)
+
+    def add(self, steps: Step, task: Tensor) -> None:
+        """Store the trials of all rows: (T, B, ...), task (B,)."""
+        kept = slice(-self.capacity, None)  # no slot twice: which of two writes comes last is not defined
+        slots = self._slots(self.n_added, len(task))[kept]
+        for name, stored in self._trials.items():
+            new = getattr(steps, name)
+            stored[slots] = True if new is None else new.transpose(0, 1)[kept]
+        self.task[slots] = task[kept]
+        self.n_added += len(task)
+
+    def steps(self, trial: Tensor, step: Tensor) -> Mapping[str, Tensor]:
+        """The fields kept, of steps (*) in trials (*), broadcast together: (*, ...) each."""
+        return {name: stored[trial, step] for name, stored in self._trials.items()}
+
+    def transitions(self, trial: Tensor, step: Tensor) -> Transition:
+        """What agents lived through in ``step`` (*) of ``trial`` (*): (*, N, ...)."""
+        return Transition(*(self._trials[name][trial, step] for name in Transition._fields))
+
+    def since(self, first: int) -> tuple[int, dict[str, Tensor]]:
+        """Trials from number ``first`` on that are still held, and the first one's number: fields (n, T, ...)."""
+        first = max(first, self.n_added - self.capacity)
+        slots = self._slots(first, self.n_added - first)
+        return first, {"task": self.task[slots], **{name: stored[slots] for name, stored in self._trials.items()}}
+
+    def restore(self, first: int, trials: Mapping[str, Tensor]) -> None:
+        """Take back what ``since`` gave: trials from number ``first`` on. Raises ValueError where fields differ."""
+        own = {"task": self.task, **self._trials}
+        if trials.keys() != own.keys() or any(trials[name].shape[1:] != own[name].shape[1:] for name in own):
+            raise ValueError(f"stored trials have {_described(trials)}; expected {_described(own)}")
+        n_trials = len(trials["task"])
+        kept = slice(-self.capacity, None)
+        slots = self._slots(first, n_trials)[kept]
+        for name, stored in own.items():
+            stored[slots] = trials[name][kept].to(stored.device)
+        self.n_added = first + n_trials
+
+    def _slots(self, first: int, n: int) -> Tensor:
+        return (first + torch.arange(n, device=self.task.device)) % self.capacity
+
+    def state_dict(self) -> State:
+        first, trials = self.since(0)
+        return {"first": first, "trials": trials}
+
+    def load_state_dict(self, state: State) -> None:
+        self.restore(state["first"], state["trials"])
+
+
+def _described(fields: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} {tuple(tensor.shape[1:])}" for name, tensor in sorted(fields.items()))
+
+
+def replay_size(config: ReplayConfig, spec: EnvSpec, n_steps: int, fields: Collection[str]) -> float:
+    """What a full replay takes [GiB]."""
+    return config.capacity * sum(layout.n_bytes for layout in layouts(spec, n_steps, fields).values()) / GIB
+
+
+def refuse_too_large(config: ReplayConfig, spec: EnvSpec, n_steps: int, fields: Collection[str]) -> None:
+    """Raise ValueError, before anything is allocated, where a replay would take more than it may."""
+    size = replay_size(config, spec, n_steps, fields)
+    if size > config.max_gib:
+        fits = max(1, int(config.capacity * config.max_gib / size))
+        raise ValueError(
+            f"replay.capacity={config.capacity} trials of {n_steps} steps take {size:.3g} GiB, more than "
+            f"replay.max_gib={config.max_gib:g}: replay.capacity={fits} fits"
+        )

@@ -1,0 +1,81 @@
+"""What every learner owes in a step of any of its networks, once: sharing's term, clipping, decay and reduction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mg2l_kalei.processes import ALONE, Processes
+from mg2l_kalei.sharing.base import ParameterSharing
+from mg2l_kalei.types import Clock, Metrics, State
+
+DECAYS = ("linear", "none")
+
+
+class Optimiser:
+    """Adam on one network, built by ``sharing``, and on ``others``, parameters that its loss trains too.
+
+    ``lr`` falls to 0 over the run where ``decay`` is linear. Gradients are averaged over processes, then clipped to
+    ``max_grad_norm``.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        sharing: ParameterSharing,
+        *,
+        lr: float,
+        max_grad_norm: float,
+        decay: str = "none",
+        eps: float = 1e-5,
+        others: Iterable[nn.Parameter] = (),
+        processes: Processes = ALONE,
+    ) -> None:
+        self.network, self.sharing = network, sharing
+        self.lr, self.max_grad_norm, self.decay, self.processes = lr, max_grad_norm, decay, processes
+        groups: list[dict[str, Any]] = sharing.parameter_groups(network)
+        self.adam = torch.optim.Adam(groups, lr=lr, eps=eps, fused=True)
+        if others := list(others):
+            self.adam.add_param_group({"params": others})
+
+    def anneal(self, clock: Clock) -> None:
+        """Set the learning rate that is due."""
+        left = 1.0
+        if self.decay == "linear" and math.isfinite(clock.total_env_steps):  # a last update of rate 0 would be wasted
+            left = max(0.0, 1 - clock.env_steps / (1.02 * clock.total_env_steps))
+        for group in self.adam.param_groups:
+            group["lr"] = self.lr * left
+
+    def step(self, loss: Tensor, *, main_loss: Tensor | None = None, gradient: Tensor | None = None) -> Metrics:
+        """One step on ``loss``, and on sharing's term relative to ``main_loss`` (None: there is none).
+
+        ``gradient``: of the loss, where it is no scalar. Gradients that others left behind do not count. Returns
+        ``grad_norm``, before clipping, and what sharing has to say.
+        """
+        metrics: Metrics = {}
+        if main_loss is not None:
+            term, metrics = self.sharing.loss(self.network, main_loss)
+            loss = loss + term
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward(gradient)
+        parameters = [parameter for group in self.adam.param_groups for parameter in group["params"]]
+        self.processes.mean_gradients(parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        self.adam.step()
+        return {"grad_norm": norm.detach(), **metrics}
+
+    def after_update(self, clock: Clock, generator: torch.Generator) -> Metrics:
+        """What sharing does between updates, such as resets, and what it logs."""
+        metrics = self.sharing.on_env_steps(self.network, self.adam, clock, generator)
+        return metrics | self.sharing.metrics(self.network)
+
+    def state_dict(self) -> State:
+        return {"adam": self.adam.state_dict(), "sharing": self.sharing.state_dict()}
+
+    def load_state_dict(self, state: State) -> None:
+        self.adam.load_state_dict(state["adam"])
+        self.sharing.load_state_dict(state["sharing"])

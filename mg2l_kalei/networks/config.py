@@ -1,0 +1,39 @@
+"""Settings of the networks that agents act and are judged with: the same for every learner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envs.core import setting
+
+MEMORY_SCOPES = ("none", "episode", "trial")
+INPUTS = ("action", "reward", "episode_start")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    hidden: tuple[int, ...] = setting((128, 128), "widths of the hidden layers of actors and critics", low=1)
+    activation: str = setting("relu", "of the hidden layers", choices=("relu", "gelu", "tanh"))
+    layer_norm: bool = setting(False, "normalise each hidden layer before its activation")
+    agent_id: bool = setting(True, "put the agent's one-hot number into the actor's input")
+    memory: str = setting(
+        "none",
+        "how long a GRU after the first hidden layer, as wide as it, remembers: episode; trial: across the episodes of "
+        "a trial; none: there is no GRU",
+        choices=MEMORY_SCOPES,
+    )
+    inputs: tuple[str, ...] = setting(
+        (),
+        "what actors and critics see beside observations: each agent's action and reward in the step before, whether "
+        "an episode starts",
+        choices=INPUTS,
+    )
+    chunk_length: int = setting(10, "steps that a GRU's gradients go back through time", low=1)
+
+    def __post_init__(self) -> None:
+        if self.is_recurrent and not self.hidden:
+            raise ValueError(f"memory={self.memory} with hidden=[]: there is no layer for a GRU to stand after")
+
+    @property
+    def is_recurrent(self) -> bool:
+        return self.memory != "none"

@@ -1,0 +1,226 @@
+"""The phases of an iteration: what each does, when it is due, and how many environment steps it makes in a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from mg2l_kalei.acting.collector import Held, Team, collect
+from mg2l_kalei.buffers.contexts import balanced_draw
+from mg2l_kalei.buffers.trials import TrialReplay
+from mg2l_kalei.disk.finite import check_trial
+from mg2l_kalei.learners.base import Experience
+from mg2l_kalei.training.stopwatch import Stopwatch, TimedEnv
+from mg2l_kalei.training.system import System
+from mg2l_kalei.training.task_inference import InferenceTrainer
+from mg2l_kalei.types import Clock, Metrics, Rollout, State
+
+
+class Workshop(NamedTuple):
+    """What phases share."""
+
+    system: System
+    replay: TrialReplay | None  # None: nobody learns from past trials
+    inference: InferenceTrainer | None  # None: the encoder does not learn
+    team: Team
+    train_tasks: Tensor  # (n,) int64
+    generators: dict[str, torch.Generator]
+    stopwatch: Stopwatch
+    bad_batch: Path  # where a trial with values that are not finite is written
+
+    def env(self, stream: str, n_rows: int) -> TimedEnv:
+        """Environments of a phase's own, with randomness of their own."""
+        env = self.system.family.make(n_rows, self.system.device, self.generators[stream])
+        return TimedEnv(env, self.stopwatch)
+
+    def play(self, env: TimedEnv, task: Tensor, clock: Clock, held: Held | None) -> Rollout:
+        """A trial on task (B,), checked."""
+        with self.stopwatch("acting"):
+            trial = collect(env, self.team, task, self.system.trial_steps, explore=clock, held=held)
+        check_trial(trial, self.bad_batch)
+        return trial
+
+    def keep(self, trial: Rollout) -> None:
+        """Into the replay, and into the encoder's input statistics."""
+        if self.inference is not None:
+            self.inference.encoder.fit_normaliser(trial.transition)
+        if self.replay is not None:
+            self.replay.add(trial.steps, trial.task)
+
+
+class Iteration:
+    """What has come of an iteration so far."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock  # its env_steps grow as phases play
+        self.rollout: Rollout | None = None
+
+    def count(self, env_steps: int) -> None:
+        self.clock = self.clock._replace(env_steps=self.clock.env_steps + env_steps)
+
+
+class Phase(Protocol):
+    """A part of every iteration, or of some."""
+
+    def is_due(self, clock: Clock) -> bool:
+        """Whether it has something to do now."""
+        ...
+
+    def run(self, iteration: Iteration) -> Metrics:
+        """Do it, and count the environment steps made."""
+        ...
+
+    def env_steps(self, n_iters: int) -> int:
+        """That it makes in ``n_iters`` iterations."""
+        ...
+
+    def state_dict(self) -> State:
+        """What changes in it, and is nobody else's."""
+        ...
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class Stateless:
+    """What most phases have in common: due in every iteration, no environment steps, no state of their own."""
+
+    def __init__(self, shop: Workshop) -> None:
+        self.shop = shop
+
+    def is_due(self, clock: Clock) -> bool:
+        return True
+
+    def env_steps(self, n_iters: int) -> int:
+        return 0
+
+    def state_dict(self) -> State:
+        return {}
+
+    def load_state_dict(self, state: State) -> None: ...
+
+
+class Explore(Stateless):
+    """Fills the replay by trials that act on a latent of the prior, held for the trial; at first one of every task."""
+
+    def __init__(self, shop: Workshop) -> None:
+        super().__init__(shop)
+        self.config = shop.system.config.context
+        self.env = shop.env("exploration_env", self.config.explore_rows)
+
+    def is_due(self, clock: Clock) -> bool:
+        return self._n_trials(clock.iteration) > 0
+
+    def run(self, iteration: Iteration) -> Metrics:
+        shop, n_rows = self.shop, self.config.explore_rows
+        assert shop.inference is not None
+        n_trials = self._n_trials(iteration.clock.iteration)
+        tasks = balanced_draw(shop.train_tasks, n_trials * n_rows, shop.generators["tasks"])
+        for task in tasks.split(n_rows):
+            held = shop.inference.prior_latents(n_rows, shop.system.family.spec.n_agents)
+            shop.keep(shop.play(self.env, task, iteration.clock, held))
+            iteration.count(n_rows * shop.system.trial_steps)
+        return {}
+
+    def env_steps(self, n_iters: int) -> int:
+        n_trials = sum(map(self._n_trials, range(n_iters)))
+        return n_trials * self.config.explore_rows * self.shop.system.trial_steps
+
+    def _n_trials(self, iteration: int) -> int:
+        """Trials of ``explore_rows`` rows in this iteration."""
+        if self.config.source == "online" or self.shop.inference is None or iteration % self.config.explore_interval:
+            return 0
+        return -(-len(self.shop.train_tasks) // self.config.explore_rows) if iteration == 0 else 1
+
+
+class Collect(Stateless):
+    """A fresh trial in every row: what learners learn from."""
+
+    def __init__(self, shop: Workshop) -> None:
+        super().__init__(shop)
+        self.env = shop.env("env", shop.system.config.n_rows)
+
+    def run(self, iteration: Iteration) -> Metrics:
+        shop = self.shop
+        task = balanced_draw(shop.train_tasks, shop.system.config.n_rows, shop.generators["tasks"])
+        held = None
+        if shop.inference is not None and shop.inference.config.source == "replay":
+            with shop.stopwatch("inference"):
+                held = shop.inference.held_latents(task)
+        iteration.rollout = rollout = shop.play(self.env, task, iteration.clock, held)
+        iteration.count(shop.system.steps_per_iteration)
+        if held is None or not shop.system.learner.is_on_policy:  # else exploration alone fills the replay
+            shop.keep(rollout)
+        return {"train/episode_return": mean_episode_return(rollout)}
+
+    def env_steps(self, n_iters: int) -> int:
+        return n_iters * self.shop.system.steps_per_iteration
+
+
+class Infer(Stateless):
+    """Updates of the task encoder by its own loss."""
+
+    def is_due(self, clock: Clock) -> bool:
+        return self.shop.inference is not None
+
+    def run(self, iteration: Iteration) -> Metrics:
+        assert self.shop.inference is not None
+        with self.shop.stopwatch("inference"):
+            return self.shop.inference.update(iteration.clock.iteration)
+
+    def state_dict(self) -> State:
+        return {} if self.shop.inference is None else self.shop.inference.state_dict()
+
+    def load_state_dict(self, state: State) -> None:
+        if self.shop.inference is not None:
+            self.shop.inference.load_state_dict(state)
+
+
+class FitSharing(Stateless):
+    """Sharing schemes that find out from what was lived through who shares with whom."""
+
+    def is_due(self, clock: Clock) -> bool:
+        return any(sharing.needs_fit for sharing in self.shop.system.learner.sharings())
+
+    def run(self, iteration: Iteration) -> Metrics:
+        shop, metrics = self.shop, Metrics()
+        assert shop.replay is not None
+        for sharing in shop.system.learner.sharings():
+            if sharing.needs_fit:
+                metrics |= sharing.fit(shop.replay, shop.system.family.spec, shop.generators["sharing"])
+        return metrics
+
+
+class Learn(Stateless):
+    """The learner's update."""
+
+    def run(self, iteration: Iteration) -> Metrics:
+        shop, rollout = self.shop, iteration.rollout
+        assert rollout is not None
+        experience = Experience(rollout, shop.replay, shop.system.encoder)
+        with shop.stopwatch("update"):
+            return shop.system.learner.update(experience, iteration.clock, shop.generators["learner"])
+
+
+def phases_of(shop: Workshop) -> dict[str, Phase]:
+    """In the order in which an iteration goes through them."""
+    return {
+        "explore": Explore(shop),
+        "collect": Collect(shop),
+        "infer": Infer(shop),
+        "fit_sharing": FitSharing(shop),
+        "learn": Learn(shop),
+    }
+
+
+def mean_episode_return(rollout: Rollout) -> Tensor:
+    """Reward summed over an episode, mean over agents and episodes; episodes that the trial cut off count only if none
+    came to its end."""
+    ends = rollout.steps.ends  # (T, B)
+    within = ends.flip(0).cumsum(0).flip(0) > 0  # an end is still to come
+    reward = rollout.steps.reward.mean(-1)
+    if not ends.any():
+        return reward.sum(0).mean()
+    return (reward * within).sum() / ends.sum()
