@@ -38,6 +38,7 @@ from envs.rware.coloured import Coloured, ColouredConfig
 from envs.rware.family import ListedConfig, ListedLayouts, Registered, RegisteredConfig
 from envs.rware.generated import GeneratedConfig, GeneratedLayouts
 from envs.toy import Corners, CornersConfig, Turns, TurnsConfig
+from envs.toy_arms import Arms, ArmsConfig
 
 _ALL = "full-standardised"  # the regime of the published curves of single robots: all see the whole state
 
@@ -83,6 +84,7 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "rware-tiny-4ag": (Registered, RegisteredConfig(registration="tiny-4ag")),
     "rware-tiny-4ag-easy": (Registered, RegisteredConfig(registration="tiny-4ag-easy")),
     "rware-tiny-4ag-hard": (Registered, RegisteredConfig(registration="tiny-4ag-hard")),
+    "toy-arms": (Arms, ArmsConfig()),
     "toy-corners": (Corners, CornersConfig()),
     "toy-turns": (Turns, TurnsConfig()),
 }

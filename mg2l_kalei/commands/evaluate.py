@@ -24,6 +24,7 @@ class EvaluateOptions:
     actions: str | None = setting(None, "mode or sampled; null: the run's eval_actions", choices=ACTIONS)
     none: tuple[str, ...] = setting((), "folders of runs without task inference; empty: this run's, if it is there")
     oracle: tuple[str, ...] = setting((), "folders of runs that are given the task; empty: this run's, if it is there")
+    rl2: tuple[str, ...] = setting((), "folders of runs whose memory alone lasts for the trial (--algo=rl2)")
     beside: tuple[str, ...] = setting((), "folders of runs of other recipes: a further line for each")
     best: bool = setting(False, "take the best checkpoint instead of the latest")
     factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
@@ -104,7 +105,8 @@ def _unlike(first: RunConfig, other: RunConfig) -> list[str]:
 
 def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str, Sequence[LoadedRun]]:
     """The reference runs asked for; else those that were trained with every one of ``runs``, and are not these."""
-    asked = {line: folders for line, folders in (("none", options.none), ("oracle", options.oracle)) if folders}
+    lines = {"none": options.none, "oracle": options.oracle, "rl2": options.rl2}
+    asked = {line: folders for line, folders in lines.items() if folders}
     found = [reference_folders(run) for run in runs]
     usual = {line: tuple(str(of[line]) for of in found) for line in found[0] if all(line in of for of in found)}
     own = {run.folder.path.resolve() for run in runs}

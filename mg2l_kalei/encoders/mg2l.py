@@ -17,16 +17,10 @@ from torch import Tensor, nn
 
 from envs.core import EnvSpec, setting
 from mg2l_kalei.encoders.base import TaskEncoder
-from mg2l_kalei.encoders.pooling import (
-    AttentionPooling,
-    Pooling,
-    PoolState,
-    RecurrentPooling,
-    WindowedAttentionPooling,
-)
+from mg2l_kalei.encoders.pooling import AttentionPooling, PoolState
+from mg2l_kalei.encoders.poolings import POOLINGS
 from mg2l_kalei.encoders.posterior import PosteriorLayer, prior_where
 from mg2l_kalei.encoders.prediction import OutcomePredictor
-from mg2l_kalei.encoders.regression import RegressionPooling
 from mg2l_kalei.encoders.transitions import TransitionEncoder, present
 from mg2l_kalei.losses.inference import (
     Gaussian,
@@ -57,7 +51,7 @@ class Mg2lConfig:
         "attention_head",
         "aggregation over time; regression: of rewards on features learned by predicting them, for tasks that pay "
         "differently and are otherwise alike",
-        choices=("attention_head", "attention_blocks", "recurrent", "regression"),
+        choices=POOLINGS,
     )
     n_reward_features: int = setting(8, "regression: features in which what tasks pay is linear", low=1)
     n_heads: int = setting(4, "attention heads of the pooling", low=1)
@@ -121,7 +115,7 @@ class Mg2lEncoder(TaskEncoder):
         self.transition_encoder = TransitionEncoder(
             spec, config.hidden, n_train, generator, second_order=config.second_order, n_reward_features=n_features
         )
-        self.time_pooling = self._pooling(width, generator)
+        self.time_pooling = POOLINGS[config.pooling](config, width, generator)
         self.agent_pooling = AttentionPooling(width, config.n_heads, generator)
         self.global_layer, self.local_layer = (
             PosteriorLayer(width, config.latent_dim, generator, is_linear=n_features > 0) for _ in range(2)
@@ -131,16 +125,6 @@ class Mg2lEncoder(TaskEncoder):
         self.predictor = (
             OutcomePredictor(n_given, n_outcome, config.latent_dim, generator) if config.prediction_coef else None
         )
-
-    def _pooling(self, width: int, generator: torch.Generator) -> Pooling:
-        config = self.config
-        if config.pooling == "recurrent":
-            return RecurrentPooling(width, generator)
-        if config.pooling == "attention_blocks":
-            return WindowedAttentionPooling(width, config.n_heads, generator, window=config.window, n_blocks=1)
-        if config.pooling == "regression":
-            return RegressionPooling(config.n_reward_features, width, generator)
-        return AttentionPooling(width, config.n_heads, generator)
 
     @classmethod
     def problems(cls, config: Mg2lConfig, *, context_batch: int, context_length: int) -> Iterator[str]:

@@ -94,8 +94,8 @@ class Mappo(Learner):
         )
         others = encoder.critic_parameters() if config.encoder_epochs else ()
         self.optimisers = {
-            "actor": optimiser(self.actor_network, sharing, lr=config.actor_lr),
-            "critic": optimiser(self.critic, self.critic.sharing, lr=config.critic_lr, others=others),
+            "actor": optimiser("actor", self.actor_network, sharing, lr=config.actor_lr),
+            "critic": optimiser("critic", self.critic, self.critic.sharing, lr=config.critic_lr, others=others),
         }
 
     def act(
@@ -208,9 +208,8 @@ class Mappo(Learner):
         )
         entropy = masked_mean(distribution.entropy(), batch.alive)
         stepped = self.optimisers["actor"].step(surrogate - config.entropy_coef * entropy, main_loss=surrogate)
-        norm = stepped.pop("grad_norm")
-        metrics |= {"train/surrogate": surrogate, "train/entropy": entropy, "train/actor_grad_norm": norm}
-        return {name: torch.as_tensor(value).detach() for name, value in (metrics | stepped).items()}
+        metrics |= {"train/surrogate": surrogate, "train/entropy": entropy, **stepped}
+        return {name: torch.as_tensor(value).detach() for name, value in metrics.items()}
 
     def _critic_step(self, batch: Samples) -> Metrics:
         config = self.config
@@ -223,8 +222,7 @@ class Mappo(Learner):
             delta=config.huber_delta,
             weight=batch.alive,
         )
-        norm = self.optimisers["critic"].step(loss)["grad_norm"]
-        return {"train/value_loss": loss.detach(), "train/critic_grad_norm": norm}
+        return {"train/value_loss": loss.detach(), **self.optimisers["critic"].step(loss)}
 
 
 def scale_per_agent(reward_scale: str, spec: EnvSpec) -> bool:

@@ -19,12 +19,15 @@ DECAYS = ("linear", "none")
 class Optimiser:
     """Adam on one network, built by ``sharing``, and on ``others``, parameters that its loss trains too.
 
+    ``name`` is what it is called in metrics.
+
     ``lr`` falls to 0 over the run where ``decay`` is linear. Gradients are averaged over processes, then clipped to
     ``max_grad_norm``.
     """
 
     def __init__(
         self,
+        name: str,
         network: nn.Module,
         sharing: ParameterSharing,
         *,
@@ -35,7 +38,7 @@ class Optimiser:
         others: Iterable[nn.Parameter] = (),
         processes: Processes = ALONE,
     ) -> None:
-        self.network, self.sharing = network, sharing
+        self.name, self.network, self.sharing = name, network, sharing
         self.lr, self.max_grad_norm, self.decay, self.processes = lr, max_grad_norm, decay, processes
         groups: list[dict[str, Any]] = sharing.parameter_groups(network)
         self.adam = torch.optim.Adam(groups, lr=lr, eps=eps, fused=True)
@@ -53,8 +56,8 @@ class Optimiser:
     def step(self, loss: Tensor, *, main_loss: Tensor | None = None, gradient: Tensor | None = None) -> Metrics:
         """One step on ``loss``, and on sharing's term relative to ``main_loss`` (None: there is none).
 
-        ``gradient``: of the loss, where it is no scalar. Gradients that others left behind do not count. Returns
-        ``grad_norm``, before clipping, and what sharing has to say.
+        ``gradient``: of the loss, where it is no scalar. Gradients that others left behind do not count. Returns the
+        gradient's norm before clipping, as ``train/<name>_grad_norm``, and what sharing has to say.
         """
         metrics: Metrics = {}
         if main_loss is not None:
@@ -66,7 +69,7 @@ class Optimiser:
         self.processes.mean_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.adam.step()
-        return {"grad_norm": norm.detach(), **metrics}
+        return {f"train/{self.name}_grad_norm": norm.detach(), **metrics}
 
     def after_update(self, clock: Clock, generator: torch.Generator) -> Metrics:
         """What sharing does between updates, such as resets, and what it logs."""

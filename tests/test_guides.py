@@ -1,0 +1,133 @@
+"""Do the examples of README and guides run, and do the seams carry what they add?"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import train
+from envs import ENVS
+from envs.check import check_family
+from mg2l_kalei.encoders import ENCODERS
+from mg2l_kalei.encoders.poolings import POOLINGS
+from mg2l_kalei.learners import LEARNERS
+from mg2l_kalei.sharing import SHARINGS
+from tests.learners import test_registry as learner_tests
+from tests.small_runs import folder_of, remains
+
+ROOT = Path(__file__).parents[1]
+TEXTS = [(ROOT / name).read_text() for name in ("README.md", "docs/guides/add-your-own.md")]
+FOUND = [block for text in TEXTS for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+BLOCKS = {block.splitlines()[0]: block for block in FOUND}
+
+USE = "# a trained team in five lines; RUN_DIR is the folder that train.py printed"
+FILES = {  # the file that a block is, and what it defines
+    "# envs/levers.py": ("Levers", "LeversConfig"),
+    "# mg2l_kalei/encoders/payoff.py": ("PayoffEncoder", "PayoffConfig"),
+    "# mg2l_kalei/encoders/mean.py": ("MeanPooling",),
+    "# mg2l_kalei/sharing/low_rank.py": ("LowRankSharing", "LowRankConfig"),
+    "# mg2l_kalei/learners/reinforce.py": ("Reinforce", "ReinforceConfig"),
+}
+
+
+def run_block(monkeypatch: pytest.MonkeyPatch, first_line: str, **names: Any) -> dict[str, Any]:
+    """What a block defines."""
+    module = ModuleType("guide")  # dataclasses look their module up
+    module.__dict__.update(names)
+    monkeypatch.setitem(sys.modules, "guide", module)
+    exec(compile(BLOCKS[first_line], first_line, "exec"), module.__dict__)
+    return module.__dict__
+
+
+@pytest.fixture(autouse=True)
+def added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that the guide adds, in its registry."""
+    made = {block: run_block(monkeypatch, block) for block in FILES}
+    entries = {block: tuple(made[block][name] for name in names) for block, names in FILES.items()}
+    levers, payoff, mean, low_rank, reinforce = entries.values()
+    monkeypatch.setitem(ENVS, "levers", (levers[0], levers[1]()))
+    monkeypatch.setitem(ENCODERS, "payoff", (payoff[0], payoff[1]()))
+    monkeypatch.setitem(POOLINGS, "mean", mean[0])
+    monkeypatch.setitem(SHARINGS, "low_rank", (low_rank[0], low_rank[1]()))
+    monkeypatch.setitem(LEARNERS, "reinforce", (reinforce[0], reinforce[1]()))
+
+
+def test_examples_take_at_most_40_lines_of_code() -> None:
+    assert FILES.keys() | {USE} == BLOCKS.keys()
+    for block in BLOCKS.values():
+        code = [line for line in block.splitlines() if line.strip() and not line.startswith(("#", "import", "from"))]
+        assert len(code) <= 40, block.splitlines()[0]
+
+
+def test_the_family_keeps_the_contract() -> None:
+    family_class, config = ENVS["levers"]
+    assert check_family(family_class("levers", config, np.random.default_rng(0))) == []
+
+
+def test_family_and_encoder_train_and_the_run_acts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--algo=mappo", "--env=levers", "encoder=payoff", "n_iters=12", "n_rows=16", f"results_dir={tmp_path}"]
+    assert train.main([*words, "trial_steps=20", "actor_lr=5e-3", "eval_trials=8", "eval_interval=0"]) == 0
+    (config,) = tmp_path.glob("*/*/*/config.yaml")
+    acted = run_block(monkeypatch, USE, RUN_DIR=config.parent)
+    assert acted["action"].shape == (4, 2)
+    assert acted["action"].dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("learner", "sharing"), [("reinforce", "full"), ("reinforce", "low_rank"), ("mappo", "low_rank")]
+)
+def test_learner_and_sharing_scheme_keep_what_all_owe(
+    learner: str, sharing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tests of the registries, on what the guide adds."""
+    spec = learner_tests.SPECS["discrete"]
+    learner_tests.test_a_restored_learner_makes_the_same_next_update_bit_for_bit(learner, sharing, spec)
+    learner_tests.test_gradients_that_others_left_behind_do_not_matter(learner, sharing, spec)
+    learner_tests.test_illegal_actions_are_never_taken(learner, sharing)
+    learner_tests.test_metrics_are_finite_numbers_under_their_groups_names(learner, sharing, spec)
+    monkeypatch.setitem(learner_tests.FAST, "reinforce", {"hidden": (32, 32), "lr": 2e-2})
+    learner_tests.test_every_scheme_learns_the_turns(learner, sharing)
+
+
+def test_members_of_low_rank_come_to_differ() -> None:
+    sharing_class, config = SHARINGS["low_rank"]
+    layer = sharing_class(config, range(3), torch.Generator().manual_seed(0)).linear(4, 5, gain=1.0)
+    x = torch.ones(2, 3, 4)
+    assert torch.equal(layer(x)[:, 0], layer(x)[:, 1])
+    layer(x)[:, 1].sum().backward()
+    assert isinstance(layer.up, torch.nn.Parameter) and layer.up.grad is not None
+    assert (layer.up.grad[1] != 0).all() and (layer.up.grad[[0, 2]] == 0).all()
+
+
+def test_the_pooling_steps_as_it_looks_at_whole_trials() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pooling = POOLINGS["mean"](None, 6, generator)
+    embeddings, alive = torch.randn(7, 3, 6, generator=generator), torch.rand(7, 3, generator=generator) < 0.7
+    state = pooling.initial((3,))
+    read = [pooling.read(state)]
+    for embedding, is_there in zip(embeddings, alive, strict=True):
+        state = pooling.add(state, embedding, is_there)
+        read.append(pooling.read(state))
+    torch.testing.assert_close(torch.stack(read), pooling.prefixes(embeddings, torch.arange(8), alive))
+
+
+def test_a_run_of_all_of_them_stops_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    choice = "--env=levers learner=reinforce sharing=low_rank encoder.pooling=mean"
+    small = "n_rows=4 episode_steps=4 encoder.hidden=[8] n_heads=2 network.hidden=[8] context.batch=4 context.length=4 "
+    small += (
+        "context.n_updates=2 context.n_early_iterations=0 replay.capacity=8 eval_trials=2 eval_interval=0 n_threads=1"
+    )
+    left = []
+    for name, lengths in (("whole", [4]), ("in two parts", [2, 4])):
+        for n_iters in lengths:
+            words = [*choice.split(), *small.split(), f"n_iters={n_iters}", f"results_dir={tmp_path / name}"]
+            assert train.main(words) == 0
+        left.append(remains(folder_of(words)))
+    assert left[0] == left[1]
