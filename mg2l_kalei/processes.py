@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Processes(NamedTuple):
-    """Every number that is an average over rows goes through here: gradients, statistics and metrics."""
+    """Where gradients and logged metrics are averaged over processes. Running statistics are still each one's own."""
 
     rank: int = 0
     size: int = 1

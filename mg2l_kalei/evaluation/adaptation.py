@@ -83,9 +83,9 @@ def refuse_overlap(family: TaskFamily, split: str) -> None:
     """Raise ValueError if ``split`` is held out and one of its tasks has the parameters of a training task."""
     if split == "train":
         return
-    trained = {_canonical(task.params): task.name for task in family.splits.get("train", ())}
+    trained = {canonical(task.params): task.name for task in family.splits.get("train", ())}
     held_out = family.splits.get(split, ())
-    overlap = [(task.name, trained[key]) for task in held_out if (key := _canonical(task.params)) in trained]
+    overlap = [(task.name, trained[key]) for task in held_out if (key := canonical(task.params)) in trained]
     if overlap:
         pairs = ", ".join(f"{name!r} = {seen!r}" for name, seen in overlap[:3])
         raise ValueError(
@@ -143,12 +143,12 @@ def _array(tensor: Tensor) -> Array:
     return tensor.detach().float().cpu().numpy()
 
 
-def _canonical(value: Any) -> Any:
+def canonical(value: Any) -> Any:
     """A hashable form in which equal parameters are equal, however they are written (1 or 1.0, list or tuple)."""
     if isinstance(value, (list, tuple)):
-        return tuple(_canonical(item) for item in value)
+        return tuple(canonical(item) for item in value)
     if hasattr(value, "items"):
-        return tuple(sorted((key, _canonical(item)) for key, item in value.items()))
+        return tuple(sorted((key, canonical(item)) for key, item in value.items()))
     return value
 
 

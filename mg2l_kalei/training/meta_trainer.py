@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mg2l_kalei.acting.collector import Team
 from mg2l_kalei.buffers.contexts import ContextSampler
@@ -58,7 +59,7 @@ class MetaTrainer:
         if not encoder.learns or self.replay is None:
             return None
         contexts = ContextSampler(self.config.context, self.replay, n_consecutive=encoder.n_consecutive)
-        return InferenceTrainer(encoder, contexts, generator)
+        return InferenceTrainer(encoder, contexts, generator, processes=self.system.processes)
 
     @property
     def clock(self) -> Clock:
@@ -69,10 +70,11 @@ class MetaTrainer:
         """One iteration: every phase that is due. Returns its metrics."""
         self.stopwatch.seconds.clear()
         started, steps_before = time.perf_counter(), self.env_steps
-        iteration, metrics = Iteration(self.clock), Metrics()
+        iteration, found = Iteration(self.clock), Metrics()
         for phase in self.phases.values():
             if phase.is_due(iteration.clock):
-                metrics |= phase.run(iteration)
+                found |= phase.run(iteration)
+        metrics = {name: self.system.processes.mean(torch.as_tensor(value)) for name, value in found.items()}
         self._check_update(iteration, metrics)
         self.iteration += 1
         self.env_steps = iteration.clock.env_steps
@@ -85,12 +87,11 @@ class MetaTrainer:
         }
         return metrics | shares | rates
 
-    def _check_update(self, iteration: Iteration, metrics: Metrics) -> None:
+    def _check_update(self, iteration: Iteration, metrics: Mapping[str, Tensor]) -> None:
         networks = {"encoder": self.system.encoder, **self.system.learner.networks}
-        scalars = {name: torch.as_tensor(value) for name, value in metrics.items()}
         parameters = {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
         fresh = {} if iteration.rollout is None else iteration.rollout._asdict()
-        check_finite({**fresh, **scalars, **parameters}, self.bad_batch)
+        check_finite({**fresh, **metrics, **parameters}, self.bad_batch)
 
     def note_evaluation(self, evaluated: Mapping[str, float]) -> bool:
         """Whether this evaluation, on training tasks, is the best so far, by its last episode. Others have no say."""

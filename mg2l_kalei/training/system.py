@@ -19,6 +19,7 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.learners.base import Learner, Setup
 from mg2l_kalei.networks import NetworkConfig
+from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
 from mg2l_kalei.types import State, Step, Transition
@@ -34,6 +35,7 @@ class System(NamedTuple):
     family: TaskFamily
     encoder: TaskEncoder
     learner: Learner
+    processes: Processes = ALONE
 
     @property
     def trial_steps(self) -> int:
@@ -73,7 +75,7 @@ def family_of(config: RunConfig) -> TaskFamily:
     return make_family(config.kinds["env"], config.env, numpy_generator(config.seed, "task_draw"))
 
 
-def build(config: RunConfig, device: torch.device) -> System:
+def build(config: RunConfig, device: torch.device, processes: Processes = ALONE) -> System:
     """Family, encoder and learner of a run with fresh weights, on ``device``: a function of the config alone."""
     family = family_of(config)
     n_train = len(family.splits["train"])
@@ -89,10 +91,10 @@ def build(config: RunConfig, device: torch.device) -> System:
         raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
     generator = torch_generator(config.seed, "init", "learner")
     make_sharing = partial(_make_sharing, config, family.spec, generator)
-    learner = learner_class(config.learner, Setup(config.network, family.spec, encoder, make_sharing, generator))
-    system = System(config, device, family, encoder, learner)
+    setup = Setup(config.network, family.spec, encoder, make_sharing, generator, processes)
+    system = System(config, device, family, encoder, learner_class(config.learner, setup), processes)
     refuse_too_large(config.replay, family.spec, system.trial_steps, system.replayed_fields)
-    return system._replace(encoder=encoder.to(device), learner=learner.to(device))
+    return system._replace(encoder=encoder.to(device), learner=system.learner.to(device))
 
 
 def _make_sharing(

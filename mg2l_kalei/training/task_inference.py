@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mg2l_kalei.acting.collector import Held
 from mg2l_kalei.buffers.contexts import ContextConfig, ContextSampler
 from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.types import Metrics, State
 
 MAX_GRAD_NORM = 10.0
@@ -16,8 +17,16 @@ MAX_GRAD_NORM = 10.0
 class InferenceTrainer:
     """Owns the optimiser of an encoder that learns. ``generator`` draws contexts and posterior samples."""
 
-    def __init__(self, encoder: TaskEncoder, contexts: ContextSampler, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        encoder: TaskEncoder,
+        contexts: ContextSampler,
+        generator: torch.Generator,
+        *,
+        processes: Processes = ALONE,
+    ) -> None:
         self.encoder, self.contexts, self.generator = encoder, contexts, generator
+        self.processes = processes
         self.config: ContextConfig = contexts.config
         self.optimiser = torch.optim.AdamW(encoder.parameters(), lr=encoder.learning_rate(early=True), fused=True)
 
@@ -32,6 +41,7 @@ class InferenceTrainer:
             loss, metrics = self.encoder.loss(self.contexts.sample(self.generator), self.generator)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            self.processes.mean_gradients(self.encoder.parameters())
             metrics["encoder/grad_norm"] = nn.utils.clip_grad_norm_(self.encoder.parameters(), MAX_GRAD_NORM)
             self.optimiser.step()
             for name, value in metrics.items():
