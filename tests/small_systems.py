@@ -10,6 +10,8 @@ from torch import Tensor
 
 from envs.core import EnvSpec, TaskFamily
 from mg2l_kalei.acting.collector import Team
+from mg2l_kalei.buffers.contexts import ContextConfig, ContextSampler
+from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
@@ -163,3 +165,27 @@ def random_play(family: TaskFamily, task: Tensor, seed: int) -> Contexts:
 def as_contexts(rollout: Rollout) -> Contexts:
     """Each row's whole trial as one context."""
     return Contexts(rollout.transition, rollout.task)
+
+
+def as_steps(transition: Transition) -> Step:
+    """Steps of which nothing but the agents' transitions is known: all else is zero."""
+    of_rows, of_agents = transition.episode_start, transition.alive
+    nothing = of_rows.new_zeros((*of_rows.shape, 0), dtype=torch.float32)
+    return Step(
+        **transition._asdict(),
+        state=nothing,
+        next_state=nothing,
+        legal=None,
+        next_legal=None,
+        terminated=torch.zeros_like(of_rows),
+        truncated=torch.zeros_like(of_rows),
+        next_alive=of_agents,
+    )
+
+
+def sampler(trials: Contexts, spec: EnvSpec, config: ContextConfig, *, n_consecutive: int = 1) -> ContextSampler:
+    """Draws contexts from these trials, each of them a row's."""
+    T, B = trials.transition.episode_start.shape
+    replay = TrialReplay(ReplayConfig(capacity=B), spec, T, Transition._fields, torch.device("cpu"))
+    replay.add(as_steps(trials.transition), trials.task)
+    return ContextSampler(config, replay, n_consecutive=n_consecutive)
