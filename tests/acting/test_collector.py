@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from envs.core import EnvSpec, Observation, Scene, StepResult
+from envs.core import EnvSpec
 from mg2l_kalei.acting.collector import Held, Policy, Team, collect
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
@@ -17,6 +17,7 @@ from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.networks import NetworkConfig, Recall
 from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.types import ActionSample, Clock, Rollout, TaskLatent, Transition
+from tests.acting.watch import SPEC, B, N, T, Watch, sharpen
 from tests.small_systems import (
     SPECS,
     as_contexts,
@@ -28,53 +29,6 @@ from tests.small_systems import (
     random_rollout,
     with_steps,
 )
-
-SPEC = EnvSpec(n_agents=2, obs_dim=3, state_dim=1, action_dim=2, is_discrete=False, episode_steps=9)
-EPISODE_STEPS = torch.tensor([2, 3, 5])  # of each row; even episodes terminate, odd ones run out of time
-T, B, N = 7, len(EPISODE_STEPS), SPEC.n_agents
-
-
-class Watch:
-    """An environment that shows each agent (task, episodes before this one, steps in it)."""
-
-    spec = SPEC
-
-    def __init__(self) -> None:
-        self.task = self.episode = self.step_number = torch.zeros(B, dtype=torch.int64)
-
-    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        self.episode = torch.zeros(B, dtype=torch.int64) if where is None else self.episode + where
-        self.step_number = torch.zeros_like(tasks) if where is None else self.step_number.masked_fill(where, 0)
-        self.task = tasks
-        return Observation(*self._views(), None, torch.ones(B, N, dtype=torch.bool))
-
-    def step(self, action: Tensor) -> StepResult:
-        self.step_number = self.step_number + 1
-        ended, is_even = self.step_number == EPISODE_STEPS, self.episode % 2 == 0
-        obs, state = self._views()
-        alive = torch.ones(B, N, dtype=torch.bool)
-        return StepResult(obs, state, obs[..., 2], ended & is_even, ended & ~is_even, None, alive)
-
-    def scene(self, row: int) -> Scene:
-        return Scene((), -1.0, 1.0)
-
-    def _views(self) -> tuple[Tensor, Tensor]:
-        shown = torch.stack([self.task, self.episode, self.step_number], dim=-1).float()
-        return shown[:, None].repeat(1, N, 1), shown[:, :1]
-
-
-class Leaving(Watch):
-    """A watch that agent 1 leaves in the first step of an episode."""
-
-    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        seen = super().reset(tasks, where)
-        seen.alive[:, 1] = self.step_number == 0
-        return seen
-
-    def step(self, action: Tensor) -> StepResult:
-        result = super().step(action)
-        result.alive[:, 1] = False
-        return result
 
 
 class Counter:
@@ -245,46 +199,6 @@ def test_what_an_agent_lived_through_changes_what_it_does(sharing: str) -> None:
     sharpen(body.actor)
     first, second = (actions(body, mind, rollout, explore=None)[-1] for rollout in (lived, other))
     assert (first != second).any(-1).all()
-
-
-def sharpen(actor: nn.Module) -> None:
-    """Make the modes of an untrained actor, whose last layer is tiny, depend visibly on its input."""
-    with torch.no_grad():
-        for parameter in actor.parameters():
-            parameter.add_(0.3 * draw(*parameter.shape, seed=parameter.numel()))
-
-
-@pytest.mark.parametrize("inputs", [(), ("action", "reward", "episode_start")], ids=["no recall", "recall"])
-@pytest.mark.parametrize("memory", ["none", "episode", "trial"])
-@pytest.mark.parametrize("actions", SPECS)
-def test_what_agents_that_have_left_drew_changes_nothing_for_anyone(
-    actions: str, memory: str, inputs: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not for those who stay, and not for themselves once they are back."""
-    spec = SPECS[actions]._replace(n_agents=N, obs_dim=SPEC.obs_dim, state_dim=SPEC.state_dim)
-    encoder = make_encoder("mg2l", spec, second_order=True)
-    learner = make_learner(encoder, spec, memory=memory, inputs=inputs)
-    sharpen(learner.actor)
-    right_act, rollouts = learner.act, []
-
-    def other_act(obs: Tensor, *rest: Any, **named: Any) -> ActionSample:
-        sample = right_act(obs, *rest, **named)
-        sample.action[obs[:, 1, 2] > 0, 1] = 1 - sample.action[obs[:, 1, 2] > 0, 1].clamp(0, 1)  # it has left
-        return sample
-
-    for act in (right_act, other_act):
-        monkeypatch.setattr(learner, "act", act)
-        team = Team(learner, encoder, generator())
-        rollouts.append(collect(Leaving(), team, torch.arange(B), T, explore=at(0)))
-    usual, other = rollouts
-    alive = usual.steps.alive
-    assert alive[:, :, 0].all() and torch.equal(alive[:, :, 1], usual.steps.episode_start)
-    assert (usual.steps.action != other.steps.action)[~alive].any()
-    assert torch.equal(usual.steps.action[alive], other.steps.action[alive])
-    assert usual.log_prob is not None and other.log_prob is not None
-    assert torch.equal(usual.log_prob, other.log_prob)
-    assert (usual.log_prob[~alive] == 0).all() and (usual.log_prob[alive] != 0).all()
-    assert torch.equal(usual.latent, other.latent) and (usual.latent[1:, :, 0] != usual.latent[:-1, :, 0]).any()
 
 
 def test_probabilities_and_memories_are_kept_where_something_is_to_be_learned_from_them() -> None:
