@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from envs.core import EnvSpec, TaskFamily
+from mg2l_kalei.acting.collector import Team
+from mg2l_kalei.buffers.contexts import ContextConfig, ContextSampler
+from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
@@ -123,16 +126,20 @@ def random_rollout(spec: EnvSpec = CONTINUOUS, n_steps: int = 9, n_rows: int = 4
 
 def acted_by(learner: Learner, encoder: TaskEncoder, rollout: Rollout, *, seed: int = 0) -> Rollout:
     """The rollout with latents, actions, log-probabilities and memories that the learner would have had in it."""
-    memory, memories, acted = learner.initial_memory(len(rollout.task)), [], []
+    memories, acted, stream = [], [], generator(seed)
     with torch.no_grad():
         latent = encoder.latents(rollout).local[:-1]
-        stream = generator(seed)
-        for obs, local, start in zip(rollout.steps.obs, latent, rollout.steps.episode_start, strict=True):
+        team = Team(learner, encoder, stream)
+        team.begin(rollout.task)
+        for t, start in enumerate(rollout.steps.episode_start):
+            if t > 0:
+                team.restart(start)
+            team.latent, memory = latent[t], team.memory
             if memory is not None:
-                memory = memory * ~start[:, None, None]
                 memories.append(memory)
-            acted.append(learner.act(obs, None, local, memory, stream, explore=at(0)))
-            memory = acted[-1].memory
+            acted.append(team.act(rollout.steps.obs[t], explore=at(0)))
+            lived = Transition(*(field[t] for field in rollout.transition))
+            team.observe(lived._replace(action=acted[-1].action))
     log_probs = [step.log_prob for step in acted if step.log_prob is not None]
     return with_steps(rollout, action=torch.stack([step.action for step in acted]))._replace(
         latent=latent,
@@ -158,3 +165,27 @@ def random_play(family: TaskFamily, task: Tensor, seed: int) -> Contexts:
 def as_contexts(rollout: Rollout) -> Contexts:
     """Each row's whole trial as one context."""
     return Contexts(rollout.transition, rollout.task)
+
+
+def as_steps(transition: Transition) -> Step:
+    """Steps of which nothing but the agents' transitions is known: all else is zero."""
+    of_rows, of_agents = transition.episode_start, transition.alive
+    nothing = of_rows.new_zeros((*of_rows.shape, 0), dtype=torch.float32)
+    return Step(
+        **transition._asdict(),
+        state=nothing,
+        next_state=nothing,
+        legal=None,
+        next_legal=None,
+        terminated=torch.zeros_like(of_rows),
+        truncated=torch.zeros_like(of_rows),
+        next_alive=of_agents,
+    )
+
+
+def sampler(trials: Contexts, spec: EnvSpec, config: ContextConfig, *, n_consecutive: int = 1) -> ContextSampler:
+    """Draws contexts from these trials, each of them a row's."""
+    T, B = trials.transition.episode_start.shape
+    replay = TrialReplay(ReplayConfig(capacity=B), spec, T, Transition._fields, torch.device("cpu"))
+    replay.add(as_steps(trials.transition), trials.task)
+    return ContextSampler(config, replay, n_consecutive=n_consecutive)

@@ -13,12 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Lowest first: a module imports from its own layer and from those before it. ``envs`` may be imported by all.
 LAYERS = (
-    ("types", "seeding"),
+    ("types", "seeding", "processes"),
     ("config", "disk"),
+    ("buffers",),
     ("losses", "sharing"),
     ("networks",),
     ("encoders",),
-    ("buffers", "acting"),
+    ("acting",),
     ("learners",),
     ("evaluation",),
     ("training",),
@@ -88,7 +89,7 @@ def cycles(sources: Sources) -> list[str]:
     return [name for name in graph if name in reached(name)]
 
 
-LEARNER_BASE = {"base", "actor", "critic", "samples"}  # what learners have in common
+LEARNER_BASE = {"base", "actor", "critic", "optimiser", "samples"}  # what learners have in common
 
 
 def learners_importing_each_other(sources: Sources) -> list[str]:

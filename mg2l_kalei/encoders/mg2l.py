@@ -144,9 +144,8 @@ class Mg2lEncoder(TaskEncoder):
     def observe(self, belief: Mg2lBelief, transition: Transition) -> Mg2lBelief:
         embedding = self.transition_encoder.after(belief.last, transition)  # (B, N, width)
         last = transition if self.config.second_order else None
-        return Mg2lBelief(
-            belief.n_transitions + 1, self.time_pooling.add(belief.pooled, embedding, transition.alive), last
-        )
+        pooled = self.time_pooling.add(belief.pooled, embedding, transition.alive)
+        return Mg2lBelief(belief.n_transitions + 1, pooled, last)
 
     def latent(
         self, belief: Mg2lBelief, *, sample: bool = False, generator: torch.Generator | None = None
@@ -224,10 +223,8 @@ class Mg2lEncoder(TaskEncoder):
         loss = global_loss + local_loss + config.reward_prediction_coef * reward_error
         if self.predictor is not None:
             given, outcome, counts = self._of_paired_trials(contexts.transition)
-            from_global, from_local = (
-                self.predictor(given, outcome, latent, counts)
-                for latent in (z.unsqueeze(-2).expand_as(z_local), z_local)
-            )
+            latents = (z.unsqueeze(-2).expand_as(z_local), z_local)
+            from_global, from_local = (self.predictor(given, outcome, latent, counts) for latent in latents)
             surprise = from_global + from_local
             loss = loss + config.prediction_coef * surprise
             metrics["encoder/surprise"] = surprise.detach()
@@ -238,9 +235,8 @@ class Mg2lEncoder(TaskEncoder):
         """From what to predict, what, and of whom, in the context that each is paired with: (M, R, N, *) each."""
         given, outcome = self.transition_encoder.given_and_outcome(transition)
         half, alive = given.shape[1] // 2, present(transition)
-        known = (given, outcome) if alive is None else (given, outcome, alive)
-        given, outcome, *counts = (x[-N_PREDICTED:].roll(half, dims=1) for x in known)
-        return given, outcome, counts[0] if counts else None
+        given, outcome = (x[-N_PREDICTED:].roll(half, dims=1) for x in (given, outcome))
+        return given, outcome, None if alive is None else alive[-N_PREDICTED:].roll(half, dims=1)
 
     def _context_lengths(self, T: int) -> Tensor:
         """1, 2, 4, ... and T, or T alone."""

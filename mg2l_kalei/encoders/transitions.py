@@ -125,10 +125,11 @@ class TransitionEncoder(nn.Module):
         parts = [obs, self._encoded(action), next_obs]
         if self.second_order:
             last = nothing_like(transition) if before is None else before
-            is_known = ~transition.episode_start[..., None, None]
+            is_known = (last.alive & ~transition.episode_start.unsqueeze(-1)).unsqueeze(-1)
             change = torch.where(is_known, obs - last.obs, 0.0)
             parts[2:] = [change, torch.where(is_known, self._encoded(last.action), 0.0), next_obs - obs]
-        return torch.cat([*parts, reward.unsqueeze(-1)], dim=-1)
+        raw = torch.cat([*parts, reward.unsqueeze(-1)], dim=-1)
+        return torch.where(transition.alive.unsqueeze(-1), raw, 0.0)  # what departed agents drew may be anything
 
     def _encoded(self, action: Tensor) -> Tensor:
         return F.one_hot(action, self.n_actions).float() if self.n_actions else action

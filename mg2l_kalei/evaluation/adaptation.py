@@ -129,7 +129,9 @@ def _play_all(
         rollout = play(task, n_steps, sample)
         returns = episode_returns(rollout, n_episodes)
         if returns.isnan().any():
-            raise ValueError(f"trials of {n_steps} steps did not finish {n_episodes} episodes of {episode_steps} steps")
+            raise ValueError(
+                f"trials of {len(rollout.latent)} steps did not finish {n_episodes} episodes of {episode_steps} steps"
+            )
         reward = rollout.steps.reward.mean(dim=-1).T  # (B, T)
         chunks.append(Trials(_array(returns), _array(reward), _array(rollout.latent[list(kept)])))
     return Trials(

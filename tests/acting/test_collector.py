@@ -2,71 +2,44 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from envs.core import EnvSpec, Observation, Scene, StepResult
+from envs.core import EnvSpec
 from mg2l_kalei.acting.collector import Held, Policy, Team, collect
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
+from mg2l_kalei.networks import NetworkConfig, Recall
 from mg2l_kalei.sharing import SHARINGS
-from mg2l_kalei.types import ActionSample, Rollout, TaskLatent, Transition
-from tests.small_systems import SPECS, as_contexts, draw, generator, make_encoder, make_learner, random_rollout
-
-SPEC = EnvSpec(n_agents=2, obs_dim=3, state_dim=1, action_dim=2, is_discrete=False, episode_steps=9)
-EPISODE_STEPS = torch.tensor([2, 3, 5])  # of each row; even episodes terminate, odd ones run out of time
-T, B, N = 7, len(EPISODE_STEPS), SPEC.n_agents
-
-
-class Clock:
-    """An environment that shows each agent (task, episodes before this one, steps in it)."""
-
-    spec = SPEC
-
-    def __init__(self) -> None:
-        self.task = self.episode = self.step_number = torch.zeros(B, dtype=torch.int64)
-
-    def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        self.episode = torch.zeros(B, dtype=torch.int64) if where is None else self.episode + where
-        self.step_number = torch.zeros_like(tasks) if where is None else self.step_number.masked_fill(where, 0)
-        self.task = tasks
-        return Observation(*self._views(), None, torch.ones(B, N, dtype=torch.bool))
-
-    def step(self, action: Tensor) -> StepResult:
-        self.step_number = self.step_number + 1
-        ended, is_even = self.step_number == EPISODE_STEPS, self.episode % 2 == 0
-        obs, state = self._views()
-        alive = torch.ones(B, N, dtype=torch.bool)
-        return StepResult(obs, state, obs[..., 2], ended & is_even, ended & ~is_even, None, alive)
-
-    def scene(self, row: int) -> Scene:
-        return Scene((), -1.0, 1.0)
-
-    def _views(self) -> tuple[Tensor, Tensor]:
-        shown = torch.stack([self.task, self.episode, self.step_number], dim=-1).float()
-        return shown[:, None].repeat(1, N, 1), shown[:, :1]
+from mg2l_kalei.types import ActionSample, Clock, Rollout, TaskLatent, Transition
+from tests.acting.watch import SPEC, B, N, T, Watch, sharpen
+from tests.small_systems import (
+    SPECS,
+    as_contexts,
+    at,
+    draw,
+    generator,
+    make_encoder,
+    make_learner,
+    random_rollout,
+    with_steps,
+)
 
 
-class Leaving(Clock):
-    """A clock that agent 1 leaves in the first step of an episode."""
+class Counter:
+    """A policy whose memory counts its steps since the episode's start, from 100; it acts out the count."""
 
-    def step(self, action: Tensor) -> StepResult:
-        result = super().step(action)
-        result.alive[:, 1] = False
-        return result
-
-
-class Counter(nn.Module):
-    """A policy whose recurrent state counts its steps since the episode's start, from 100; it acts out the count."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.actor = nn.Module()
+    def __init__(self, memory: str = "episode") -> None:
+        self.recall = Recall(NetworkConfig(memory=memory), SPEC)
         self.seen: list[tuple[Tensor, Tensor]] = []  # obs and latent of each call
+
+    def frozen(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def initial_memory(self, n_rows: int) -> Tensor | None:
         return torch.full((n_rows, N, 1), 100.0)
@@ -75,18 +48,18 @@ class Counter(nn.Module):
         self,
         obs: Tensor,
         legal: Tensor | None,
-        local_latent: Tensor,
-        recurrent_state: Tensor | None,
+        latent: Tensor,
+        memory: Tensor | None,
         generator: torch.Generator,
         *,
-        explore: bool,
+        explore: Clock | None,
     ) -> ActionSample:
-        assert recurrent_state is not None
-        self.seen.append((obs, local_latent))
-        return ActionSample(recurrent_state.expand(-1, -1, 2).clone(), local_latent[..., 0] - 0.5, recurrent_state + 1)
+        assert memory is not None
+        self.seen.append((obs, latent))
+        return ActionSample(memory.expand(-1, -1, 2).clone(), latent[..., 0] - 0.5, memory + 1)
 
 
-class Memory(TaskEncoder):
+class Tally(TaskEncoder):
     """An encoder whose belief is how many transitions there were, and whose latent is that number."""
 
     global_dim = local_dim = 1
@@ -114,11 +87,11 @@ def policy() -> Counter:
 
 @pytest.fixture
 def team(policy: Counter) -> Team:
-    return Team(policy, Memory(), generator())
+    return Team(policy, Tally(), generator())
 
 
 def play(team: Team, **settings: Any) -> Rollout:
-    return collect(Clock(), team, TASK, T, explore=True, **settings)
+    return collect(Watch(), team, TASK, T, explore=at(0), **settings)
 
 
 def test_steps_and_episodes_are_counted_as_by_hand(team: Team) -> None:
@@ -154,11 +127,11 @@ def test_a_belief_is_carried_across_episodes_but_not_across_trials(team: Team) -
         assert torch.equal(latent[:, 0], torch.arange(T).float()) and (latent == latent[:, :1]).all()
 
 
-def test_a_recurrent_state_restarts_with_each_episode(team: Team) -> None:
+def test_a_memory_restarts_with_each_episode(team: Team) -> None:
     for _ in range(2):
         rollout = play(team)
         assert torch.equal(rollout.steps.action[..., 0], 100 + rollout.steps.obs[..., 2])
-        assert rollout.acting is not None and rollout.memory is not None
+        assert rollout.memory is not None
         assert torch.equal(rollout.memory[..., 0], 100 + rollout.steps.obs[..., 2])
 
 
@@ -166,7 +139,7 @@ def test_what_is_stored_is_what_was_seen_and_acted_on(team: Team, policy: Counte
     rollout = play(team)
     for t, (obs, local) in enumerate(policy.seen):
         assert torch.equal(rollout.steps.obs[t], obs) and torch.equal(rollout.latent[t], local)
-    assert rollout.acting is not None
+    assert rollout.log_prob is not None
     assert torch.equal(rollout.log_prob, rollout.latent[..., 0] - 0.5)
 
 
@@ -182,7 +155,7 @@ def test_a_held_latent_is_acted_on_throughout_and_its_contexts_are_kept(team: Te
 # --- with real learners and encoders ----------------------------------------------------------------------------------
 
 
-def actions(policy: Policy, encoder: TaskEncoder, rollout: Rollout, *, explore: bool) -> Tensor:
+def actions(policy: Policy, encoder: TaskEncoder, rollout: Rollout, *, explore: Clock | None) -> Tensor:
     """What a team does that sees the rollout's observations and lives through its transitions: (T + 1, B, N, ...)."""
     team = Team(policy, encoder, generator())
     team.begin(rollout.task)
@@ -194,21 +167,23 @@ def actions(policy: Policy, encoder: TaskEncoder, rollout: Rollout, *, explore: 
     return torch.stack(acted)
 
 
-@pytest.mark.parametrize("explore", [False, True], ids=["mode", "sampled"])
+@pytest.mark.parametrize("explore", [None, at(0)], ids=["mode", "sampled"])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("learner", LEARNERS)
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_execution_is_decentralised(encoder: str, learner: str, sharing: str, spec: EnvSpec, explore: bool) -> None:
+def test_execution_is_decentralised(
+    encoder: str, learner: str, sharing: str, spec: EnvSpec, explore: Clock | None
+) -> None:
     """What agent 1 sees, does and is paid changes what agent 1 does, and what nobody else does."""
     lived, other = random_rollout(spec, n_rows=8), random_rollout(spec, n_rows=8, seed=1)
     changed = {name: field.clone() for name, field in lived.transition._asdict().items()}
-    for name, field in changed.items():
-        field[:, :, 1] = getattr(other, name)[:, :, 1]
+    for name in ("obs", "action", "reward", "next_obs"):
+        changed[name][:, :, 1] = getattr(other.steps, name)[:, :, 1]
     mind = make_encoder(encoder, spec)
     body = make_learner(mind, spec, kind=learner, sharing=sharing)
     sharpen(body.actor)
-    before, after = (actions(body, mind, rollout, explore=explore) for rollout in (lived, lived._replace(**changed)))
+    before, after = (actions(body, mind, rollout, explore=explore) for rollout in (lived, with_steps(lived, **changed)))
     assert torch.equal(before[:, :, [0, 2]], after[:, :, [0, 2]])
     assert not torch.equal(before[:, :, 1], after[:, :, 1])
 
@@ -218,29 +193,26 @@ def test_what_an_agent_lived_through_changes_what_it_does(sharing: str) -> None:
     """The same last observation after another history: only the latent can tell."""
     spec = SPECS["continuous"]
     lived = random_rollout(spec)
-    other = random_rollout(spec, seed=1)._replace(next_obs=lived.steps.next_obs)
+    other = with_steps(random_rollout(spec, seed=1), next_obs=lived.steps.next_obs)
     mind = make_encoder("mg2l", spec)
     body = make_learner(mind, spec, sharing=sharing)
     sharpen(body.actor)
-    first, second = (actions(body, mind, rollout, explore=False)[-1] for rollout in (lived, other))
+    first, second = (actions(body, mind, rollout, explore=None)[-1] for rollout in (lived, other))
     assert (first != second).any(-1).all()
 
 
-def sharpen(actor: nn.Module) -> None:
-    """Make the modes of an untrained actor, whose last layer is tiny, depend visibly on its input."""
-    with torch.no_grad():
-        for parameter in actor.parameters():
-            parameter.add_(0.3 * draw(*parameter.shape, seed=parameter.numel()))
+def test_probabilities_and_memories_are_kept_where_something_is_to_be_learned_from_them() -> None:
+    spec = SPECS["continuous"]._replace(n_agents=N, obs_dim=SPEC.obs_dim, state_dim=SPEC.state_dim)
+    encoder = make_encoder("none", spec)
+    team = Team(make_learner(encoder, spec, memory="episode"), encoder, generator())
+    explored, best = (collect(Watch(), team, TASK, T, explore=explore) for explore in (at(0), None))
+    assert explored.log_prob is not None and explored.memory is not None
+    assert explored.log_prob.shape == (T, B, N) and explored.memory.shape[:3] == (T, B, N)
+    assert best.log_prob is None and best.memory is None
 
 
-@pytest.mark.parametrize("actions", SPECS)
-def test_agents_that_have_left_do_nothing(actions: str) -> None:
-    """Or what they happened to draw would move the task latents of those who stay."""
-    spec = SPECS[actions]._replace(n_agents=N, obs_dim=SPEC.obs_dim, state_dim=SPEC.state_dim)
-    encoder = make_encoder("mg2l", spec)
-    team = Team(make_learner(encoder, spec), encoder, generator())
-    rollout = collect(Leaving(), team, torch.arange(B), T, explore=True)
-    assert rollout.steps.alive[:, :, 0].all() and not rollout.steps.alive[1, :, 1].any()
-    assert (rollout.steps.action[~rollout.steps.alive] == 0).all() and (
-        rollout.steps.action[rollout.steps.alive] != 0
-    ).any()
+def test_a_memory_that_lasts_for_the_trial_goes_on_counting_and_is_empty_in_the_next_trial() -> None:
+    team = Team(Counter("trial"), Tally(), generator())
+    for _ in range(2):
+        action = play(team).steps.action
+        assert torch.equal(action, 100 + torch.arange(T).float()[:, None, None, None].expand_as(action))

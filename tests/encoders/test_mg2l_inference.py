@@ -12,7 +12,7 @@ from torch import Tensor
 from mg2l_kalei.config.settings import rules
 from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
 from mg2l_kalei.types import Contexts, Rollout, TaskLatent, Transition
-from tests.small_systems import as_contexts, draw, generator, make_encoder, random_rollout
+from tests.small_systems import as_contexts, draw, generator, make_encoder, random_rollout, with_steps
 
 RULES = rules(Mg2lConfig)
 POOLINGS, POSTERIORS = RULES["pooling"].choices or (), RULES["posterior"].choices or ()
@@ -51,7 +51,7 @@ def test_streaming_prefixes_and_whole_contexts_agree(pooling: str, posterior: st
     encoder = fitted(rollout, pooling=pooling, posterior=posterior)
     prefixes = encoder.latents(rollout)
     for t in (1, 4, 9):
-        begun = rollout._replace(**{name: field[:t] for name, field in rollout.transition._asdict().items()})
+        begun = with_steps(rollout, **{name: field[:t] for name, field in rollout.transition._asdict().items()})
         at_t = TaskLatent(prefixes.global_[t], prefixes.local[t])
         torch.testing.assert_close(stream(encoder, begun), at_t, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(encoder.encode(as_contexts(begun)), at_t, rtol=1e-5, atol=1e-5)
@@ -95,9 +95,9 @@ def test_attention_blocks_remember_the_last_window_alone() -> None:
 def test_a_local_latent_ignores_the_other_agents_exactly(pooling: str, posterior: str, changed: str) -> None:
     rollout = random_rollout()
     encoder = fitted(rollout, pooling=pooling, posterior=posterior)
-    field = getattr(rollout, changed).clone()
+    field = getattr(rollout.steps, changed).clone()
     field[:, :, 1] += 1.0
-    before, after = encoder.latents(rollout), encoder.latents(rollout._replace(**{changed: field}))
+    before, after = encoder.latents(rollout), encoder.latents(with_steps(rollout, **{changed: field}))
     assert torch.equal(before.local[:, :, [0, 2]], after.local[:, :, [0, 2]])
     assert (before.local[1:, :, 1] != after.local[1:, :, 1]).any(-1).all()
     assert (before.global_[1:] != after.global_[1:]).any(-1).all()
@@ -107,7 +107,8 @@ def test_a_local_latent_ignores_the_other_agents_exactly(pooling: str, posterior
 def test_agents_are_a_set_too(pooling: str) -> None:
     rollout = random_rollout()
     encoder, order = fitted(rollout, pooling=pooling), torch.tensor([2, 0, 1])
-    permuted = rollout._replace(**{name: field[:, :, order] for name, field in rollout.transition._asdict().items()})
+    of_agents = {name: getattr(rollout.steps, name)[:, :, order] for name in ("obs", "action", "reward", "next_obs")}
+    permuted = with_steps(rollout, **of_agents)
     before, after = encoder.latents(rollout), encoder.latents(permuted)
     torch.testing.assert_close(after.local, before.local[:, :, order], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(after.global_, before.global_, rtol=1e-5, atol=1e-5)
@@ -118,7 +119,7 @@ def test_rows_do_not_influence_each_other(pooling: str) -> None:
     rollout = random_rollout()
     encoder = fitted(rollout, pooling=pooling)
     of_one = {name: field[:, 2:3] for name, field in rollout.transition._asdict().items()}
-    alone, together = encoder.latents(rollout._replace(**of_one)), encoder.latents(rollout)
+    alone, together = encoder.latents(with_steps(rollout, **of_one)), encoder.latents(rollout)
     torch.testing.assert_close(alone.local[:, 0], together.local[:, 2], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(alone.global_[:, 0], together.global_[:, 2], rtol=1e-5, atol=1e-5)
 
@@ -149,7 +150,8 @@ def test_a_held_latent_is_that_of_its_contexts_at_every_step_and_carries_gradien
 def test_inputs_are_standardised(pooling: str) -> None:
     """Units do not matter: an encoder that has seen the scales infers the same from metres and from kilometres."""
     rollout = random_rollout(n_steps=30, n_rows=8)
-    rescaled = rollout._replace(
+    rescaled = with_steps(
+        rollout,
         obs=1000 * rollout.steps.obs - 5,
         next_obs=1000 * rollout.steps.next_obs + 3,
         reward=0.01 * rollout.steps.reward - 40,

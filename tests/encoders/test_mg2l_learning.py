@@ -12,12 +12,12 @@ from torch import Tensor
 
 from envs import ENVS, make_family
 from envs.core import TaskFamily
-from mg2l_kalei.buffers.contexts import ContextBuffer, ContextConfig
+from mg2l_kalei.buffers.contexts import ContextConfig
 from mg2l_kalei.config.settings import rules
 from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
 from mg2l_kalei.losses.inference import nearest_neighbour_accuracy
 from mg2l_kalei.types import Contexts, Transition
-from tests.small_systems import as_contexts, generator, make_encoder, random_play, random_rollout
+from tests.small_systems import as_contexts, generator, make_encoder, random_play, random_rollout, sampler
 
 RULES = rules(Mg2lConfig)
 POOLINGS, OBJECTIVES = RULES["pooling"].choices or (), RULES["local_objective"].choices or ()
@@ -139,14 +139,11 @@ def test_each_agents_own_latent_comes_to_tell_the_task(experience: Experience, s
     config = dataclasses.replace(Mg2lConfig(), **small)
     encoder = Mg2lEncoder(config, family.spec, family.features(), len(family.tasks), generator())
     encoder.fit_normaliser(seen.transition)
-    buffer = ContextBuffer(
-        ContextConfig(capacity=128, batch=32, length=8), family.spec, family.spec.episode_steps, torch.device("cpu")
-    )
-    buffer.add(seen.transition, seen.task)
+    contexts = sampler(seen, family.spec, ContextConfig(batch=32, length=8))
     optimiser, stream = torch.optim.AdamW(encoder.parameters(), lr=2e-3), generator(1)
     before = local_accuracy(encoder, unseen)
     for _ in range(200):
-        loss, _ = encoder.loss(buffer.sample(stream), stream)
+        loss, _ = encoder.loss(contexts.sample(stream), stream)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 import torch
@@ -31,14 +33,27 @@ POOLINGS: dict[str, Callable[[], Pooling]] = {
 every_pooling = pytest.mark.parametrize("make", POOLINGS.values(), ids=POOLINGS)
 
 
-def streamed(pooling: Pooling, embeddings: Tensor) -> Tensor:
+def streamed(pooling: Pooling, embeddings: Tensor, alive: Tensor | None = None) -> Tensor:
     """(T, ..., dim) -> what is known after each length: (T + 1, ..., dim)."""
     state = pooling.initial(tuple(embeddings.shape[1:-1]))
     known = [pooling.read(state)]
-    for embedding in embeddings:
-        state = pooling.add(state, embedding)
+    for embedding, is_there in zip(embeddings, all_of(embeddings) if alive is None else alive, strict=True):
+        state = pooling.add(state, embedding, is_there)
         known.append(pooling.read(state))
     return torch.stack(known)
+
+
+def all_of(embeddings: Tensor) -> Tensor:
+    """Everybody is there: (T, ...) bool."""
+    return torch.ones(embeddings.shape[:-1], dtype=torch.bool)
+
+
+def away() -> Tensor:
+    """Who is there, (T, B, N): agents leave and come back at different times; one is never there, one always."""
+    alive = torch.ones(T, B, N, dtype=torch.bool)
+    alive[2:4, 0, 0] = alive[:3, 1, 1] = alive[3:, 1, 2] = alive[1::2, 0, 2] = False
+    alive[:, 1, 0] = False
+    return alive
 
 
 @every_pooling
@@ -46,15 +61,69 @@ def test_prefixes_equal_streaming_at_any_lengths(make: Callable[[], Pooling]) ->
     pooling, embeddings = make(), draw(T, B, N, DIM)
     expected = streamed(pooling, embeddings)
     for lengths in (torch.arange(T + 1), torch.tensor([0]), torch.tensor([1, 2, 4, 7]), torch.tensor([3, 3, 5])):
-        torch.testing.assert_close(pooling.prefixes(embeddings, lengths), expected[lengths], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            pooling.prefixes(embeddings, lengths, all_of(embeddings)), expected[lengths], rtol=1e-5, atol=1e-5
+        )
+
+
+@every_pooling
+def test_streaming_equals_batch_where_agents_leave_and_come_back(make: Callable[[], Pooling]) -> None:
+    pooling, embeddings, alive = make(), draw(T, B, N, DIM), away()
+    expected = streamed(pooling, embeddings, alive)
+    for lengths in (torch.arange(T + 1), torch.tensor([0]), torch.tensor([1, 2, 4, 7]), torch.tensor([3, 3, 5])):
+        got = pooling.prefixes(embeddings, lengths, alive)
+        torch.testing.assert_close(got, expected[lengths], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(expected, streamed(pooling, embeddings), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in POOLINGS if name != "windowed"])
+def test_what_an_agent_that_is_away_would_see_is_as_if_it_were_not_there(name: str) -> None:
+    """Row by row and agent by agent, what is known is what its own embeddings say, without gaps."""
+    pooling, embeddings, alive = POOLINGS[name](), draw(T, B, N, DIM), away()
+    known = pooling.prefixes(embeddings, torch.tensor([T]), alive)[0]
+    for row, agent in product(range(B), range(N)):
+        own = embeddings[alive[:, row, agent], row, agent].unsqueeze(1)
+        torch.testing.assert_close(known[row, agent], streamed(pooling, own)[-1, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_window_is_of_steps_and_empty_for_those_who_were_away_throughout() -> None:
+    pooling, embeddings, alive = POOLINGS["windowed"](), draw(T, B, N, DIM), away()
+    known = pooling.prefixes(embeddings, torch.tensor([T]), alive)[0]
+    for row, agent in product(range(B), range(N)):
+        own = embeddings[-3:, row, agent][alive[-3:, row, agent]].unsqueeze(1)
+        torch.testing.assert_close(known[row, agent], streamed(pooling, own)[-1, 0], rtol=1e-5, atol=1e-5)
+
+
+def known_and_gradients(pooling: Pooling, embeddings: Tensor, alive: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """What is known at all lengths, at once and streamed; gradients by embeddings that are there, and by weights."""
+    leaf = embeddings.clone().requires_grad_()
+    known = torch.stack([pooling.prefixes(leaf, torch.arange(T + 1), alive), streamed(pooling, leaf, alive)])
+    by, *by_weights = torch.autograd.grad((known * draw(*known.shape, seed=3)).sum(), [leaf, *pooling.parameters()])
+    assert (by[~alive] == 0).all()
+    return known.detach(), [by[alive], *by_weights]
+
+
+LEFT_OUT = [*product(POOLINGS, (0.0, 1e6)), *product(["regression"], (math.inf, math.nan))]
+
+
+@pytest.mark.parametrize(("name", "left_out"), LEFT_OUT)
+def test_what_is_left_out_plays_no_part_and_gets_no_gradient(name: str, left_out: float) -> None:
+    """Embeddings are finite; regression alone, which does not bound what it sums up, does not rely on it."""
+    pooling, embeddings, alive = POOLINGS[name](), draw(T, B, N, DIM), away()
+    known, gradients = known_and_gradients(pooling, embeddings, alive)
+    embeddings[~alive] = left_out
+    again, others = known_and_gradients(pooling, embeddings, alive)
+    assert torch.equal(known, again)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, others, strict=True))
 
 
 @every_pooling
 def test_a_state_is_not_changed_by_what_comes_after_it(make: Callable[[], Pooling]) -> None:
     pooling, embeddings = make(), draw(2, B, N, DIM)
-    state = pooling.add(pooling.initial((B, N)), embeddings[0])
+    everyone = torch.ones(B, N, dtype=torch.bool)
+    state = pooling.add(pooling.initial((B, N)), embeddings[0], everyone)
     before = pooling.read(state)
-    pooling.add(state, embeddings[1])
+    pooling.add(state, embeddings[1], everyone)
     assert torch.equal(pooling.read(state), before)
 
 
@@ -80,7 +149,8 @@ def test_attention_is_a_softmax_over_the_context_and_the_token() -> None:
         weights = (LOGIT_BOUND * torch.tanh(pooling.query(everything) / LOGIT_BOUND)).softmax(0)  # (1 + T, H)
         values = pooling.value(everything).unflatten(-1, (HEADS, -1))  # (1 + T, H, dim / H)
         expected = pooling.output((weights.unsqueeze(-1) * values).sum(0).flatten())
-        torch.testing.assert_close(pooling.prefixes(embeddings, torch.tensor([T]))[0], expected, rtol=1e-5, atol=1e-5)
+        got = pooling.prefixes(embeddings, torch.tensor([T]), all_of(embeddings))[0]
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_how_much_evidence_there_is_shows() -> None:

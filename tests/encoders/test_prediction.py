@@ -11,11 +11,22 @@ import torch
 from torch import Tensor
 
 from envs.mpe.wind import Wind, WindConfig
-from mg2l_kalei.buffers.contexts import ContextBuffer, ContextConfig
+from mg2l_kalei.buffers.contexts import ContextConfig
 from mg2l_kalei.encoders.mg2l import N_PREDICTED, Mg2lConfig, Mg2lEncoder
 from mg2l_kalei.encoders.prediction import LOG_STD_RANGE, OutcomePredictor
 from mg2l_kalei.types import Contexts, Rollout, TaskLatent, Transition
-from tests.small_systems import DISCRETE, SPECS, as_contexts, draw, generator, make_encoder, random_play, random_rollout
+from tests.small_systems import (
+    DISCRETE,
+    SPECS,
+    as_contexts,
+    draw,
+    generator,
+    make_encoder,
+    random_play,
+    random_rollout,
+    sampler,
+    with_steps,
+)
 
 PREDICTION_ALONE: dict[str, Any] = {
     "pairwise_coef": 0.0,
@@ -29,7 +40,7 @@ def in_one_piece(rollout: Rollout) -> Rollout:
     """The rollout, what is seen next in a step being what is seen in the next, but where an episode starts."""
     goes_on = ~rollout.steps.episode_start[1:, :, None, None]
     obs = torch.cat([rollout.steps.obs[:1], torch.where(goes_on, rollout.steps.next_obs[:-1], rollout.steps.obs[1:])])
-    return rollout._replace(obs=obs)
+    return with_steps(rollout, obs=obs)
 
 
 def step(transition: Transition, t: int) -> Transition:
@@ -50,18 +61,18 @@ def test_looking_back_streaming_prefixes_and_whole_contexts_agree(pooling: str, 
     torch.testing.assert_close(encoder.encode(as_contexts(rollout)), encoder.latent(belief), rtol=1e-5, atol=1e-5)
 
 
-def test_the_step_before_counts_where_it_is_the_agents_own_last_step_and_nowhere_else() -> None:
+def test_the_step_before_counts_within_an_episode_and_nowhere_else() -> None:
     encoder = make_encoder("mg2l", DISCRETE, second_order=True)
     assert isinstance(encoder, Mg2lEncoder)
     now, before = (random_rollout(DISCRETE, seed=seed).transition for seed in (0, 1))
     now, before = step(now, 0), step(before, 0)
     embed = encoder.transition_encoder.after
-    assert torch.equal(embed(before, now), embed(None, now))
-    follows = before._replace(next_obs=torch.cat([now.obs[:, :1], before.next_obs[:, 1:]], dim=1))
-    differs = (embed(follows, now) != embed(None, now)).any(-1)
-    assert differs[:, 0].all() and not differs[:, 1:].any()
-    other_action = follows._replace(action=(follows.action + 1) % DISCRETE.action_dim)
-    assert (embed(other_action, now)[:, 0] != embed(follows, now)[:, 0]).any(-1).all()
+    assert now.episode_start.all() and torch.equal(embed(before, now), embed(None, now))
+    now = now._replace(episode_start=torch.tensor([False, True, True, True]))
+    differs = (embed(before, now) != embed(None, now)).any(-1)
+    assert differs[0].all() and not differs[1:].any()
+    other_action = before._replace(action=(before.action + 1) % DISCRETE.action_dim)
+    assert (embed(other_action, now)[0] != embed(before, now)[0]).any(-1).all()
 
 
 def test_surprise_is_the_negative_log_likelihood_of_every_transition_under_every_latent() -> None:
@@ -97,7 +108,8 @@ def test_what_is_predicted_happened_in_the_paired_context(monkeypatch: pytest.Mo
     encoder = make_encoder("mg2l", prediction_coef=1.0, posterior="deterministic", **PREDICTION_ALONE)
     asked: list[tuple[Tensor, Tensor]] = []
 
-    def remember(_: OutcomePredictor, given: Tensor, outcome: Tensor, z: Tensor) -> Tensor:
+    def remember(_: OutcomePredictor, given: Tensor, outcome: Tensor, z: Tensor, alive: Tensor | None) -> Tensor:
+        assert alive is None  # all agents are there
         asked.append((outcome, z[-1]))
         return torch.zeros(())
 
@@ -130,15 +142,12 @@ def test_prediction_teaches_each_agents_own_latent_what_wind_blows() -> None:
     )
     encoder = Mg2lEncoder(config, family.spec, family.features(), 16, generator())
     encoder.fit_normaliser(seen.transition)
-    buffer = ContextBuffer(
-        ContextConfig(capacity=128, batch=32, length=16), family.spec, 20, torch.device("cpu"), n_consecutive=2
-    )
-    buffer.add(seen.transition, seen.task)
+    contexts = sampler(seen, family.spec, ContextConfig(batch=32, length=16), n_consecutive=2)
     optimiser, stream = torch.optim.AdamW(encoder.parameters(), lr=3e-3), generator()
     winds = family.features()[unseen.task]
     before = explained(encoder, unseen, winds)
     for _ in range(200):
-        loss, _ = encoder.loss(buffer.sample(stream), stream)
+        loss, _ = encoder.loss(contexts.sample(stream), stream)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

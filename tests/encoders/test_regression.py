@@ -21,7 +21,10 @@ N_FEATURES, T = 4, 30
 
 def test_what_is_read_is_the_posterior_mean_of_a_linear_regression() -> None:
     pooling, embeddings = RegressionPooling(N_FEATURES, N_FEATURES, generator()), draw(T, 3, N_FEATURES + 1)
-    known = pooling.prefixes(embeddings, torch.tensor([0, 2, T])) @ pooling.output.weight.inverse().T  # (3, 3, n)
+    alive = torch.ones(T, 3, dtype=torch.bool)
+    known = (
+        pooling.prefixes(embeddings, torch.tensor([0, 2, T]), alive) @ pooling.output.weight.inverse().T
+    )  # (3, 3, n)
     for place, length in enumerate((0, 2, T)):
         for column in range(3):
             f, y = np.split(embeddings[:length, column].double().numpy(), [N_FEATURES], axis=-1)
@@ -69,7 +72,9 @@ class Bids(NamedTuple):
     def play(self, tasks: range, n_rows: int, seed: int) -> Contexts:
         task = torch.arange(n_rows) % len(tasks) + tasks.start
         obs, action, next_obs = draw(16, n_rows, 2, 6, seed=seed), draw(16, n_rows, 2, 2), draw(16, n_rows, 2, 6)
-        return Contexts(Transition(obs, action, (obs.square() * self.masks[task][:, None]).sum(-1), next_obs), task)
+        reward = (obs.square() * self.masks[task][:, None]).sum(-1)
+        start, alive = torch.arange(16).unsqueeze(-1).expand(16, n_rows) == 0, torch.ones_like(reward, dtype=torch.bool)
+        return Contexts(Transition(obs, action, reward, next_obs, start, alive), task)
 
 
 def bids() -> Bids:

@@ -13,7 +13,7 @@ from torch import Tensor
 from envs.core import EnvBatch, EnvSpec, Task, TaskFamily
 from mg2l_kalei.evaluation.probe import read_probes
 from mg2l_kalei.evaluation.results import AdaptationResult
-from mg2l_kalei.types import Rollout
+from mg2l_kalei.types import Rollout, Step
 
 LATENT_STEPS = (1, 10, 39)
 
@@ -43,8 +43,9 @@ def make_rollout() -> Callable[..., Rollout]:
         n_steps, n_rows, n_agents = reward.shape
         nothing = torch.zeros(n_steps, n_rows, n_agents, 1)
         start = torch.cat([torch.ones(1, n_rows, dtype=torch.bool), ended[:-1]])
-        fields: dict[str, Any] = dict.fromkeys(("obs", "next_obs", "state", "next_state", "action", "alive"), nothing)
-        return Rollout(
+        fields: dict[str, Any] = dict.fromkeys(("obs", "next_obs", "state", "next_state", "action"), nothing)
+        alive = torch.ones_like(reward, dtype=torch.bool)
+        steps = Step(
             **fields,
             legal=None,
             next_legal=None,
@@ -52,10 +53,11 @@ def make_rollout() -> Callable[..., Rollout]:
             terminated=ended,
             truncated=torch.zeros_like(ended),
             episode_start=start,
-            task=torch.zeros(n_rows, dtype=torch.int64) if task is None else task,
-            latent=nothing if local is None else local,
-            acting=None,
+            alive=alive,
+            next_alive=alive,
         )
+        task = torch.zeros(n_rows, dtype=torch.int64) if task is None else task
+        return Rollout(steps, task, latent=nothing if local is None else local)
 
     return make
 

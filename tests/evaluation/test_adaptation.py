@@ -21,6 +21,7 @@ from mg2l_kalei.evaluation.adaptation import (
 )
 from mg2l_kalei.evaluation.results import AdaptationResult, from_json, to_json
 from mg2l_kalei.types import Rollout
+from tests.small_systems import with_steps
 
 MakeRollout = Callable[..., Rollout]
 MakeFamily = Callable[..., TaskFamily]
@@ -51,7 +52,7 @@ def test_an_unfinished_episode_has_no_return(make_rollout: MakeRollout) -> None:
 def test_a_time_limit_finishes_an_episode_too(make_rollout: MakeRollout) -> None:
     ended = torch.tensor([[False], [True]])
     rollout = make_rollout(torch.ones(2, 1, 1), ended)
-    rollout = rollout._replace(terminated=torch.zeros_like(ended), truncated=ended)
+    rollout = with_steps(rollout, terminated=torch.zeros_like(ended), truncated=ended)
     assert episode_returns(rollout, 1).tolist() == [[2.0]]
 
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from PIL import Image
+from torch import Tensor
 
 from mg2l_kalei.evaluation.comparison import Comparison, compare
 from mg2l_kalei.evaluation.figures import (
     adaptation_figure,
-    mask_figure,
+    member_figure,
     plane_coordinates,
     save_picture,
     task_space_figure,
@@ -24,6 +26,7 @@ from mg2l_kalei.evaluation.figures import (
 )
 from mg2l_kalei.evaluation.plot_style import LABEL_GAP
 from mg2l_kalei.evaluation.results import AdaptationResult
+from mg2l_kalei.sharing.base import MemberFigure
 
 MakeResult = Callable[..., AdaptationResult]
 
@@ -45,10 +48,14 @@ def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
         "many tasks": lambda: task_space_figure(many, result.probe, [str(i) for i in range(15)]),
         "constant latents": lambda: task_space_figure(0 * latents, result.probe, result.tasks),
         "no latents": lambda: task_space_figure(latents[..., :0], result.probe, result.tasks),
-        "masks": lambda: mask_figure(np.full((3, 3), 0.1) * (1 - np.eye(3)), np.array([0.1, 0.2, 0.3])),
-        "equal masks": lambda: mask_figure(np.zeros((12, 12)), np.zeros(12)),
+        "masks": lambda: member_figure(masks(0.1 * (1 - torch.eye(3)), torch.tensor([0.1, 0.2, 0.3]))),
+        "equal masks": lambda: member_figure(masks(torch.zeros(12, 12), torch.zeros(12))),
         "training": lambda: training_figure({"many": (1e5 * steps, steps**2), "one": (steps[:1], steps[:1])}, "return"),
     }
+
+
+def masks(pairs: Tensor, each: Tensor) -> MemberFigure:
+    return MemberFigure("masks", "Masks", pairs, "share masked by one of the two", each, "sparsity: share masked")
 
 
 def test_every_picture_is_written_and_not_blank(comparison: Comparison, tmp_path: Path) -> None:
@@ -86,6 +93,17 @@ def test_labels_of_lines_that_end_together_stay_apart() -> None:
     axes: Axes = training_figure({"a": together, "b": together, "c": together}, "return").axes[0]
     heights = sorted(text.xy[1] for text in axes.texts if isinstance(text, Annotation))
     assert np.diff(heights).min() > LABEL_GAP * 0.99
+
+
+def test_a_picture_of_members_shows_them_and_says_what_it_shows() -> None:
+    pairs, each = torch.tensor([[0.0, 0.25], [0.25, 0.0]]), torch.tensor([0.1, 0.3])
+    figure = member_figure(masks(pairs, each))
+    assert figure.get_suptitle() == "Masks"
+    map_, bars, colours = figure.axes
+    np.testing.assert_array_equal(map_.images[0].get_array(), pairs)
+    np.testing.assert_allclose([bar.get_height() for bar in bars.patches], each)  # type: ignore[attr-defined]
+    assert colours.get_ylabel() == "share masked by one of the two" and bars.get_ylabel() == "sparsity: share masked"
+    assert {text.get_text() for text in map_.texts} == {"0.000", "0.250"}
 
 
 def test_the_plane_is_that_of_the_last_moments_largest_variance() -> None:

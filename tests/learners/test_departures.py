@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mg2l_kalei.types import Rollout
-from tests.small_systems import acted_by, generator, make_encoder, make_learner, random_rollout
+from tests.small_systems import acted_by, make_encoder, make_learner, random_rollout, update, with_steps
 
 
 def weights_after(rollout: Rollout, misjudged: int | None = None) -> dict[str, Tensor]:
@@ -14,11 +14,12 @@ def weights_after(rollout: Rollout, misjudged: int | None = None) -> dict[str, T
     encoder = make_encoder("none")
     learner = make_learner(encoder)
     rollout = acted_by(learner, encoder, rollout)
-    if misjudged is not None and rollout.acting is not None:
+    if misjudged is not None:
+        assert rollout.log_prob is not None
         rollout.log_prob[:, :, misjudged] += 1.0
-    learner.update(rollout, encoder, 36, generator())
-    networks = learner.networks()
-    return {name: torch.cat([p.detach().flatten() for p in networks[name].parameters()]) for name in networks}
+    update(learner, encoder, rollout)
+    networks = learner.networks.items()
+    return {name: torch.cat([p.detach().flatten() for p in network.parameters()]) for name, network in networks}
 
 
 def agent_2_leaves(step: int, paid_afterwards: float = 0.0, paid_in_its_last_step: float = 0.0) -> Rollout:
@@ -31,7 +32,7 @@ def agent_2_leaves(step: int, paid_afterwards: float = 0.0, paid_in_its_last_ste
     rollout.steps.reward[step + 1 :, :, 2] = paid_afterwards
     rollout.steps.reward[step, :, 2] += paid_in_its_last_step
     no_end = torch.zeros_like(rollout.steps.truncated)
-    return rollout._replace(alive=alive, next_alive=next_alive, truncated=no_end)
+    return with_steps(rollout, alive=alive, next_alive=next_alive, truncated=no_end)
 
 
 def test_what_departed_agents_did_does_not_train_the_actors() -> None:

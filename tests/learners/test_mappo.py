@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from envs.core import EnvSpec
-from mg2l_kalei.buffers.contexts import ContextBuffer, ContextConfig
+from mg2l_kalei.buffers.contexts import ContextConfig, ContextSampler
+from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.critic import Critic
@@ -18,6 +19,7 @@ from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages
 from mg2l_kalei.networks import Memory, NetworkConfig
 from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.training.task_inference import InferenceTrainer
+from mg2l_kalei.types import Transition
 from tests.small_systems import (
     CONTINUOUS,
     SPECS,
@@ -28,6 +30,8 @@ from tests.small_systems import (
     make_encoder,
     make_learner,
     random_rollout,
+    update,
+    with_steps,
 )
 
 GAMMA = 0.8
@@ -65,7 +69,7 @@ def test_the_first_ratio_is_one(kind: str, sharing: str, spec: EnvSpec) -> None:
             with torch.no_grad():
                 for parameter in encoder.parameters():
                     parameter.add_(0.1 * draw(*parameter.shape))
-        metrics = learner.update(rollout, encoder, 36 * (i + 1), generator(i))
+        metrics = update(learner, encoder, rollout, 36 * (i + 1), seed=i)
         assert float(metrics["train/first_ratio_error"]) <= 1e-5
         assert float(metrics["train/ratio_error"]) > 1e-4  # later passes do move away
 
@@ -74,16 +78,16 @@ def test_a_ratio_of_another_latent_would_show() -> None:
     encoder = make_encoder("mg2l")
     learner = mappo(encoder)
     rollout = acted_by(learner, encoder, random_rollout())
-    metrics = learner.update(rollout._replace(latent=rollout.latent + 1), encoder, 36, generator())
+    metrics = update(learner, encoder, rollout._replace(latent=rollout.latent + 1))
     assert float(metrics["train/first_ratio_error"]) > 1e-4
 
 
 def test_kaleidoscopes_thresholds_learn_in_spite_of_their_tiny_gradients() -> None:
     encoder, rollout = make_encoder("none"), random_rollout(n_rows=8)
     learner = mappo(encoder, sharing="kaleidoscope", actor_lr=1e-3, lr_decay="none", n_epochs=10)
-    thresholds = [p for name, p in learner.actor.named_parameters() if "thresholds" in name]
+    thresholds = [p for name, p in learner.actor_network.named_parameters() if "thresholds" in name]
     before = torch.cat([p.detach().flatten().clone() for p in thresholds])
-    learner.update(acted_by(learner, encoder, rollout), encoder, 72, generator())
+    update(learner, encoder, acted_by(learner, encoder, rollout), 72)
     n_steps = learner.config.n_epochs * learner.config.n_minibatches
     way = (torch.cat([p.detach().flatten() for p in thresholds]) - before).abs()
     assert way.median() > 0.05 * n_steps * 1e-3
@@ -92,16 +96,17 @@ def test_kaleidoscopes_thresholds_learn_in_spite_of_their_tiny_gradients() -> No
 # --- critic -----------------------------------------------------------------------------------------------------------
 
 
-def learnt_value(reward: Tensor, ends: str, *, per_agent: bool = False) -> Tensor:
+def learnt_value(reward: Tensor, ends: str, **settings: Any) -> Tensor:
     """What the critic comes to say (N,) of an environment in one state that pays each agent ``reward`` (N,) a step.
 
     It never ends, but is watched for 6 steps at a time; ``ends`` says what the last of them is taken for.
     """
     encoder, rollout = make_encoder("none"), random_rollout(n_steps=6, n_rows=8)
-    settings: dict[str, Any] = {"critic_lr": 2e-2, "lr_decay": "none", "n_epochs": 5, "n_minibatches": 1}
-    learner = mappo(encoder, gamma=GAMMA, critic_per_agent=per_agent, **settings)
+    fast: dict[str, Any] = {"critic_lr": 2e-2, "lr_decay": "none", "n_epochs": 5, "n_minibatches": 1}
+    learner = mappo(encoder, gamma=GAMMA, **fast, **settings)
     last = (torch.arange(6) == 5).unsqueeze(-1).expand(6, 8)
-    rollout = rollout._replace(
+    rollout = with_steps(
+        rollout,
         state=torch.ones_like(rollout.steps.state),
         next_state=torch.ones_like(rollout.steps.state),
         reward=reward.expand(6, 8, CONTINUOUS.n_agents),
@@ -110,16 +115,17 @@ def learnt_value(reward: Tensor, ends: str, *, per_agent: bool = False) -> Tenso
     )
     rollout = acted_by(learner, encoder, rollout)
     for i in range(20):
-        learner.update(rollout, encoder, 0, generator(i))
+        update(learner, encoder, rollout, 0, seed=i)
     with torch.no_grad():
         value, _ = learner.critic(rollout.steps.state[0, :1], torch.zeros(1, 0))
-    return learner.critic.moments.denormalise(value.unsqueeze(-1)).flatten()
+    return learner.critic.moments.denormalise(value).flatten()
 
 
+@pytest.mark.parametrize("scale", ["team", "agent"])
 @pytest.mark.parametrize("per_agent", [False, True], ids=["one critic", "critic per agent"])
-def test_the_value_of_an_endless_reward_is_that_of_the_geometric_series(per_agent: bool) -> None:
+def test_the_value_of_an_endless_reward_is_that_of_the_geometric_series(per_agent: bool, scale: str) -> None:
     reward = torch.tensor([1.0, 2.0, -1.0])
-    value = learnt_value(reward, "truncated", per_agent=per_agent)
+    value = learnt_value(reward, "truncated", critic_per_agent=per_agent, reward_scale=scale)
     torch.testing.assert_close(value, reward / (1 - GAMMA), rtol=0.03, atol=0.1)
 
 
@@ -136,11 +142,12 @@ def test_values_in_units_of_reward_stay_when_the_scale_of_returns_changes(per_ag
     critic = Critic(CONTINUOUS, 2, NetworkConfig(hidden=(8,)), generator(), per_agent=per_agent)
     state, latent = draw(5, CONTINUOUS.state_dim), draw(5, 2, seed=1)
     untrained, _ = critic(state, latent)
-    critic.fit_returns(draw(50, 4, 3))
+    alive = torch.ones(50, 4, 3, dtype=torch.bool)
+    critic.fit_returns(draw(50, 4, 3), alive)
     assert torch.equal(critic(state, latent)[0], untrained)  # the first returns only say where values begin
     before = critic.moments.denormalise(untrained)
     for scale in (100.0, 0.1):
-        critic.fit_returns(scale * draw(50, 4, 3) - 30)
+        critic.fit_returns(scale * draw(50, 4, 3) - 30, alive)
         normalised, _ = critic(state, latent)
         torch.testing.assert_close(critic.moments.denormalise(normalised), before, rtol=1e-4, atol=1e-3)
         assert not torch.allclose(normalised, before, atol=0.1)
@@ -152,7 +159,7 @@ def test_value_clipping_leaves_the_first_iteration_its_gradient() -> None:
     for value_clipping in (False, True):
         learner = mappo(encoder, value_clipping=value_clipping, n_epochs=1, n_minibatches=1)
         rollout = acted_by(learner, encoder, random_rollout())
-        metrics = learner.update(rollout._replace(reward=rollout.steps.reward - 50), encoder, 0, generator())
+        metrics = update(learner, encoder, with_steps(rollout, reward=rollout.steps.reward - 50), 0)
         losses.append([float(metrics[f"train/{name}"]) for name in ("value_loss", "critic_grad_norm")])
     assert losses[0] == losses[1]
 
@@ -182,7 +189,7 @@ def test_the_value_loss_trains_what_the_global_latent_comes_from_and_nothing_els
     learner, before = mappo(encoder), copied(encoder)
     rollout = random_rollout()
     rollout = rollout._replace(contexts=as_contexts(random_rollout(seed=5))) if held else rollout
-    learner.update(acted_by(learner, encoder, rollout), encoder, 36, generator())
+    update(learner, encoder, acted_by(learner, encoder, rollout))
     trained = {id(parameter) for parameter in encoder.critic_parameters()}
     assert moved(encoder, before) == {name for name, p in encoder.named_parameters() if id(p) in trained}
 
@@ -191,23 +198,23 @@ def test_the_actors_loss_does_not_reach_the_encoder() -> None:
     """Without the value loss nothing of it moves; with it, it moves the same whatever the actor's loss is."""
     encoder = make_encoder("mg2l")
     learner, before = mappo(encoder, encoder_epochs=0), copied(encoder)
-    learner.update(acted_by(learner, encoder, random_rollout()), encoder, 36, generator())
+    update(learner, encoder, acted_by(learner, encoder, random_rollout()))
     assert moved(encoder, before) == set()
     after = []
     for shift in (0.0, 0.1):
         encoder = make_encoder("mg2l")
         learner = mappo(encoder)
         rollout = acted_by(learner, encoder, random_rollout())
-        assert rollout.acting is not None and not rollout.latent.requires_grad
-        acting = rollout.acting._replace(log_prob=rollout.log_prob + shift)
-        learner.update(rollout._replace(acting=acting), encoder, 36, generator())
-        after.append((copied(encoder), torch.cat([p.detach().flatten() for p in learner.actor.parameters()])))
+        assert rollout.log_prob is not None and not rollout.latent.requires_grad
+        update(learner, encoder, rollout._replace(log_prob=rollout.log_prob + shift))
+        after.append((copied(encoder), torch.cat([p.detach().flatten() for p in learner.actor_network.parameters()])))
     assert all(torch.equal(after[0][0][name], after[1][0][name]) for name in before)
     assert not torch.equal(after[0][1], after[1][1])
 
 
+@pytest.mark.parametrize("scale", ["team", "agent"])
 @pytest.mark.parametrize("recurrent", [False, True], ids=["feed-forward", "recurrent"])
-def test_the_encoders_gradient_is_that_of_the_value_loss(recurrent: bool) -> None:
+def test_the_encoders_gradient_is_that_of_the_value_loss(recurrent: bool, scale: str) -> None:
     """Gathered from minibatches and taken through the encoder once: exactly that of the whole rollout at once."""
     encoder, reference = make_encoder("mg2l"), make_encoder("mg2l")
     settings: dict[str, Any] = {
@@ -216,17 +223,18 @@ def test_the_encoders_gradient_is_that_of_the_value_loss(recurrent: bool) -> Non
         "huber_delta": 1e3,
         "max_grad_norm": 1e9,
         "critic_lr": 1e-12,
-        "recurrent": recurrent,
+        "memory": "episode" if recurrent else "none",
         "chunk_length": 9,  # the whole trial: no gradient is cut off
+        "reward_scale": scale,
     }
     learner, fresh = mappo(encoder, n_minibatches=2, **settings), mappo(reference, **settings)
     rollout = acted_by(learner, encoder, random_rollout())
-    learner.update(rollout, encoder, 36, generator())
+    update(learner, encoder, rollout)
     latent = reference.latents(rollout).global_
     start = Memory(torch.zeros(4, 1, 16), rollout.steps.episode_start) if recurrent else None
     value, _ = fresh.critic(rollout.steps.state, latent[:-1], start)
     with torch.no_grad():
-        _, next_value, _ = fresh._values(rollout, latent)
+        _, next_value, _ = fresh._values(rollout.steps, latent)
         returns = value + generalized_advantages(
             rollout.steps.reward,
             Values(value, next_value),
@@ -235,7 +243,8 @@ def test_the_encoders_gradient_is_that_of_the_value_loss(recurrent: bool) -> Non
             gamma=learner.config.gamma,
             gae_lambda=learner.config.gae_lambda,
         )
-    error = value - (returns - returns.mean()) / returns.std(correction=0)  # the first returns rescale nothing
+    over = (0, 1) if scale == "agent" else (0, 1, 2)  # the first returns rescale nothing
+    error = value - (returns - returns.mean(over)) / returns.std(over, correction=0)
     (2 * 0.5 * error.square().mean()).backward()  # each of two minibatches gives a mean of its own
     for ours, whole in zip(encoder.critic_parameters(), reference.critic_parameters(), strict=True):
         assert ours.grad is not None and whole.grad is not None
@@ -246,10 +255,11 @@ def test_the_encoders_own_optimiser_is_not_fed_what_the_critic_left_behind() -> 
     results = []
     for stale in (None, 1e3):
         encoder, rollout = make_encoder("mg2l"), random_rollout()
-        config = ContextConfig(capacity=4, batch=4, length=3, n_early_updates=1)
-        buffer = ContextBuffer(config, CONTINUOUS, 9, torch.device("cpu"))
-        trainer = InferenceTrainer(encoder, buffer, generator())
-        trainer.add(rollout)
+        config = ContextConfig(batch=4, length=3, n_early_updates=1)
+        replay = TrialReplay(ReplayConfig(capacity=4), CONTINUOUS, 9, Transition._fields, torch.device("cpu"))
+        trainer = InferenceTrainer(encoder, ContextSampler(config, replay), generator())
+        encoder.fit_normaliser(rollout.transition)
+        replay.add(rollout.steps, rollout.task)
         for parameter in encoder.parameters():
             parameter.grad = None if stale is None else torch.full_like(parameter, stale)
         trainer.update(0)
@@ -266,8 +276,8 @@ def rates(decay: str, env_steps: list[int]) -> list[set[float]]:
     learner = mappo(encoder, sharing="kaleidoscope", lr_decay=decay, actor_lr=1e-3, critic_lr=1e-3, n_epochs=1)
     rollout, seen = random_rollout(), []
     for steps in env_steps:
-        learner.update(acted_by(learner, encoder, rollout), encoder, steps, generator())
-        groups = learner.actor_optimiser.param_groups + learner.critic_optimiser.param_groups
+        update(learner, encoder, acted_by(learner, encoder, rollout), steps)
+        groups = [group for optimiser in learner.optimisers.values() for group in optimiser.adam.param_groups]
         seen.append({group["lr"] / 1e-3 for group in groups})
     return seen
 

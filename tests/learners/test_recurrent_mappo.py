@@ -11,16 +11,16 @@ from torch import Tensor
 from envs.core import EnvSpec, Observation, StepResult
 from mg2l_kalei.acting.collector import Team, collect
 from mg2l_kalei.encoders.base import TaskEncoder
-from mg2l_kalei.learners.mappo import Mappo, MappoConfig
+from mg2l_kalei.learners.mappo import Mappo
 from mg2l_kalei.learners.samples import counting, in_chunks
-from mg2l_kalei.networks import Memory
+from mg2l_kalei.networks import Memory, NetworkConfig
 from mg2l_kalei.sharing import SHARINGS
-from tests.small_systems import CONTINUOUS, draw, generator, make_encoder, make_learner
+from tests.small_systems import CONTINUOUS, at, draw, generator, make_encoder, make_learner, update, with_steps
 
 RECALL = EnvSpec(n_agents=2, obs_dim=3, state_dim=6, action_dim=2, is_discrete=True, episode_steps=4)
 
 
-class Recall:
+class Recollection:
     """Each agent is shown 0 or 1 as an episode starts, nothing after that, and must say it at the end.
 
     obs: (is 0, is 1, time). An agent's reward at the last step is 1 for the right answer; no other step pays.
@@ -58,7 +58,7 @@ class Recall:
 
 
 def recurrent(encoder: TaskEncoder, spec: EnvSpec = RECALL, **settings: Any) -> Mappo:
-    own: dict[str, Any] = {"recurrent": True, "hidden": (16, 8)} | settings
+    own: dict[str, Any] = {"memory": "episode", "hidden": (16, 8)} | settings
     learner = make_learner(encoder, spec, kind="mappo", **own)
     assert isinstance(learner, Mappo)
     return learner
@@ -66,7 +66,7 @@ def recurrent(encoder: TaskEncoder, spec: EnvSpec = RECALL, **settings: Any) -> 
 
 def play(learner: Mappo, encoder: TaskEncoder, n_steps: int, *, n_rows: int = 6, seed: int = 0) -> Any:
     team = Team(learner, encoder, generator(seed))
-    return collect(Recall(n_rows, seed), team, torch.arange(n_rows) % 3, n_steps, explore=True)
+    return collect(Recollection(n_rows, seed), team, torch.arange(n_rows) % 3, n_steps, explore=at(0))
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
@@ -80,7 +80,7 @@ def test_the_first_ratio_is_one(kind: str, chunk_length: int, sharing: str) -> N
         rollout = play(learner, encoder, 10, seed=i)
         if encoder.learns:
             encoder.fit_normaliser(rollout.transition)
-        metrics = learner.update(rollout, encoder, 60 * (i + 1), generator(i))
+        metrics = update(learner, encoder, rollout, 60 * (i + 1), seed=i)
         assert float(metrics["train/first_ratio_error"]) <= 1e-5
         assert float(metrics["train/ratio_error"]) > 1e-4
 
@@ -94,7 +94,7 @@ def test_what_the_learner_replays_is_what_was_acted_with() -> None:
     assert state is not None and rollout.memory.shape == (10, 6, 2, 16)
     with torch.no_grad():
         memory = Memory(state, rollout.steps.episode_start)
-        distribution, states = learner.actor(rollout.steps.obs, rollout.latent, None, memory)
+        distribution, states = learner.actor_network(rollout.steps.obs, rollout.latent, None, memory)
     torch.testing.assert_close(distribution.log_prob(rollout.steps.action), rollout.log_prob)
     before = torch.cat([state[None], states[:-1]]) * ~rollout.steps.episode_start[:, :, None, None]
     torch.testing.assert_close(before, rollout.memory)
@@ -107,9 +107,9 @@ def test_values_are_those_of_the_critic_step_by_step(per_agent: bool, chunk_leng
     encoder = make_encoder("mg2l", RECALL)
     learner = recurrent(encoder, critic_per_agent=per_agent, chunk_length=chunk_length)
     rollout = play(learner, encoder, 10)
-    rollout = rollout._replace(terminated=rollout.steps.truncated, truncated=rollout.steps.terminated)
+    rollout = with_steps(rollout, terminated=rollout.steps.truncated, truncated=rollout.steps.terminated)
     latent = draw(11, 6, encoder.global_dim)
-    value, next_value, _ = learner._values(rollout, latent)
+    value, next_value, _ = learner._values(rollout.steps, latent)
     state = torch.zeros(6, 2 if per_agent else 1, 16)
     for t in range(10):
         state = state * ~rollout.steps.episode_start[t, :, None, None]
@@ -117,7 +117,7 @@ def test_values_are_those_of_the_critic_step_by_step(per_agent: bool, chunk_leng
         torch.testing.assert_close(value[t], expected[0])
         expected, _ = learner.critic(rollout.steps.next_state[None, t], latent[None, t + 1], Memory(state))
         torch.testing.assert_close(next_value[t], expected[0])
-    samples, _ = learner._prepare(rollout, latent)
+    samples, _ = learner._prepare(rollout, rollout.steps, latent)
     again, _ = learner.critic(samples.state, samples.global_latent, samples.critic_memory)
     counts = torch.ones_like(again, dtype=torch.bool) if samples.alive is None else samples.alive
     assert counts.sum() == 10 * 6 * 2
@@ -127,18 +127,16 @@ def test_values_are_those_of_the_critic_step_by_step(per_agent: bool, chunk_leng
 def test_an_update_with_a_recurrent_critic_for_each_agent_explains_what_is_paid() -> None:
     encoder = make_encoder("none", RECALL)
     learner = recurrent(encoder, critic_per_agent=True, critic_lr=1e-2, n_epochs=8, chunk_length=3)
-    losses = [
-        float(learner.update(play(learner, encoder, 8), encoder, 0, generator())["train/value_loss"]) for _ in range(9)
-    ]
+    losses = [float(update(learner, encoder, play(learner, encoder, 8), 0)["train/value_loss"]) for _ in range(9)]
     assert losses[-1] < 0.5 * losses[0]
 
 
 def test_a_gru_needs_a_layer_to_stand_after() -> None:
-    with pytest.raises(ValueError, match=r"recurrent=true with hidden=\[\]"):
-        MappoConfig(recurrent=True, hidden=())
+    with pytest.raises(ValueError, match=r"memory=episode with hidden=\[\]"):
+        NetworkConfig(memory="episode", hidden=())
     encoder = make_encoder("none", RECALL)
-    linear = recurrent(encoder, recurrent=False, hidden=())
-    linear.update(play(linear, encoder, 8), encoder, 0, generator())
+    linear = recurrent(encoder, memory="none", hidden=())
+    update(linear, encoder, play(linear, encoder, 8), 0)
 
 
 def test_repeated_steps_of_the_last_chunk_do_not_count() -> None:
@@ -153,7 +151,7 @@ def test_repeated_steps_of_the_last_chunk_do_not_count() -> None:
 def test_feed_forward_learners_have_no_memory() -> None:
     learner = make_learner(make_encoder("none"), CONTINUOUS)
     assert learner.initial_memory(4) is None
-    assert learner.act(draw(4, 3, 4), None, draw(4, 3, 0), None, generator(), explore=True).recurrent_state is None
+    assert learner.act(draw(4, 3, 4), None, draw(4, 3, 0), None, generator(), explore=at(0)).memory is None
 
 
 @pytest.mark.parametrize("sharing", SHARINGS)
@@ -161,9 +159,10 @@ def test_feed_forward_learners_have_no_memory() -> None:
 def test_only_recurrent_teams_recall_what_they_were_shown(remembers: bool, sharing: str) -> None:
     encoder = make_encoder("none", RECALL)
     settings: dict[str, Any] = {"actor_lr": 1e-2, "critic_lr": 1e-2, "lr_decay": "none", "n_epochs": 4}
-    learner = recurrent(encoder, recurrent=remembers, sharing=sharing, chunk_length=5, entropy_coef=0.003, **settings)
+    settings |= {"memory": "episode" if remembers else "none", "chunk_length": 5, "entropy_coef": 0.003}
+    learner = recurrent(encoder, sharing=sharing, **settings)
     for i in range(40):
-        learner.update(play(learner, encoder, 8, n_rows=32, seed=i), encoder, 0, generator(i))
+        update(learner, encoder, play(learner, encoder, 8, n_rows=32, seed=i), 0, seed=i)
     rollout = play(learner, encoder, 4, n_rows=256, seed=1000)
     right = float(rollout.steps.reward[-1].mean())
     assert right > 0.95 if remembers else 0.4 < right < 0.6

@@ -24,10 +24,12 @@ from tests.small_systems import (
     DISCRETE,
     SPECS,
     acted_by,
+    at,
     generator,
     make_encoder,
     make_learner,
     random_rollout,
+    update,
 )
 
 every_learner = pytest.mark.parametrize("kind", LEARNERS)
@@ -51,7 +53,7 @@ def parameters(learner: Learner, encoder: TaskEncoder) -> dict[str, Tensor]:
             for name, item in value.items():
                 walk(f"{path}.{name}", item)
 
-    walk("learner", learner.state_dict())
+    walk("learner", learner.state_dict() | {"weights": learner.weights()})
     walk("encoder", dict(encoder.state_dict()))
     return tensors
 
@@ -59,7 +61,7 @@ def parameters(learner: Learner, encoder: TaskEncoder) -> dict[str, Tensor]:
 def updated(learner: Learner, encoder: TaskEncoder, rollout: Rollout, *, n: int = 1) -> dict[str, Tensor]:
     """After some updates on the rollout, with the learner's own actions in it."""
     for i in range(n):
-        learner.update(acted_by(learner, encoder, rollout), encoder, 36 * (i + 1), generator(i))
+        update(learner, encoder, acted_by(learner, encoder, rollout), 36 * (i + 1), seed=i)
     return parameters(learner, encoder)
 
 
@@ -79,6 +81,7 @@ def test_a_restored_learner_makes_the_same_next_update_bit_for_bit(kind: str, sh
         systems.append((make_learner(encoder, spec, kind=kind, sharing=sharing, seed=seed), encoder))
     (saved, saved_encoder), (restored, restored_encoder) = systems
     before = updated(saved, saved_encoder, rollout, n=2)
+    restored.load_weights(copy.deepcopy(saved.weights()))
     restored.load_state_dict(copy.deepcopy(saved.state_dict()))
     restored_encoder.load_state_dict(saved_encoder.state_dict())
     assert differing(before, parameters(restored, restored_encoder)) == set()
@@ -117,10 +120,10 @@ def test_gradients_that_others_left_behind_do_not_matter(kind: str, sharing: str
 def test_illegal_actions_are_never_taken(kind: str, sharing: str) -> None:
     encoder = make_encoder("none", DISCRETE)
     learner = make_learner(encoder, DISCRETE, kind=kind, sharing=sharing)
-    obs, nothing = random_rollout(DISCRETE, n_steps=1, n_rows=500).obs[0], torch.zeros(500, DISCRETE.n_agents, 0)
+    obs, nothing = random_rollout(DISCRETE, n_steps=1, n_rows=500).steps.obs[0], torch.zeros(500, DISCRETE.n_agents, 0)
     legal = torch.rand(500, DISCRETE.n_agents, DISCRETE.action_dim, generator=generator(1)) < 0.4
     legal[..., 0] |= ~legal.any(-1)
-    for explore in (False, True):
+    for explore in (None, at(0)):
         action = learner.act(obs, legal, nothing, None, generator(), explore=explore).action
         assert legal.gather(-1, action.unsqueeze(-1)).all()
         free = learner.act(obs, None, nothing, None, generator(), explore=explore).action
@@ -133,13 +136,13 @@ def test_exploration_is_random_and_the_mode_is_not(kind: str, spec: EnvSpec) -> 
     encoder = make_encoder("none", spec)
     learner = make_learner(encoder, spec, kind=kind)
     rollout = random_rollout(spec)
-    for explore in (False, True):
+    for explore in (None, at(0)):
         first, again, other = (
             learner.act(rollout.steps.obs[0], None, rollout.latent[0], None, generator(seed), explore=explore).action
             for seed in (0, 0, 1)
         )
         assert torch.equal(first, again)
-        assert torch.equal(first, other) != explore
+        assert torch.equal(first, other) == (explore is None)
 
 
 @every_spec
@@ -148,7 +151,7 @@ def test_exploration_is_random_and_the_mode_is_not(kind: str, spec: EnvSpec) -> 
 def test_metrics_are_finite_numbers_under_their_groups_names(kind: str, sharing: str, spec: EnvSpec) -> None:
     encoder = make_encoder("mg2l", spec)
     learner = make_learner(encoder, spec, kind=kind, sharing=sharing)
-    metrics = learner.update(acted_by(learner, encoder, random_rollout(spec)), encoder, 36, generator())
+    metrics = update(learner, encoder, acted_by(learner, encoder, random_rollout(spec)))
     assert metrics
     for name, value in metrics.items():
         assert name.split("/")[0] in ("train", "sharing"), name
@@ -163,9 +166,9 @@ def turns_return(kind: str, sharing: str, **settings: Any) -> tuple[Turns, float
     env, team = family.make(32, torch.device("cpu"), generator(1)), Team(learner, encoder, generator(2))
     T = family.spec.episode_steps
     for i in range(10):
-        rollout = collect(env, team, task, T, explore=True)
-        learner.update(rollout, encoder, 32 * T * (i + 1), generator(i))
-    return family, float(collect(env, team, task, T, explore=False).reward.mean(-1).sum(0).mean())
+        rollout = collect(env, team, task, T, explore=at(0))
+        update(learner, encoder, rollout, 32 * T * (i + 1), seed=i)
+    return family, float(collect(env, team, task, T, explore=None).steps.reward.mean(-1).sum(0).mean())
 
 
 @every_sharing
@@ -184,6 +187,7 @@ def test_agents_that_share_all_and_do_not_know_who_they_are_cannot_take_turns(ki
 def test_what_a_continuous_action_was_is_what_its_probability_is_of() -> None:
     encoder = make_encoder("none")
     learner, rollout = make_learner(encoder), random_rollout()
-    sample = learner.act(rollout.steps.obs[0], None, rollout.latent[0], None, generator(), explore=True)
+    sample = learner.act(rollout.steps.obs[0], None, rollout.latent[0], None, generator(), explore=at(0))
     assert sample.action.shape == rollout.steps.action[0].shape
+    assert sample.log_prob is not None
     assert sample.log_prob.shape == rollout.steps.reward[0].shape == (4, CONTINUOUS.n_agents)

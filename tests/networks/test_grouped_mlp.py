@@ -19,10 +19,13 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def mlp(kind: str, config: NetworkConfig | None = None, output_gain: float = 1.0) -> GroupedMlp:
+def mlp(
+    kind: str, config: NetworkConfig | None = None, *, output_gain: float = 1.0, place_id: bool = True
+) -> GroupedMlp:
     sharing_class, sharing_config = SHARINGS[kind]
-    sharing = sharing_class(sharing_config, G, generator())
-    return GroupedMlp(sharing, IN, OUT, config or NetworkConfig(activation="gelu"), output_gain=output_gain)
+    sharing = sharing_class(sharing_config, range(G), generator())
+    config = config or NetworkConfig(activation="gelu")
+    return GroupedMlp(sharing, IN, OUT, config, output_gain=output_gain, place_id=place_id)
 
 
 def draw(*shape: int) -> Tensor:
@@ -41,12 +44,12 @@ def test_a_members_output_depends_on_its_own_row_alone(kind: str, layer_norm: bo
 
 
 @pytest.mark.parametrize("kind", SHARINGS)
-@pytest.mark.parametrize("member_id", [False, True])
-def test_who_acts_alike_on_the_same_input(kind: str, member_id: bool) -> None:
+@pytest.mark.parametrize("place_id", [False, True])
+def test_who_acts_alike_on_the_same_input(kind: str, place_id: bool) -> None:
     same_row = draw(4, 1, IN).expand(4, G, IN)
-    y = mlp(kind, NetworkConfig(member_id=member_id))(same_row)
+    y = mlp(kind, NetworkConfig(), place_id=place_id)(same_row)
     alike = torch.allclose(y[:, 0], y[:, 1], atol=1e-5)
-    assert alike == (kind == "full" and not member_id)
+    assert alike == (kind == "full" and not place_id)
 
 
 def test_no_parameter_of_independent_members_is_shared() -> None:

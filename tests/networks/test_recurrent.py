@@ -15,12 +15,12 @@ from mg2l_kalei.sharing.masked_linear import MaskedLinear, masked_layers
 from tests.small_systems import draw, generator
 
 L, S, G, IN, SIZE, OUT = 7, 5, 3, 4, 8, 2
-CONFIG = NetworkConfig(hidden=(SIZE, 6), activation="tanh", member_id=False)
+CONFIG = NetworkConfig(hidden=(SIZE, 6), activation="tanh")
 
 
 def scheme(kind: str) -> Any:
     sharing, config = SHARINGS[kind]
-    return sharing(config, G, generator())
+    return sharing(config, range(G), generator())
 
 
 def network(kind: str) -> RecurrentMlp:
@@ -82,7 +82,7 @@ def test_members_do_not_hear_each_other(kind: str) -> None:
 
 def test_the_gru_is_not_masked_and_the_layer_before_it_not_reset() -> None:
     body = network("kaleidoscope")
-    masked = [layer.resettable for layer in masked_layers(body)]
+    masked = [layer.role.is_resettable for layer in masked_layers(body)]
     assert masked == [False, True, True]
     assert not any(isinstance(module, MaskedLinear) for module in body.gru.modules())
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor, nn
 
 from mg2l_kalei.networks import GroupedMlp, NetworkConfig
+from mg2l_kalei.sharing.base import LayerRole
 from mg2l_kalei.sharing.full import SharedLinear
 from mg2l_kalei.sharing.kaleidoscope import (
     KaleidoscopeConfig,
@@ -19,6 +18,7 @@ from mg2l_kalei.sharing.kaleidoscope import (
     masked_layers,
 )
 from mg2l_kalei.sharing.masked_linear import MaskedLinear
+from mg2l_kalei.types import Clock
 
 G = 3
 
@@ -27,8 +27,8 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def scheme(config: KaleidoscopeConfig | None = None, *, total_env_steps: float = math.inf) -> KaleidoscopeSharing:
-    return KaleidoscopeSharing(config or KaleidoscopeConfig(), G, generator(), total_env_steps=total_env_steps)
+def scheme(config: KaleidoscopeConfig | None = None) -> KaleidoscopeSharing:
+    return KaleidoscopeSharing(config or KaleidoscopeConfig(), range(G), generator())
 
 
 def mlp(sharing: KaleidoscopeSharing) -> GroupedMlp:
@@ -36,7 +36,7 @@ def mlp(sharing: KaleidoscopeSharing) -> GroupedMlp:
 
 
 def masked_layer(sharing: KaleidoscopeSharing, *size: int, resettable: bool = True) -> MaskedLinear:
-    layer = sharing.linear(*size, gain=1.0, resettable=resettable)
+    layer = sharing.linear(*size, gain=1.0, role=LayerRole(is_resettable=resettable))
     assert isinstance(layer, MaskedLinear)
     return layer
 
@@ -112,9 +112,9 @@ def test_the_coefficient_is_floored_bounded_and_a_constant_to_the_gradient() -> 
 
 def test_diversity_sums_layers_by_weight_over_all_maskable_weights() -> None:
     sharing = scheme(sparse_config())
-    first = sharing.linear(4, 5, gain=1.0, layer_weight=1.0)
-    unmasked = sharing.linear(5, 5, gain=1.0, masked=False)
-    second = sharing.linear(5, 3, gain=1.0, layer_weight=2.0)
+    first = sharing.linear(4, 5, gain=1.0, role=LayerRole(weight=1.0))
+    unmasked = sharing.linear(5, 5, gain=1.0, role=LayerRole(is_masked=False))
+    second = sharing.linear(5, 3, gain=1.0, role=LayerRole(weight=2.0))
     assert isinstance(first, MaskedLinear) and isinstance(second, MaskedLinear)
     assert isinstance(unmasked, SharedLinear)
     _, metrics = sharing.loss(nn.Sequential(first, unmasked, second), torch.tensor(1.0))
@@ -130,7 +130,7 @@ def test_diversity_sums_layers_by_weight_over_all_maskable_weights() -> None:
 
 
 def test_layers_of_an_mlp_weigh_one_two_four() -> None:
-    assert [layer.layer_weight for layer in masked_layers(mlp(scheme()))] == [1.0, 2.0, 4.0]
+    assert [layer.role.weight for layer in masked_layers(mlp(scheme()))] == [1.0, 2.0, 4.0]
 
 
 def test_the_diversity_loss_drives_differing_masks_further_apart_and_leaves_the_rest() -> None:
@@ -189,7 +189,7 @@ def test_a_reset_touches_every_dead_weight_and_nothing_else() -> None:
     optimiser = torch.optim.Adam(network.parameters())
     before = {name: value.clone() for name, value in network.state_dict().items()}
     dead = dead_weights(network)
-    metrics = sharing.on_env_steps(network, optimiser, 100, generator())
+    metrics = sharing.on_env_steps(network, optimiser, Clock(0, 100), generator())
     assert 0 < sum(int(entries.sum()) for entries in dead) == metrics["sharing/reset_weights"]
 
     masked_names = [name for name, module in network.named_modules() if isinstance(module, MaskedLinear)]
@@ -206,7 +206,7 @@ def test_a_reset_takes_its_share_of_the_dead_weights() -> None:
     sharing = scheme(sparse_config(reset_probability=0.25))
     layer = masked_layer(sharing, 200, 200)
     n_dead = int(dead_weights(layer)[0].sum())
-    metrics = sharing.on_env_steps(layer, torch.optim.Adam(layer.parameters()), 100, generator())
+    metrics = sharing.on_env_steps(layer, torch.optim.Adam(layer.parameters()), Clock(0, 100), generator())
     assert n_dead > 1000
     assert float(metrics["sharing/reset_weights"]) / n_dead == pytest.approx(0.25, abs=0.05)
 
@@ -216,7 +216,7 @@ def test_layers_that_are_not_resettable_keep_their_dead_weights() -> None:
     layer = masked_layer(sharing, 20, 20, resettable=False)
     before = layer.weight.clone()
     assert dead_weights(layer)[0].any()
-    sharing.on_env_steps(layer, torch.optim.Adam(layer.parameters()), 100, generator())
+    sharing.on_env_steps(layer, torch.optim.Adam(layer.parameters()), Clock(0, 100), generator())
     assert torch.equal(layer.weight, before)
 
 
@@ -228,7 +228,7 @@ def test_a_reset_clears_the_optimisers_moments_of_reset_entries_alone(amsgrad: b
     step_once(layer, optimiser)
     before, moments_before = layer.weight.clone(), {k: v.clone() for k, v in optimiser.state[layer.weight].items()}
     bias_moment = optimiser.state[layer.bias]["exp_avg"].clone()
-    sharing.on_env_steps(layer, optimiser, 100, generator())
+    sharing.on_env_steps(layer, optimiser, Clock(0, 100), generator())
     reset = layer.weight != before
     assert 0 < reset.sum() < reset.numel()
     for name, moment in optimiser.state[layer.weight].items():
@@ -244,11 +244,15 @@ def test_moments_of_a_parameter_that_was_never_stepped_are_nothing_to_clear() ->
 
 
 def test_resets_come_once_per_interval_and_not_in_the_last() -> None:
-    sharing = scheme(sparse_config(), total_env_steps=1000)
+    sharing = scheme(sparse_config())
     network = mlp(sharing)
     optimiser = torch.optim.Adam(network.parameters())
     counted = range(40, 1001, 40)
-    reset_at = [steps for steps in counted if sharing.on_env_steps(network, optimiser, steps, generator(steps))]
+
+    def resets(steps: int) -> bool:
+        return bool(sharing.on_env_steps(network, optimiser, Clock(0, steps, 1000), generator(steps)))
+
+    reset_at = [steps for steps in counted if resets(steps)]
     assert reset_at == [120, 200, 320, 400, 520, 600, 720, 800]
 
 
@@ -257,7 +261,7 @@ def test_resets_are_drawn_from_the_given_generator() -> None:
     for seed in (0, 0, 1):
         sharing = scheme(sparse_config())
         network = mlp(sharing)
-        sharing.on_env_steps(network, torch.optim.Adam(network.parameters()), 100, generator(seed))
+        sharing.on_env_steps(network, torch.optim.Adam(network.parameters()), Clock(0, 100), generator(seed))
         results.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])

@@ -61,7 +61,7 @@ def test_diversity_and_its_gradient_are_the_reference_ones(golden: Golden) -> No
     sharing = KaleidoscopeSharing(
         # beta and bounds under which the coefficient is exactly 1, as in the reference's loss, -J_div
         KaleidoscopeConfig(diversity_coef=1.0, diversity_floor=1.0, max_coefficient=10.0),
-        3,
+        range(3),
         torch.Generator(),
     )
     loss, metrics = sharing.loss(layer, torch.tensor(1.0))
@@ -105,7 +105,7 @@ def test_masked_weights_get_no_gradient_and_kept_ones_shrink() -> None:
     assert 0 < masks.float().mean() < 1
     assert (effective[~masks] == 0).all()
     assert (effective.abs()[masks] < layer.weight.abs().expand_as(masks)[masks]).all()
-    for member in range(layer.n_members):
+    for member in range(len(masks)):
         (gradient,) = torch.autograd.grad(effective[member].sum(), layer.weight, retain_graph=True)
         assert torch.equal(gradient != 0, masks[member])
 

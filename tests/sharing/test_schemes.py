@@ -11,13 +11,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mg2l_kalei.sharing import SHARINGS, GroupedLinear, ParameterSharing
+from mg2l_kalei.sharing.base import LayerRole
+from mg2l_kalei.types import Clock
 
 G, IN, OUT = 3, 5, 4
+UNMASKED = LayerRole(is_masked=False)
 
 
 def make(kind: str, seed: int = 0, n_members: int = G) -> ParameterSharing:
     sharing_class, config = SHARINGS[kind]
-    return sharing_class(config, n_members, torch.Generator().manual_seed(seed))
+    return sharing_class(config, range(n_members), torch.Generator().manual_seed(seed))
 
 
 def draw(*shape: int, seed: int = 1) -> Tensor:
@@ -57,8 +60,8 @@ def test_a_member_sees_only_its_own_row(kind: str) -> None:
 def test_an_independent_members_gradient_stays_its_own() -> None:
     sharing = make("independent")
     layer, vector = sharing.linear(IN, OUT, gain=1.0), sharing.vector(OUT, 0.5)
-    ((layer(draw(6, G, IN)) + vector)[:, 1] * draw(6, OUT)).sum().backward()
-    for parameter in (*layer.parameters(), vector):
+    ((layer(draw(6, G, IN)) + vector())[:, 1] * draw(6, OUT)).sum().backward()
+    for parameter in (*layer.parameters(), *vector.parameters()):
         assert parameter.grad is not None
         assert (parameter.grad[1] != 0).all()
         assert (parameter.grad[[0, 2]] == 0).all()
@@ -75,7 +78,7 @@ def test_who_shares_a_matrix_with_whom(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SHARINGS)
 def test_unmasked_weights_are_orthogonal_times_gain_and_bias_is_zero(kind: str) -> None:
-    weights, bias = member_matrices(make(kind).linear(IN, OUT, gain=3.0, masked=False))
+    weights, bias = member_matrices(make(kind).linear(IN, OUT, gain=3.0, role=UNMASKED))
     expected = 9.0 * torch.eye(OUT).expand(G, OUT, OUT)
     torch.testing.assert_close(weights @ weights.mT, expected, rtol=0, atol=1e-4)
     assert (bias == 0).all()
@@ -91,7 +94,7 @@ def test_initial_weights_come_from_the_given_generator_alone(kind: str) -> None:
 @pytest.mark.parametrize("kind", SHARINGS)
 def test_every_parameter_is_in_exactly_one_optimiser_group(kind: str) -> None:
     sharing = make(kind)
-    network = torch.nn.Sequential(sharing.linear(IN, OUT, gain=1.0), sharing.linear(OUT, OUT, gain=1.0, masked=False))
+    network = torch.nn.Sequential(sharing.linear(IN, OUT, gain=1.0), sharing.linear(OUT, OUT, gain=1.0, role=UNMASKED))
     grouped = [id(parameter) for group in sharing.parameter_groups(network) for parameter in group["params"]]
     assert sorted(grouped) == sorted(id(parameter) for parameter in network.parameters())
 
@@ -99,8 +102,8 @@ def test_every_parameter_is_in_exactly_one_optimiser_group(kind: str) -> None:
 @pytest.mark.parametrize("kind", SHARINGS)
 def test_a_vector_broadcasts_over_members_and_learns(kind: str) -> None:
     vector = make(kind).vector(OUT, -0.5)
-    assert torch.equal(vector.expand(G, OUT), torch.full((G, OUT), -0.5))
-    assert vector.requires_grad
+    assert torch.equal(vector().expand(G, OUT), torch.full((G, OUT), -0.5))
+    assert [parameter.requires_grad for parameter in vector.parameters()] == [True]
 
 
 @pytest.mark.parametrize("kind", SHARINGS)
@@ -110,12 +113,12 @@ def test_a_restored_scheme_goes_on_as_the_saved_one(kind: str) -> None:
     optimiser = torch.optim.Adam(network.parameters())
     for step in range(130):  # longer than any history kept
         saved.loss(network, torch.tensor(math.sin(step)))
-    saved.on_env_steps(network, optimiser, 10**7, torch.Generator().manual_seed(0))
+    saved.on_env_steps(network, optimiser, Clock(0, 10**7), torch.Generator().manual_seed(0))
     state = copy.deepcopy(saved.state_dict())
     expected = saved.loss(network, torch.tensor(0.3))[0]
     restored.load_state_dict(state)
     assert torch.equal(restored.loss(network, torch.tensor(0.3))[0], expected)
-    assert restored.on_env_steps(network, optimiser, 10**7, torch.Generator().manual_seed(0)) == {}
+    assert restored.on_env_steps(network, optimiser, Clock(0, 10**7), torch.Generator().manual_seed(0)) == {}
 
 
 @pytest.mark.parametrize("kind", SHARINGS)
