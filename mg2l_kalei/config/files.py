@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mg2l_kalei.config.settings import Rule, nearest, problem, read
+from mg2l_kalei.disk.durable import read_bounded
 
+MAX_SIZE = 1 << 22  # bytes of a YAML file that is read
 DEFAULTS = {"expt": "default", "algo": "mg2l_kalei", "env": "mpe-spread"}
 Kinds = Mapping[str, Iterable[str]]  # axis -> the kinds there are
 
@@ -45,8 +48,8 @@ class Choices(NamedTuple):
 def read_yaml(path: Path) -> dict[str, Any]:
     """Content of a YAML file; interpolations stay text. Raises ConfigError if it cannot be read or is no mapping."""
     try:
-        content = OmegaConf.load(path)
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        content = OmegaConf.load(BytesIO(read_bounded(path, MAX_SIZE)))
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
         raise ConfigError([f"{path}: not readable as YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(content, DictConfig):
         raise ConfigError([f"{path}: expected a mapping of settings"])

@@ -119,26 +119,34 @@ class MetaTrainer:
         return is_best
 
     def state_dict(self) -> State:
-        """Everything that changes in training: an iteration starts new trials, so the simulators hold none of it."""
+        """Everything that changes in training: an iteration starts new trials, so the simulators hold none of it.
+
+        "weights" are all that acting needs, "training" is what going on needs too.
+        """
         return {
-            "iteration": self.iteration,
-            "env_steps": self.env_steps,
-            "best_return": self.best_return,
-            "encoder": dict(self.system.encoder.state_dict()),
-            "learner": self.system.learner.state_dict(),
-            "inference": self.inference.state_dict(),
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "weights": {
+                "iteration": self.iteration,
+                "env_steps": self.env_steps,
+                "encoder": dict(self.system.encoder.state_dict()),
+                "learner": self.system.learner.state_dict(),
+            },
+            "training": {
+                "best_return": self.best_return,
+                "inference": self.inference.state_dict(),
+                "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            },
         }
 
     def load_state_dict(self, state: State) -> None:
         """Restore what ``state_dict`` gave; generators last. ValueError where that was on another kind of device."""
-        self.iteration, self.env_steps = state["iteration"], state["env_steps"]
-        self.best_return = state["best_return"]
-        self.system.load_weights(state)
-        self.inference.load_state_dict(state["inference"])
+        weights, training = state["weights"], state["training"]
+        self.iteration, self.env_steps = weights["iteration"], weights["env_steps"]
+        self.best_return = training["best_return"]
+        self.system.load_weights(weights)
+        self.inference.load_state_dict(training["inference"])
         try:
             for name, generator in self.generators.items():
-                generator.set_state(state["generators"][name])
+                generator.set_state(training["generators"][name])
         except RuntimeError as error:
             raise ValueError(
                 f"this run was not begun on {self.device.type}, whose random numbers differ: go on where it was begun "
