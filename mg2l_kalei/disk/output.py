@@ -9,10 +9,10 @@ import sys
 _log = logging.getLogger(__name__)
 
 
-class Nowhere(io.TextIOBase):
+class Nowhere(io.StringIO):
     """A stream that takes everything."""
 
-    def write(self, text: str) -> int:
+    def write(self, text: str, /) -> int:
         return len(text)
 
 

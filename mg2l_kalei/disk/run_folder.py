@@ -109,8 +109,7 @@ class RunFolder(NamedTuple):
 def _opened(path: Path) -> IO[str]:
     """For reading and writing, made if it is not there, never truncated. Raises OSError for a link or a pipe."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    file = os.fdopen(descriptor, "r+")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
+        os.close(descriptor)
         raise OSError(f"{path} is no regular file: take it away")
-    return file
+    return os.fdopen(descriptor, "r+")

@@ -118,6 +118,36 @@ def test_cutting_back_where_nothing_was_logged_makes_no_file(run: RunFolder) -> 
     assert not run.metrics.exists()
 
 
+def test_cutting_back_tells_how_far_the_lines_reach(run: RunFolder) -> None:
+    assert MetricLog(run).cut_back(3) == 0
+    logged(run, 1, 2)
+    assert [MetricLog(run).cut_back(iteration) for iteration in (5, 1, 0)] == [2, 1, 0]
+
+
+def test_lines_that_cannot_be_cut_back_are_left_alone_with_a_warning(
+    run: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.metrics.mkdir(parents=True)
+    log = MetricLog(run)
+    assert log.cut_back(1) == 0
+    log.log(200, 2, {"train/return": 2.0})
+    log.close()
+    assert [message.split(" failed")[0] for message in caplog.messages] == [f"cutting back {run.metrics}"]
+    assert scalars(run) == [(200, 2.0)]
+
+
+def test_lines_are_not_written_through_a_link(run: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    precious = tmp_path / "precious"
+    run.path.mkdir()
+    run.metrics.symlink_to(precious)
+    logged(run, 1)
+    assert not precious.exists() and "metrics.jsonl failed" in caplog.text
+    precious.write_text("precious")
+    MetricLog(run).cut_back(1)
+    logged(run, 1)
+    assert precious.read_text() == "precious" and [row["iteration"] for row in read_metrics(run.metrics)] == [1]
+
+
 def test_what_was_logged_survives_a_kill(run: RunFolder) -> None:
     logged(run, 1)
     child = os.fork()
