@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mg2l_kalei.config import load, run_dir
+from mg2l_kalei.disk.parts import PARTS
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
 
@@ -67,8 +68,10 @@ def remains(folder: RunFolder) -> Remains:
     checkpoint = folder.checkpoints / step
     rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     metrics = [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows]
-    tensors, state = (checkpoint / name for name in ("tensors.safetensors", "state.json"))
-    return Remains(step, tensors.read_bytes(), state.read_bytes(), metrics)
+    tensors, state = (
+        b"".join((checkpoint / f"{part}.{kind}").read_bytes() for part in PARTS) for kind in ("safetensors", "json")
+    )
+    return Remains(step, tensors, state, metrics)
 
 
 def files_in(folder: Path) -> Mapping[str, bytes]:

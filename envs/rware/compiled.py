@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Numba also takes settings from a file in the working directory, which may be anybody's: a folder of compiled kernels
+# that it names would be loaded, and is code. The environment comes first; empty: beside the modules, as usual.
+os.environ.setdefault("NUMBA_CACHE_DIR", "")
 
 from numba import njit
 

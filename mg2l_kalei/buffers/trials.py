@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from envs.core import EnvSpec, setting
-from mg2l_kalei.types import State, Step, Transition
+from mg2l_kalei.types import Step, Transition
 
 GIB = 2**30
 
@@ -77,6 +77,11 @@ class TrialReplay:
     def device(self) -> torch.device:
         return self.task.device
 
+    @property
+    def gib(self) -> float:
+        """What it takes when it is full [GiB]."""
+        return self.capacity * sum(layout.n_bytes for layout in self.layouts.values()) / GIB
+
     def __len__(self) -> int:
         return min(self.n_added, self.capacity)
 
@@ -118,13 +123,6 @@ class TrialReplay:
 
     def _slots(self, first: int, n: int) -> Tensor:
         return (first + torch.arange(n, device=self.task.device)) % self.capacity
-
-    def state_dict(self) -> State:
-        first, trials = self.since(0)
-        return {"first": first, "trials": trials}
-
-    def load_state_dict(self, state: State) -> None:
-        self.restore(state["first"], state["trials"])
 
 
 def _described(fields: Mapping[str, Tensor]) -> str:

@@ -16,6 +16,7 @@ from mg2l_kalei.config import ConfigError, differences
 from mg2l_kalei.config.options import read_options
 from mg2l_kalei.config.settings import nearest, problem
 from mg2l_kalei.disk.metric_log import read_metrics
+from mg2l_kalei.disk.output import say
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.evaluation.figures import save_picture, training_figure
 from mg2l_kalei.evaluation.report import aligned
@@ -47,12 +48,13 @@ def draw_curves(words: Sequence[str]) -> int:
         raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .png")])
     folders = list({Path(path).resolve(): RunFolder(Path(path)) for path in paths}.values())
     curves = {label: _curve(folder, options.metric) for label, folder in _labels(folders).items()}
-    print(_table(options.metric, curves))
+    say(_table(options.metric, curves))
+    if options.out is None:
+        folders[0].refuse_links()
     out = Path(options.out or folders[0].figures / "curves.png")
-    out.parent.mkdir(parents=True, exist_ok=True)
     is_drawn = save_picture(out, lambda: training_figure(curves, options.metric))
     if is_drawn:
-        print(f"picture: {out}")
+        say(f"picture: {out}")
     return 0 if is_drawn else 1
 
 

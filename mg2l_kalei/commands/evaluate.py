@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from envs.core import setting
@@ -11,9 +13,11 @@ from mg2l_kalei.config import ConfigError, RunConfig, differences
 from mg2l_kalei.config.options import read_options
 from mg2l_kalei.config.run_config import ACTIONS
 from mg2l_kalei.config.settings import nearest, problem
-from mg2l_kalei.training.assessment import assess_runs
+from mg2l_kalei.disk.durable import replacing
+from mg2l_kalei.disk.output import say
+from mg2l_kalei.training.assessment import assess_runs, place_of
+from mg2l_kalei.training.plan import reference_folders
 from mg2l_kalei.training.saved_run import LoadedRun, load_run
-from mg2l_kalei.training.training_run import reference_folders
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +32,14 @@ class EvaluateOptions:
     beside: tuple[str, ...] = setting((), "folders of runs of other recipes: a further line for each")
     best: bool = setting(False, "take the best checkpoint instead of the latest")
     factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
+    out: str | None = setting(None, "folder for all that is written, <algo>/<run name> in it; null: the runs' folders")
 
 
 def evaluate(words: Sequence[str]) -> int:
-    """Table, raw results and pictures of adaptation, beside the reference lines."""
+    """Table, raw results and pictures of adaptation, beside the reference lines.
+
+    Exit code 1 where raw results or table could not be written; they are printed anyhow.
+    """
     folders, options = read_options(words, EvaluateOptions())
     if not folders:
         raise ConfigError(["evaluate: expected the folder of a run"])
@@ -50,11 +58,31 @@ def evaluate(words: Sequence[str]) -> int:
     n_episodes = options.episodes or runs[0].config.eval_episodes
     n_trials = options.trials or runs[0].config.eval_trials
     actions = options.actions or runs[0].config.eval_actions
+    out = None if options.out is None else _prepared(Path(options.out), [*runs, *chain(*references.values())])
+    is_written = True
     for split in splits:
-        table = assess_runs(runs, references, split, n_episodes=n_episodes, n_trials=n_trials, actions=actions)
-        print("\n" + table)
-    print(f"run folder: {runs[0].folder.path}")
-    return 0
+        report = assess_runs(
+            runs, references, split, n_episodes=n_episodes, n_trials=n_trials, actions=actions, out=out
+        )
+        say("\n" + report.text)
+        is_written &= report.is_written
+    say(f"run folder: {place_of(runs[0], out).path}")
+    return 0 if is_written else 1
+
+
+def _prepared(out: Path, runs: Sequence[LoadedRun]) -> Path:
+    """The folder, made and tried before anything is played. Raises ConfigError where results have no place in it."""
+    places = Counter(place_of(run, out).path for run in runs)
+    for place, count in places.items():
+        if count > 1:
+            raise ConfigError([problem("command line", "out", out, f"{count} runs would write into {place}")])
+        try:
+            with replacing(place / "writable") as temporary:
+                temporary.touch()
+            (place / "writable").unlink()
+        except OSError as error:
+            raise ConfigError([problem("command line", "out", out, f"not writable: {error}")]) from error
+    return out
 
 
 def _seeds(folders: Sequence[str], options: EvaluateOptions) -> list[LoadedRun]:
@@ -113,5 +141,5 @@ def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str
     usual = {line: folders for line, folders in usual.items() if not own & {Path(f).resolve() for f in folders}}
     for line, folders in usual.items():
         if line not in asked:
-            print(f"reference line {line}: {', '.join(folders)}")
+            say(f"reference line {line}: {', '.join(folders)}")
     return {line: _seeds(folders, options) for line, folders in {**usual, **asked}.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mg2l_kalei.commands.filming import film_trial
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.options import read_options
 from mg2l_kalei.config.settings import nearest, problem
+from mg2l_kalei.disk.output import say
 from mg2l_kalei.evaluation.render import write_gif
 from mg2l_kalei.training.saved_run import load_run
 
@@ -35,15 +35,16 @@ def render(words: Sequence[str]) -> int:
     if options.out is not None and Path(options.out).suffix != ".gif":
         raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .gif")])
     run = load_run(folders[0], best=options.best, factory=options.factory)
+    if options.out is None:
+        run.folder.refuse_links()
     task = _task_number(run.family, options.task)
     out = Path(options.out or run.folder.figures / f"trial-{task}-{options.seed}.gif")
     film = film_trial(run, task, n_episodes=options.episodes, n_steps=options.steps, seed=options.seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_gif(film, out)
     n_steps = options.episodes * run.family.spec.episode_steps
     if n_steps > options.steps:
-        print(f"the first {options.steps} of {n_steps} steps: steps={n_steps} films them all", file=sys.stderr)
-    print(out)
+        say(f"the first {options.steps} of {n_steps} steps: steps={n_steps} films them all", is_error=True)
+    say(str(out))
     return 0
 
 

@@ -9,6 +9,7 @@ from envs.check import check_family
 from envs.core import TaskFamily
 from mg2l_kalei.config import ConfigError, load
 from mg2l_kalei.config.settings import nearest, to_text
+from mg2l_kalei.disk.output import say
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, family_of
 
 
@@ -17,7 +18,7 @@ def tasks(words: Sequence[str]) -> int:
     actions = {"show": _show, "hash": _hash, "check": _check}
     action = words[0] if words else ""
     if action == "list" and len(words) == 1:
-        print("\n".join(map(_line, ENVS)))
+        say("\n".join(map(_line, ENVS)))
         return 0
     if action not in actions:
         raise ConfigError([f"tasks {action}: expected list, {', '.join(actions)}{nearest(action, ['list', *actions])}"])
@@ -51,20 +52,20 @@ def _summary(family: TaskFamily) -> str:
 
 def _show(family: TaskFamily) -> int:
     width = max(len(task.name) for task in family.tasks)
-    print(_summary(family))
-    print(f"version {family.version}, fingerprint {family.fingerprint()}")
+    say(_summary(family))
+    say(f"version {family.version}, fingerprint {family.fingerprint()}")
     for number, task in enumerate(family.tasks):
         params = " ".join(f"{key}={to_text(value)}" for key, value in task.params.items())
-        print(f"{number:>4}  {task.split:<5}  {task.name:<{width}}  {params}".rstrip())
+        say(f"{number:>4}  {task.split:<5}  {task.name:<{width}}  {params}".rstrip())
     return 0
 
 
 def _hash(family: TaskFamily) -> int:
-    print(family.fingerprint())
+    say(family.fingerprint())
     return 0
 
 
 def _check(family: TaskFamily) -> int:
     problems = check_family(family)
-    print("\n".join(problems) or f"{family.name}: no problem found")
+    say("\n".join(problems) or f"{family.name}: no problem found")
     return 1 if problems else 0

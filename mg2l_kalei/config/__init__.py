@@ -7,6 +7,7 @@ from mg2l_kalei.config.rendering import render_help, render_sources
 from mg2l_kalei.config.run_config import (
     RunConfig,
     Schema,
+    deciding_settings,
     differences,
     run_dir,
     run_name,
@@ -19,6 +20,7 @@ __all__ = [
     "Resolved",
     "RunConfig",
     "Schema",
+    "deciding_settings",
     "differences",
     "from_dict",
     "load",

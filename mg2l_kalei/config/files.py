@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mg2l_kalei.config.settings import Rule, nearest, problem, read
+from mg2l_kalei.disk.durable import read_bounded
 
+MAX_SIZE = 1 << 20  # bytes of a YAML file that is read
+MAX_DEPTH = 20  # of lists and mappings in each other
 DEFAULTS = {"expt": "default", "algo": "mg2l_kalei", "env": "mpe-spread"}
 Kinds = Mapping[str, Iterable[str]]  # axis -> the kinds there are
 
@@ -45,14 +50,25 @@ class Choices(NamedTuple):
 def read_yaml(path: Path) -> dict[str, Any]:
     """Content of a YAML file; interpolations stay text. Raises ConfigError if it cannot be read or is no mapping."""
     try:
-        content = OmegaConf.load(path)
-    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        text = read_bounded(path, MAX_SIZE)
+        _refuse_depth(text)
+        content = OmegaConf.load(BytesIO(text))
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
         raise ConfigError([f"{path}: not readable as YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(content, DictConfig):
         raise ConfigError([f"{path}: expected a mapping of settings"])
     plain = OmegaConf.to_container(content, resolve=False)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _refuse_depth(text: bytes) -> None:
+    """Raises ValueError where lists and mappings are nested deeply: YAML's loader in C would crash the program."""
+    depth = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested more than {MAX_DEPTH} deep")
 
 
 def names_in(folder: Path) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from mg2l_kalei.config.command_line import Assignment, parse
 from mg2l_kalei.config.files import ConfigError, File, choice_key, choose
 from mg2l_kalei.config.layers import COMMAND_LINE, Layers
-from mg2l_kalei.config.run_config import RunConfig, Schema
-from mg2l_kalei.config.settings import Rule, problem, read
+from mg2l_kalei.config.run_config import RunConfig, Schema, flat
+from mg2l_kalei.config.settings import Rule, problem, read, to_text
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+GONE_SHOWN = 3  # settings of an earlier release that its refusal names
 _FILE_NAME = re.compile(r"\w[\w.=-]*", re.ASCII)
 
 
@@ -62,12 +63,24 @@ def from_dict(content: Mapping[str, Any], schema: Schema) -> RunConfig:
             problems.append(problem(source, key, value, error))
     kinds = {axis: names[f"{axis}.kind"] for axis in schema.axes if f"{axis}.kind" in names}
     layers = Layers(schema.sections(), kinds)
+    if gone := _gone(source, content, known={*layers.sources, *wishes, *schema.axes}):
+        raise ConfigError([*problems, gone])
     layers.add_file(File(source, {key: value for key, value in content.items() if key not in ("expt", "algo")}))
     config = _build(schema, names, kinds, layers)
     problems += layers.problems
     if problems or config is None:
         raise ConfigError(problems)
     return config
+
+
+def _gone(source: str, content: Mapping[str, Any], known: Container[str]) -> str:
+    """A line for settings that there are no more: the program wrote this file, so it knew them once. Empty if none."""
+    gone = [f"{key}={to_text(value)}" for key, value in flat(content).items() if key not in known]
+    if not gone:
+        return ""
+    shown = ", ".join(gone[:GONE_SHOWN]) + (f" and {len(gone) - GONE_SHOWN} more" if gone[GONE_SHOWN:] else "")
+    reason = "no setting any more: made by an earlier release; use that one to load it, or train the run again"
+    return f"{source}: {shown}: {reason}"
 
 
 def _split(

@@ -103,19 +103,24 @@ def run_name(config: RunConfig) -> str:
     """
     if config.run_name is not None:
         return config.run_name
-    digest = hashlib.sha256(json.dumps(_deciding_settings(config), sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(_deciding_sections(config), sort_keys=True).encode()).hexdigest()
     regime = getattr(config.env, "regime", "")
     return "-".join(part for part in (config.expt, f"s{config.seed}", regime, digest[:8]) if part)
 
 
 def differences(was: RunConfig, now: RunConfig) -> list[str]:
     """Settings that make ``now`` another run than ``was``, as one would write them: ``learner.gamma=0.9``."""
-    before, after = flat(_deciding_settings(was)), flat(_deciding_settings(now))
+    before, after = deciding_settings(was), deciding_settings(now)
     return [f"{key}={to_text(value)}" for key, value in after.items() if value != before.get(key)]
 
 
-def _deciding_settings(config: RunConfig) -> dict[str, Any]:
-    """What makes it this run and no other: ``to_dict`` without the settings that merely extend or watch a run."""
+def deciding_settings(config: RunConfig) -> dict[str, Any]:
+    """What makes it this run and no other, by dotted key, in plain values."""
+    return flat(_deciding_sections(config))
+
+
+def _deciding_sections(config: RunConfig) -> dict[str, Any]:
+    """``to_dict`` without the settings that merely extend or watch a run."""
     watching = {name for name, rule in rules(RunConfig).items() if rule.extends}
     settings = {key: value for key, value in to_dict(config).items() if key not in watching}
     for section in (*AXES, *GROUPS):

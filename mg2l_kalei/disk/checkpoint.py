@@ -1,32 +1,45 @@
 """Checkpoints: atomic, checked on loading, and free of code. Tensors in safetensors, all else in JSON.
 
-A checkpoint is a folder, ``step-00000123``, of ``tensors.safetensors``, ``state.json`` and ``manifest.json`` (size and
-SHA-256 of the other two). It is written under a temporary name, flushed to the disk and renamed; then the pointer
-files ``best`` and ``latest`` are moved to it, and only then are older ones removed.
+A checkpoint is a folder, ``step-00000123``, of two parts and ``manifest.json``: ``weights``, which is all that acting
+needs, and ``training``, each as ``*.safetensors`` and ``*.json``. It is written under a temporary name, flushed to the
+disk and renamed; then the pointer files ``best`` and ``latest`` are moved to it, and only then are older ones removed.
+Trials that replay keeps are in shards in ``replay``, which several checkpoints share.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import re
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mg2l_kalei.disk import tensor_file
-from mg2l_kalei.disk.durable import TEMPORARY, sync_folder, write_atomically, write_durably
-from mg2l_kalei.disk.state_json import decode, encode
+from mg2l_kalei.disk import manifest, parts, shards
+from mg2l_kalei.disk.durable import (
+    TEMPORARY,
+    read_bounded,
+    remove,
+    remove_leftovers,
+    sync_folder,
+    write_atomically,
+    write_durably,
+)
+from mg2l_kalei.disk.manifest import FORMAT, Manifest, OtherFormat, ShardEntry
+from mg2l_kalei.disk.output import printable
+from mg2l_kalei.disk.parts import PARTS
+from mg2l_kalei.disk.shards import Shard
 from mg2l_kalei.types import State
 
-FORMAT = 1
-TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+MANIFEST, REPLAY = "manifest.json", "replay"
 LATEST, BEST = "latest", "best"
 _REPLACED = ".old"  # suffix of a checkpoint that another of the same step is replacing
 _NAME = re.compile(rf"step-(\d{{8,18}})({re.escape(_REPLACED)})?")
-_MAX_MANIFEST = 4096  # bytes
+
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what reading other content raises
 
 _log = logging.getLogger(__name__)
 
@@ -40,35 +53,65 @@ class DamagedCheckpoint(CheckpointError):
 
 
 class Loaded(NamedTuple):
-    state: State
+    state: dict[str, State]  # "weights" and, unless weights alone were asked for, "training"
+    shards: tuple[Shard, ...]  # in the order of their trials; none where weights alone were asked for
     step: int
 
 
 class Checkpoints:
-    """The checkpoints of one run, in ``folder``; the last ``keep`` and the best are kept. One process writes."""
+    """The checkpoints of one run, in ``folder``; the last ``keep`` and the best are kept. One process writes.
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    ``run`` is what tells the run from others, in JSON's types. A checkpoint of which an entry differs is another run's;
+    entries that only one of the two has are those of another release.
+    """
+
+    def __init__(self, folder: Path, keep: int, run: Mapping[str, Any] | None = None) -> None:
         if keep < 1:
             raise ValueError(f"at least one checkpoint must be kept, not {keep}")
-        self.folder = folder
-        self.keep = keep
+        self.folder, self.keep = folder, keep
+        self.run: dict[str, Any] = json.loads(json.dumps(run or {}))
+        self._shards: tuple[ShardEntry, ...] = ()  # of the latest checkpoint, once saved or loaded
 
-    def save(self, state: State, step: int, *, best: bool = False) -> None:
+    @property
+    def n_trials_saved(self) -> int:
+        """Number of the trial that the next shard begins with, unless replay has dropped it: 0 before the first."""
+        return shards.reached(self._shards)
+
+    def save(
+        self,
+        state: Mapping[str, State],
+        step: int,
+        *,
+        shard: Shard | None = None,
+        oldest_trial: int = 0,
+        best: bool = False,
+    ) -> None:
         """Make ``state`` the latest checkpoint, and the best one if it is. Later steps, left by a run cut back, go.
 
-        Whatever fails, the latest checkpoint before stays good. Raises CheckpointError where the disk refuses, and
-        TypeError naming the entry that is no tensor, number, string, None, list or dict.
+        ``state`` has the parts "weights" and "training". ``shard`` holds the trials from ``n_trials_saved`` on; trials
+        before ``oldest_trial`` are needed no more. Whatever fails, the latest checkpoint before stays good. Raises
+        CheckpointError where the disk refuses or weights are NaN, and TypeError naming the entry that is no tensor,
+        number, string, None, list or dict.
         """
         if step < 0:
             raise ValueError(f"steps count from 0; there is no step {step}")
-        tree, tensors = encode(state)
-        files = {TENSORS: tensor_file.to_bytes(tensors), STATE: json.dumps(tree, allow_nan=False).encode()}
-        files[MANIFEST] = _manifest(files, step)
         name = f"step-{step:08d}"
         temporary = self.folder / f"{TEMPORARY}{name}"
+        if set(state) != set(PARTS):
+            raise ValueError(f"a checkpoint has the parts {', '.join(PARTS)}, not {', '.join(state)}")
+        try:
+            files = {file: content for part in PARTS for file, content in parts.encode(part, state[part]).items()}
+        except ValueError as error:
+            raise CheckpointError(f"{self.folder / name} was not saved ({error}); those before it stand") from error
+        new, content = shards.encode(shard) if shard and shard.n_trials else (None, b"")
+        live = shards.extended(self._shards, new, oldest_trial)
+        entries = {file: manifest.describe(written) for file, written in files.items()}
+        files[MANIFEST] = manifest.to_bytes(Manifest(step, self.run, entries, live))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._remove_leftovers()
+            self.remove_leftovers()
+            if new:
+                write_atomically(self.folder / REPLAY / new.name, content)
             _write(temporary, files)
             self._install(temporary, name)
             for pointer in (BEST, LATEST) if best else (LATEST,):
@@ -76,43 +119,52 @@ class Checkpoints:
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise CheckpointError(f"{self.folder / name} was not saved ({error}); those before it stand") from error
+        self._shards = live
         self._prune(step)
 
-    def load_latest(self) -> Loaded | None:
+    def load_latest(self, *, weights_only: bool = False) -> Loaded | None:
         """The latest good checkpoint; None if none was ever saved.
 
-        A damaged one is logged as a warning and the one before is taken. Raises CheckpointError if none is good.
+        A damaged one is logged as a warning and the one before is taken. Raises CheckpointError if none is good, or
+        if one is another run's or another format's.
         """
         latest = self._pointed(LATEST)
         candidates = self._candidates(latest)
         for name in candidates:
             try:
-                return self._load(name)
+                loaded, listed = self._load(name, weights_only)
+                self._shards = listed.shards
+                return loaded
             except DamagedCheckpoint as damage:
                 _log.warning("checkpoint refused: %s; trying the one before", damage)
-        if not candidates and not (self.folder / LATEST).exists():
+        if not candidates and not os.path.lexists(self.folder / LATEST):
             return None
         raise CheckpointError(
             f"{self.folder}: none of {len(candidates)} checkpoints can be read; "
             "restore one, or start afresh with resume=never"
         )
 
-    def load_best(self) -> Loaded | None:
+    def load_best(self, *, weights_only: bool = False) -> Loaded | None:
         """The best checkpoint; None if none was ever marked. Raises CheckpointError if it is damaged."""
-        if not (self.folder / BEST).exists():
+        if not os.path.lexists(self.folder / BEST):
             return None
         name = self._pointed(BEST)
         if name is None:
             raise DamagedCheckpoint(f"{self.folder / BEST} names no checkpoint")
-        return self._load(name)
+        return self._load(name, weights_only)[0]
 
-    def load(self, step: int) -> Loaded:
+    def load(self, step: int, *, weights_only: bool = False) -> Loaded:
         """The checkpoint of ``step``. Raises CheckpointError if it is missing or damaged."""
-        return self._load(f"step-{step:08d}")
+        return self._load(f"step-{step:08d}", weights_only)[0]
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, good or not, in order."""
         return sorted({_step(name) for name in self._names()})
+
+    def remove_leftovers(self) -> None:
+        """Remove what saves that were stopped have left. Raises OSError."""
+        remove_leftovers(self.folder)
+        remove_leftovers(self.folder / REPLAY)
 
     def _names(self) -> list[str]:
         return [path.name for path in self.folder.glob("step-*") if _NAME.fullmatch(path.name)]
@@ -129,16 +181,49 @@ class Checkpoints:
 
     def _pointed(self, pointer: str) -> str | None:
         path = self.folder / pointer
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
-        text = path.read_bytes()[:100].decode(errors="replace").strip()
+        try:
+            text = read_bounded(path, 100).decode(errors="replace").strip()
+        except (OSError, ValueError) as error:
+            _log.warning("%s names no checkpoint (%s); passed over", path, error)
+            return None
         if _NAME.fullmatch(text) and not text.endswith(_REPLACED):
             return text
         _log.warning("%s names no checkpoint, but says %r; passed over", path, text)
         return None
 
-    def _load(self, name: str) -> Loaded:
-        return Loaded(_read(self.folder / name, _step(name)), _step(name))
+    def _load(self, name: str, weights_only: bool) -> tuple[Loaded, Manifest]:
+        """Every byte of it checked first. Raises CheckpointError for another run's and for another format."""
+        folder, step = self.folder / name, _step(name)
+        try:
+            listed = self._listed(name)
+            self._refuse_other_run(folder, listed)
+            wanted, entries = (PARTS[:1], ()) if weights_only else (PARTS, listed.shards)
+            state = {part: parts.read(folder, part, listed.files) for part in wanted}
+            trials = tuple(shards.read(self.folder / REPLAY, entry) for entry in entries)
+        except (OSError, *DAMAGE) as error:
+            raise DamagedCheckpoint(printable(f"{folder}: {type(error).__name__}: {error}")) from error
+        except OtherFormat as other:
+            raise CheckpointError(
+                f"{folder} has checkpoint format {other.args[0]!r}, this program reads format {FORMAT}: "
+                "load it with the release that wrote it, or start afresh with resume=never"
+            ) from other
+        return Loaded(state, trials, step), listed
+
+    def _listed(self, name: str) -> Manifest:
+        """The manifest of a checkpoint. Raises OSError, OtherFormat, and what damage raises."""
+        listed = manifest.from_bytes(read_bounded(self.folder / name / MANIFEST, manifest.MAX_SIZE))
+        if listed.step != _step(name):
+            raise ValueError(f"{MANIFEST} is of step {listed.step}")
+        return listed
+
+    def _refuse_other_run(self, folder: Path, listed: Manifest) -> None:
+        ours, theirs = self.run, listed.run
+        differing = [key for key in ours if key in theirs and theirs[key] != ours[key]]
+        if differing:
+            reason = printable("; ".join(f"{key}={theirs[key]}, not {ours[key]}" for key in differing))
+            raise CheckpointError(f"{folder} is a checkpoint of another run ({reason}): take it away")
 
     def _install(self, temporary: Path, name: str) -> None:
         final, replaced = self.folder / name, self.folder / (name + _REPLACED)
@@ -155,13 +240,18 @@ class Checkpoints:
         for name in names:
             if name not in kept:
                 shutil.rmtree(self.folder / name, ignore_errors=True)  # what stays of it is damaged, and goes next time
+        with suppress(OSError):  # a manifest that cannot be read now may be good: no shard goes before it can be
+            needed = {shard for name in names if name in kept for shard in self._needed(name)}
+            for path in (self.folder / REPLAY).glob("trials-*"):
+                if path.name not in needed:
+                    remove(path)
 
-    def _remove_leftovers(self) -> None:
-        for path in self.folder.glob(f"{TEMPORARY}*"):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+    def _needed(self, name: str) -> set[str]:
+        """Files of the shards of a checkpoint; of a damaged one, which nothing can load, none."""
+        try:
+            return {entry.name for entry in self._listed(name).shards}
+        except (FileNotFoundError, OtherFormat, *DAMAGE):
+            return set()
 
 
 def _step(name: str) -> int:
@@ -170,54 +260,8 @@ def _step(name: str) -> int:
     return int(match[1])
 
 
-def _manifest(files: dict[str, bytes], step: int) -> bytes:
-    entries = {name: {"size": len(content), "sha256": _digest(content)} for name, content in files.items()}
-    return json.dumps({"format": FORMAT, "step": step, "files": entries}, indent=1).encode()
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 def _write(folder: Path, files: dict[str, bytes]) -> None:
     folder.mkdir()
     for name, content in files.items():
         write_durably(folder / name, content)
     sync_folder(folder)
-
-
-def _read(folder: Path, step: int) -> State:
-    """The state in ``folder``, every byte of it checked first. Raises CheckpointError for a format that is not ours."""
-    try:
-        files = _checked_manifest(folder, step)
-        tensors, tree = (_checked(folder / name, files[name]) for name in (TENSORS, STATE))
-        state: State = decode(json.loads(tree), tensor_file.from_bytes(tensors))
-        return state
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedCheckpoint(f"{folder}: {type(error).__name__}: {error}") from error
-
-
-def _checked_manifest(folder: Path, step: int) -> dict[str, Any]:
-    """Size and digest of each file. Raises ValueError unless they are the two files expected, and of this step."""
-    with (folder / MANIFEST).open("rb") as file:
-        manifest = json.loads(file.read(_MAX_MANIFEST))
-    if manifest["format"] != FORMAT:
-        raise CheckpointError(
-            f"{folder} has checkpoint format {manifest['format']}, this program reads format {FORMAT}: "
-            "load it with the release that wrote it, or start afresh with resume=never"
-        )
-    if manifest["step"] != step:
-        raise ValueError(f"{MANIFEST} is of step {manifest['step']}")
-    files = dict(manifest["files"])
-    if set(files) != {TENSORS, STATE}:
-        raise ValueError(f"{MANIFEST} names {sorted(files)}, not {[STATE, TENSORS]}")
-    return files
-
-
-def _checked(path: Path, entry: dict[str, Any]) -> bytes:
-    if path.stat().st_size != entry["size"]:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, not {entry['size']}")
-    content = path.read_bytes()
-    if _digest(content) != entry["sha256"]:
-        raise ValueError(f"{path.name} is not what was written: its SHA-256 differs")
-    return content

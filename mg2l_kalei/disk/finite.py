@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mg2l_kalei.disk import tensor_file
-from mg2l_kalei.disk.durable import write_durably
+from mg2l_kalei.disk.durable import write_atomically
 from mg2l_kalei.types import Rollout
 
 WITHIN_A_STEP = ("obs", "state", "latent", "action", "log_prob", "memory", "reward")  # each may spoil those after it
@@ -69,8 +69,7 @@ def _first_index(tensor: Tensor) -> tuple[int, ...]:
 
 def _write(tensors: Mapping[str, Tensor], path: Path) -> str:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, tensor_file.to_bytes(tensors))
+        write_atomically(path, tensor_file.to_bytes(tensors))
     except OSError as error:
         return f"the batch could not be written ({error})"
     return f"the batch is in {path}"

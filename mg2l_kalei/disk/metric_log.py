@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mg2l_kalei.disk.durable import write_atomically
+from mg2l_kalei.disk.durable import read_bounded, write_atomically
+from mg2l_kalei.disk.output import printable
 from mg2l_kalei.disk.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
+    from mg2l_kalei.disk.event_file import EventFile
+
+MAX_SIZE = 1 << 30  # bytes of a metrics.jsonl that is read
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +31,8 @@ def attempt(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _log.warning("%s failed (%s: %s); going on without", what, type(error).__name__, " ".join(str(error).split()))
+        reason = printable(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        _log.warning("%s failed (%s); going on without", what, reason)
 
 
 class MetricLog:
@@ -40,32 +45,39 @@ class MetricLog:
     def __init__(self, run: RunFolder) -> None:
         self._run = run
         self._lines: IO[bytes] | None = None
-        self._events: SummaryWriter | None = None
-        self._wants_events = True
+        self._events: EventFile | None = None
+        self._wants_lines = self._wants_events = True
         self._purge_step: int | None = None
 
     def log(self, env_steps: int, iteration: int, metrics: Mapping[str, float | Tensor]) -> None:
         """Add one line, and the same to TensorBoard at step ``env_steps``. Metrics are scalars, named by paths."""
         values = {name: _finite(float(value)) for name, value in metrics.items()}
-        with attempt(f"writing {self._run.metrics}"):
-            self._write_line(_line({**values, "iteration": iteration, "env_steps": env_steps}))
+        if self._wants_lines:
+            with attempt(f"writing {self._run.metrics}"):
+                self._write_line(_line({**values, "iteration": iteration, "env_steps": env_steps}))
         if self._wants_events:
             self._wants_events = False  # once it fails, it is left alone
             with attempt("writing TensorBoard events"):
                 self._write_events(env_steps, values)
                 self._wants_events = True
 
-    def cut_back(self, iteration: int) -> None:
+    def cut_back(self, iteration: int) -> int:
         """Forget what came after ``iteration``, for a run that goes on from there; 0: forget all.
 
-        Call it before the first ``log`` of every session: a line cut off by a kill is dropped here, with a warning.
+        Returns the iteration of the last line left, 0 where there is none. Call it before the first ``log`` of every
+        session: a line cut off by a kill is dropped here, with a warning. Lines that cannot be read or cut back are
+        left alone with a warning, and then none are added.
         """
         self.close()
-        rows = read_metrics(self._run.metrics)
-        kept = [row for row in rows if row["iteration"] <= iteration]
+        kept: list[dict[str, Any]] = []
+        self._wants_lines = False
+        with attempt(f"cutting back {self._run.metrics}"):
+            kept = [row for row in read_metrics(self._run.metrics) if row["iteration"] <= iteration]
+            if self._run.metrics.exists():
+                write_atomically(self._run.metrics, "".join(map(_line, kept)))
+            self._wants_lines = True
         self._purge_step = kept[-1]["env_steps"] + 1 if kept else 0
-        if self._run.metrics.exists():
-            write_atomically(self._run.metrics, "".join(map(_line, kept)))
+        return kept[-1]["iteration"] if kept else 0
 
     def close(self) -> None:
         """Write out what is pending. Logging again opens the files again."""
@@ -81,29 +93,30 @@ class MetricLog:
     def _write_line(self, line: str) -> None:
         if self._lines is None:
             self._run.path.mkdir(parents=True, exist_ok=True)
-            self._lines = self._run.metrics.open("ab")
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._lines = os.fdopen(os.open(self._run.metrics, flags, 0o666), "ab")
         self._lines.write(line.encode())
         self._lines.flush()  # what a full disk refuses stays in the buffer, and the next flush begins with it
 
     def _write_events(self, env_steps: int, values: Mapping[str, float | None]) -> None:
         if self._events is None:
-            from torch.utils.tensorboard import SummaryWriter  # here: a broken installation is a failure to write
+            from mg2l_kalei.disk.event_file import EventFile  # here: a broken TensorBoard is a failure to write
 
-            self._events = SummaryWriter(str(self._run.events), purge_step=self._purge_step)
-        for name, value in values.items():
-            if value is not None:
-                self._events.add_scalar(name, value, env_steps)
-        self._events.flush()
+            self._events, self._purge_step = EventFile(self._run.events, self._purge_step), None
+        self._events.add(env_steps, {name: value for name, value in values.items() if value is not None})
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of ``metrics.jsonl``; none if there is no file. Unreadable ones are passed over with a warning."""
+    """The lines of ``metrics.jsonl``; none if there is no file. Unreadable ones are passed over with a warning.
+
+    Raises OSError, or ValueError where it is no regular file or too long.
+    """
     rows = []
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
+    for number, line in enumerate(read_bounded(path, MAX_SIZE).splitlines() if path.exists() else [], start=1):
         try:
             row = json.loads(line)
             rows.append({**row, "iteration": int(row["iteration"]), "env_steps": int(row["env_steps"])})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             _log.warning("%s: line %d is no line of metrics, probably cut off by a kill; passed over", path, number)
     return rows
 

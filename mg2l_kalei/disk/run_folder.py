@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
+
+from mg2l_kalei.disk.durable import remove_leftovers
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)  # what file systems without locks answer
+
+_log = logging.getLogger(__name__)
 
 
 class RunFolderLocked(RuntimeError):
@@ -50,20 +59,44 @@ class RunFolder(NamedTuple):
     def figures(self) -> Path:
         return self.path / "figures"
 
+    @property
+    def replay(self) -> Path:
+        """Folder of the trials that checkpoints share."""
+        return self.checkpoints / "replay"
+
+    def refuse_links(self) -> None:
+        """Raise OSError where a folder in it is a link: what is written would land elsewhere, over others' files."""
+        for folder in (self.events, self.checkpoints, self.replay, self.evaluation, self.figures):
+            if folder.is_symlink():
+                raise OSError(f"{folder} is a link, and nothing is written through links: put the folder in its place")
+
+    def remove_leftovers(self) -> None:
+        """Remove what writes that were stopped have left. For the one that holds the lock."""
+        for folder in (self.path, self.evaluation, self.figures, self.checkpoints, self.replay):
+            remove_leftovers(folder)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Make the folder, and be its only writer until the block ends. Raises RunFolderLocked.
+        """Make the folder, and be its only writer until the block ends. Raises RunFolderLocked, and OSError.
 
-        The system frees the lock when the process that holds it ends, however it ends.
+        The system frees the lock when the process that holds it ends, however it ends. On file systems without locks
+        there is a warning, and nothing keeps others out.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as file:
+        with _opened(self.path / "lock") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
+                holder = file.read(200).strip() or "another process"
                 raise RunFolderLocked(f"{self.path} is being written by {holder}: wait for it, or stop it") from error
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                _log.warning(
+                    "%s cannot be locked on its file system (%s): see to it that nothing else writes it",
+                    self.path,
+                    error.strerror,
+                )
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
@@ -71,3 +104,12 @@ class RunFolder(NamedTuple):
                 yield
             finally:
                 file.truncate(0)  # the file stays: removing it would let two processes lock two files of one name
+
+
+def _opened(path: Path) -> IO[str]:
+    """For reading and writing, made if it is not there, never truncated. Raises OSError for a link or a pipe."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path} is no regular file: take it away")
+    return os.fdopen(descriptor, "r+")

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from mg2l_kalei.disk.durable import replacing
+from mg2l_kalei.disk.output import printable
 from mg2l_kalei.evaluation.comparison import Comparison, Line
 from mg2l_kalei.evaluation.plot_style import (
     INK,
@@ -37,11 +40,16 @@ log = logging.getLogger(__name__)
 
 
 def save_picture(path: Path, draw: Callable[[], Figure]) -> bool:
-    """Draw and write a PNG; whatever fails is a warning, and False: a picture never ends a run."""
+    """Draw and write a PNG; whatever fails is a warning, and False: a picture never ends a run.
+
+    Settings of matplotlib's files are put aside, as it reads one in the working directory, which may be anybody's: it
+    can name code as the backend, and programs to run.
+    """
     try:
-        draw().savefig(path, dpi=DPI)
+        with style.context("default"), replacing(path) as temporary:
+            draw().savefig(temporary, dpi=DPI, format="png", backend="agg")
     except Exception as error:
-        log.warning("picture %s was not written: %s: %s", path.name, type(error).__name__, error)
+        log.warning("picture %s was not written: %s: %s", path.name, type(error).__name__, printable(str(error)))
         return False
     return True
 

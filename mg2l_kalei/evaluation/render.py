@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from envs.core import Marker, Picture, Scene
+from mg2l_kalei.disk.durable import replacing
 from mg2l_kalei.evaluation.statistics import Array
 
 SCENE = 360  # pixels, side of the scene
@@ -55,7 +56,10 @@ def trial_captions(title: str, reward: Array, episode_start: Array) -> list[str]
 
 
 def write_gif(film: Film, path: Path) -> None:
-    """Write the film as a looping GIF. Raises ValueError where captions or beliefs do not match the scenes."""
+    """Write the film as a looping GIF. Raises ValueError where captions or beliefs do not match the scenes.
+
+    Raises OSError where it cannot be written.
+    """
     n_frames = len(film.scenes)
     given = {n_frames, len(film.captions)} | (set() if film.belief is None else {len(film.belief)})
     if n_frames == 0 or len(given) > 1:
@@ -64,7 +68,10 @@ def write_gif(film: Film, path: Path) -> None:
     palette = _palette(film)
     frames = [draw_frame(film, t).quantize(palette=palette, dither=Image.Dither.NONE) for t in range(n_frames)]
     durations = [FRAME_MS] * (n_frames - 1) + [LAST_FRAME_MS]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
+    with replacing(path) as temporary:
+        frames[0].save(
+            temporary, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False
+        )
 
 
 def draw_frame(film: Film, t: int) -> Image.Image:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from torch import Tensor
 from mg2l_kalei.acting.collector import Team, collect
 from mg2l_kalei.disk.durable import write_atomically
 from mg2l_kalei.disk.metric_log import attempt
+from mg2l_kalei.disk.output import printable
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.evaluation.adaptation import evaluate
 from mg2l_kalei.evaluation.comparison import Comparison, compare
@@ -22,6 +25,13 @@ from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.system import System
 from mg2l_kalei.types import Clock, Rollout
+
+
+class Report(NamedTuple):
+    """What is said of an evaluation."""
+
+    text: str  # the table, and where its pictures are
+    is_written: bool  # raw results and table; pictures may fail
 
 
 def assess(
@@ -70,12 +80,16 @@ def assess_runs(
     n_episodes: int,
     n_trials: int,
     actions: str,
-) -> str:
-    """Evaluate runs that are seeds of one method beside reference runs; the table, as text.
+    out: Path | None = None,
+) -> Report:
+    """Evaluate runs that are seeds of one method beside reference runs.
 
-    Raw results go into each run's folder, references' too; the table and pictures into the first's. Raises ValueError
-    where the runs cannot be compared, before anything is written.
+    Raw results go into each run's folder (see ``place_of``), references' too; the table and pictures into the first's.
+    Raises ValueError where the runs cannot be compared, before anything is written, and OSError, before anything is
+    played, where it would be written through links.
     """
+    for run in (*runs, *itertools.chain(*references.values())):
+        place_of(run, out).refuse_links()
 
     def play(run: LoadedRun) -> AdaptationResult:
         return assess(run.system, run.env_steps, split, n_episodes=n_episodes, n_trials=n_trials, actions=actions)
@@ -83,19 +97,21 @@ def assess_runs(
     results = [play(run) for run in runs]
     beside = {line: [play(run) for run in seeds] for line, seeds in references.items()}
     comparison = compare_runs(runs[0].config.algo, results, beside)
-    for line, seeds in references.items():
-        for run, result in zip(seeds, beside[line], strict=True):
-            _write_raw(run.folder, result)
-    for run, result in zip(runs[1:], results[1:], strict=True):
-        _write_raw(run.folder, result)
-    return publish(runs[0].folder, runs[0].system, results[0], comparison)
+    others = list(zip(runs[1:], results[1:], strict=True))
+    others += [pair for line, seeds in references.items() for pair in zip(seeds, beside[line], strict=True)]
+    written = [_write_raw(place_of(run, out), result) for run, result in others]
+    report = publish(place_of(runs[0], out), runs[0].system, results[0], comparison)
+    return report._replace(is_written=report.is_written and all(written))
 
 
-def publish(folder: RunFolder, system: System, result: AdaptationResult, comparison: Comparison) -> str:
-    """Write raw results and pictures into the run's folder; the table, with the pictures' paths, as text."""
-    _write_raw(folder, result)
-    with attempt(f"making {folder.figures}"):
-        folder.figures.mkdir(parents=True, exist_ok=True)
+def place_of(run: LoadedRun, out: Path | None) -> RunFolder:
+    """Where results of a run go: its own folder, or ``<out>/<algo>/<run name>``."""
+    return run.folder if out is None else RunFolder(out / run.config.algo / run.folder.path.resolve().name)
+
+
+def publish(folder: RunFolder, system: System, result: AdaptationResult, comparison: Comparison) -> Report:
+    """Write raw results and pictures into the run's folder; what cannot be written is a warning."""
+    is_written = _write_raw(folder, result)
     pictures = [folder.figures / f"adaptation-{result.split}.png"]
     drawn = [save_picture(pictures[0], lambda: adaptation_figure(comparison))]
     latents = result.latents
@@ -105,14 +121,23 @@ def publish(folder: RunFolder, system: System, result: AdaptationResult, compari
     for figure in system.learner.figures():
         pictures.append(folder.figures / f"{figure.name}.png")
         drawn.append(save_picture(pictures[-1], partial(member_figure, figure)))
-    written: list[Path] = [picture for picture, is_drawn in zip(pictures, drawn, strict=True) if is_drawn]
-    table = adaptation_table(comparison)
-    write_atomically(folder.evaluation / f"{result.split}.txt", table + "\n")
-    return "\n".join([table, "", *(f"picture: {path}" for path in written)])
+    shown: list[Path] = [picture for picture, is_drawn in zip(pictures, drawn, strict=True) if is_drawn]
+    table = printable(adaptation_table(comparison))
+    is_written &= _write(folder, f"{result.split}.txt", table + "\n")
+    return Report("\n".join([table, "", *(f"picture: {path}" for path in shown)]), is_written)
 
 
-def _write_raw(folder: RunFolder, result: AdaptationResult) -> None:
+def _write_raw(folder: RunFolder, result: AdaptationResult) -> bool:
     _, n_trials, n_episodes = result.returns.shape
     how = "" if result.actions == "mode" else f"-{result.actions}"
     name = f"{result.split}-{result.env_steps}-{n_trials}x{n_episodes}{how}.json"  # steps, trials per task, episodes
-    write_atomically(folder.evaluation / name, to_json(result))
+    return _write(folder, name, to_json(result))
+
+
+def _write(folder: RunFolder, name: str, text: str) -> bool:
+    """Whether it was written: what has been played is told anyhow."""
+    is_written = False
+    with attempt(f"writing {folder.evaluation / name}"):
+        write_atomically(folder.evaluation / name, text)
+        is_written = True
+    return is_written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from mg2l_kalei.acting.collector import Team
 from mg2l_kalei.buffers.contexts import ContextSampler
 from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.disk.finite import check_finite
+from mg2l_kalei.disk.shards import Shard
 from mg2l_kalei.seeding import torch_generator
 from mg2l_kalei.training.phases import Iteration, Workshop, phases_of
 from mg2l_kalei.training.stopwatch import Stopwatch
@@ -102,7 +103,7 @@ class MetaTrainer:
         return is_best
 
     def state_dict(self) -> dict[str, State]:
-        """Everything that changes in training, in two parts; the trials of the replay are saved beside them.
+        """Everything that changes in training, in two parts; the replay's trials are saved beside them, in shards.
 
         ``weights`` is all that evaluation reads. An iteration starts new trials, so simulators hold none of it.
         """
@@ -110,13 +111,28 @@ class MetaTrainer:
             "best_return": self.best_return,
             "learner": self.system.learner.state_dict(),
             "phases": {name: phase.state_dict() for name, phase in self.phases.items()},
-            "replay": None if self.replay is None else self.replay.state_dict(),
             "generators": {name: generator.get_state() for name, generator in self.generators.items()},
         }
         return {"weights": self.system.weights(self.iteration, self.env_steps), "training": training}
 
-    def load_state_dict(self, state: Mapping[str, State]) -> None:
-        """Restore what ``state_dict`` gave; generators last. ValueError where that was on another kind of device."""
+    def trials_since(self, first: int) -> Shard | None:
+        """The replay's trials from number ``first`` on, counted over the whole run; None: there is no replay."""
+        return None if self.replay is None else Shard(*self.replay.since(first))
+
+    @property
+    def oldest_trial(self) -> int:
+        """Number of the oldest trial that the replay holds."""
+        return 0 if self.replay is None else self.replay.n_added - len(self.replay)
+
+    @property
+    def replay_note(self) -> str:
+        """What the replay takes, in words."""
+        if self.replay is None:
+            return ""
+        return f"; replay of {self.replay.capacity} trials, {self.replay.gib:.2g} GiB when it is full"
+
+    def load_state_dict(self, state: Mapping[str, State], shards: Sequence[Shard]) -> None:
+        """Restore what ``state_dict`` gave, and trials; generators last. ValueError on another kind of device."""
         weights, training = state["weights"], state["training"]
         self.system.load_weights(weights)
         self.iteration, self.env_steps = weights["iteration"], weights["env_steps"]
@@ -125,7 +141,8 @@ class MetaTrainer:
         for name, phase in self.phases.items():
             phase.load_state_dict(training["phases"][name])
         if self.replay is not None:
-            self.replay.load_state_dict(training["replay"])
+            for shard in shards:
+                self.replay.restore(*shard)
         try:
             for name, generator in self.generators.items():
                 generator.set_state(training["generators"][name])

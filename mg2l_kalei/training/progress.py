@@ -14,6 +14,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from mg2l_kalei.disk.metric_log import attempt
+from mg2l_kalei.disk.output import Nowhere
 
 _LINE_PERIOD = 10.0  # seconds; without a terminal, a line comes at least this often,
 _LINE_SHARES = 10  # and whenever a further tenth of the run is done
@@ -41,7 +42,7 @@ class Progress:
         self._clock = clock
         self._start = self._last_line = clock()
         self._last_share = self._share(done)
-        self._stream = stream or sys.stderr
+        self._stream: TextIO = stream or sys.stderr or Nowhere()  # none: closed when the program began
         self._bar = _bar(self._stream)
         if self._bar:
             self._task = self._bar.add_task(self._text(done, None), total=total_iterations, completed=done)

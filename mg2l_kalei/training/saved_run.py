@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from envs.core import EnvBatch, TaskFamily
 from mg2l_kalei.acting.collector import Team
-from mg2l_kalei.config import ConfigError, RunConfig, from_dict, read_yaml
+from mg2l_kalei.config import ConfigError, RunConfig, deciding_settings, from_dict, read_yaml
 from mg2l_kalei.config.settings import nearest, rules
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
+from mg2l_kalei.disk.durable import read_bounded
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.seeding import torch_generator
 from mg2l_kalei.training.system import SCHEMA, System, build
+from mg2l_kalei.types import State
+
+MAX_TASKS_SIZE = 1 << 26  # bytes of a tasks.json
 
 
 class LoadedRun(NamedTuple):
@@ -60,18 +66,40 @@ def load_run(path: str | Path, *, best: bool = False, device: str = "cpu", facto
     _refuse_unconfirmed_code(folder, config, factory)
     system = build(config, torch.device(device))
     check_tasks(folder, system.family)
-    checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints)
-    loaded = checkpoints.load_best() if best else checkpoints.load_latest()
+    checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints, identity(config, system.family))
+    loaded = checkpoints.load_best(weights_only=True) if best else checkpoints.load_latest(weights_only=True)
     if loaded is None:
         missing = "checkpoint marked best: evaluations during training mark it" if best else "checkpoint"
         raise CheckpointError(f"{path} holds no {missing}")
-    try:
-        system.load_weights(loaded.state["weights"])
-    except ValueError as error:
-        reason = f"checkpoint {loaded.step} does not fit {folder.config.name}, or not this version: {error}"
-        raise CheckpointError(f"{path}: {reason}") from error
     weights = loaded.state["weights"]
-    return LoadedRun(folder, system, weights["env_steps"], weights["iteration"])
+    with fitting(folder, loaded.step):
+        system.load_weights(weights)
+        iteration, env_steps = counts(weights)
+    return LoadedRun(folder, system, env_steps, iteration)
+
+
+def identity(config: RunConfig, family: TaskFamily) -> dict[str, Any]:
+    """What tells a run from others, for its checkpoints to hold: one that was copied in is refused."""
+    return {**deciding_settings(config), "tasks": family.fingerprint()}
+
+
+@contextmanager
+def fitting(folder: RunFolder, step: int) -> Iterator[None]:
+    """In this block the state of a checkpoint is taken over: whatever is wrong with it is a CheckpointError."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        what = error if isinstance(error, (ValueError, RuntimeError)) else f"{type(error).__name__}: {error}"
+        reason = f"checkpoint {step} does not fit {folder.config.name}, or not this version: {what}"
+        raise CheckpointError(" ".join(f"{folder.path}: {reason}".split())) from error
+
+
+def counts(weights: State) -> tuple[int, int]:
+    """Iterations and environment steps that a checkpoint's weights were trained for. Raises KeyError, ValueError."""
+    iteration, env_steps = weights["iteration"], weights["env_steps"]
+    if any(type(count) is not int or count < 0 for count in (iteration, env_steps)):
+        raise ValueError(f"iteration {iteration!r} and env_steps {env_steps!r} are counts")
+    return iteration, env_steps
 
 
 def read_config(folder: RunFolder) -> RunConfig:
@@ -120,9 +148,9 @@ def check_tasks(folder: RunFolder, family: TaskFamily) -> None:
     if not folder.tasks.is_file():
         raise ValueError(f"{folder.path} lacks its tasks ({folder.tasks.name}): the run is not whole")
     try:
-        trained_on = json.loads(folder.tasks.read_bytes())
+        trained_on = json.loads(read_bounded(folder.tasks, MAX_TASKS_SIZE))
         differing = [name for name, value in _plain(describe_tasks(family)).items() if trained_on[name] != value]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder.tasks} is damaged ({type(error).__name__}: {error})") from error
     if differing:
         raise ValueError(

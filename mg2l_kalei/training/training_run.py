@@ -2,118 +2,44 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import signal
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import torch
-
-from mg2l_kalei.config import ConfigError, RunConfig, differences, from_dict, read_yaml, run_dir, to_yaml
-from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
+from mg2l_kalei.config import ConfigError, RunConfig, differences, run_dir, to_yaml
+from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints, Loaded
 from mg2l_kalei.disk.durable import write_atomically, write_json
 from mg2l_kalei.disk.metric_log import MetricLog
+from mg2l_kalei.disk.output import say
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.evaluation.adaptation import metrics as evaluation_metrics
 from mg2l_kalei.evaluation.adaptation import refuse_overlap
 from mg2l_kalei.evaluation.results import AdaptationResult
 from mg2l_kalei.training.assessment import assess, compare_runs, publish
+from mg2l_kalei.training.lineage import Ancestors, ancestors_of, refuse_trained_on
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.progress import Progress
-from mg2l_kalei.training.saved_run import LoadedRun, check_tasks, describe_tasks, factory_of, load_run
-from mg2l_kalei.training.system import SCHEMA, System, build, choose_device
+from mg2l_kalei.training.saved_run import (
+    check_tasks,
+    counts,
+    describe_tasks,
+    factory_of,
+    fitting,
+    identity,
+    load_run,
+    read_config,
+)
+from mg2l_kalei.training.stop_signal import STOPPED, StopRequested, StopSignal
+from mg2l_kalei.training.system import System, build, choose_device
 from mg2l_kalei.types import Metrics
 
-STOPPED = 128  # plus the signal's number: the exit code of a run that was told to stop, and saved
-REFERENCES = {"none": ("mappo", "none"), "oracle": ("oracle", "oracle")}  # line -> recipe, encoder
+References = Callable[[StopSignal], Mapping[str, Path]]  # folders of the reference runs, by line, once they are there
 
 
-def train(config: RunConfig) -> int:
-    """Train to the end, or go on with the run that the same settings began; returns the exit code.
-
-    0: trained and evaluated. 143 (130): stopped by SIGTERM (SIGINT) after saving; the same command goes on.
-    Raises ConfigError, before anything is written, where no such run can be; CheckpointError, RunFolderLocked or
-    ValueError where the run's folder forbids it; NonFiniteError where training diverged.
-    """
-    if config.n_threads:
-        torch.set_num_threads(config.n_threads)
-    run = TrainingRun(config)  # before its references, lest they be trained for a run that cannot be
-    references: dict[str, Path] = {}
-    if config.references:
-        for line, reference in reference_configs(config).items():
-            print(f"reference line {line}:")
-            code = TrainingRun(reference).go()
-            if code:
-                return code
-            references[line] = run_dir(reference)
-    return run.go(references)
-
-
-def reference_configs(config: RunConfig) -> dict[str, RunConfig]:
-    """The same run without task inference, and with the oracle: full sharing, all other settings the same."""
-    lines = {}
-    for line, (algo, encoder) in REFERENCES.items():
-        kinds = {**config.kinds, "encoder": encoder, "sharing": "full"}
-        axes = {axis: SCHEMA.axes[axis][kinds[axis]][1] for axis in ("encoder", "sharing")}
-        lines[line] = dataclasses.replace(
-            config, algo=algo, kinds=kinds, references=False, run_name=None, init_from=None, **axes
-        )
-    return lines
-
-
-def reference_folders(run: LoadedRun) -> dict[str, Path]:
-    """Folders of the run's reference runs, by line: those that there are, in the results folder that it stands in."""
-    results = (run.folder.path / "../../..").resolve()
-    configs = reference_configs(dataclasses.replace(run.config, results_dir=str(results)))
-    folders = {line: run_dir(config) for line, config in configs.items()}
-    return {line: path for line, path in folders.items() if RunFolder(path).config.is_file()}
-
-
-class StopRequested(BaseException):
-    """A signal came where nothing is lost by leaving. No Exception: environments may be caught to raise those."""
-
-
-class StopSignal:
-    """In its block, notes SIGTERM and SIGINT, for the run to save and leave; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self._raises = False
-
-    def __enter__(self) -> StopSignal:
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def check(self) -> None:
-        """Raises StopRequested where a signal has been received."""
-        if self.received:
-            raise StopRequested
-
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """In this block a signal, or one received before, raises StopRequested."""
-        self._raises = True
-        try:
-            self.check()
-            yield
-        finally:
-            self._raises = False
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
-            os._exit(STOPPED + number)
-        self.received = number
-        if self._raises:
-            self.check()
+def no_references(stop: StopSignal) -> Mapping[str, Path]:
+    """The run alone."""
+    return {}
 
 
 class TrainingRun:
@@ -124,7 +50,7 @@ class TrainingRun:
         self.folder = RunFolder(run_dir(config))
         device, warning = choose_device(config)
         if warning:
-            print(f"warning: {warning}", file=sys.stderr)
+            say(f"warning: {warning}", is_error=True)
         try:
             self.system = build(config, device)
             for split in self.system.family.splits:
@@ -132,62 +58,76 @@ class TrainingRun:
         except ValueError as error:
             raise ConfigError([str(error)]) from error
         self.trainer = MetaTrainer(self.system, self.folder.path / "bad_batch.safetensors")
-        self.checkpoints = Checkpoints(self.folder.checkpoints, config.keep_checkpoints)
+        self.checkpoints = Checkpoints(
+            self.folder.checkpoints, config.keep_checkpoints, identity(config, self.system.family)
+        )
         self._unlogged: Metrics = {}  # of an iteration whose evaluation is still to be made
+        self._started_from: Ancestors = ()
         if config.init_from is not None and (config.resume == "never" or not self.folder.config.is_file()):
             self._warm_start(config.init_from)
 
-    def go(self, references: Mapping[str, Path] | None = None) -> int:
-        """Train until done or told to stop, and evaluate beside the runs in ``references``; returns the exit code."""
+    def go(self, references: References = no_references) -> int:
+        """Train until done or told to stop, and evaluate beside the reference runs; returns the exit code.
+
+        ``references`` is asked for them once this run is trained, and may wait.
+        """
         if self.config.resume == "never":
             self._set_aside()
         with StopSignal() as stop, self.folder.lock(), closing(MetricLog(self.folder)) as metric_log:
+            self.folder.refuse_links()
+            self.folder.remove_leftovers()
             self._start_or_resume()
-            metric_log.cut_back(self.trainer.iteration - bool(self._unlogged))
+            self._cut_back(metric_log)
             try:
                 self._loop(metric_log, stop)
-                self._finish(references or {}, stop)
-                is_done = True
+                return 1 if self._finish(references(stop), stop) else 0
             except StopRequested:
                 self._save()
-                is_done = False
-        if not is_done:
-            print(f"stopped and saved at iteration {self.trainer.iteration}; the same command goes on from there")
-            return STOPPED + stop.received
-        return 0
+        say(f"stopped and saved at iteration {self.trainer.iteration}; the same command goes on from there")
+        return STOPPED + stop.received
 
     def _start_or_resume(self) -> None:
-        folder, trainer = self.folder, self.trainer
-        is_begun = folder.config.is_file()
-        loaded = self.checkpoints.load_latest() if is_begun else None
-        if loaded is not None:
+        folder = self.folder
+        if folder.config.is_file():
             check_tasks(folder, self.system.family)
             self._refuse_other_settings()
-            trainer.load_state_dict(loaded.state)
-            self._unlogged = loaded.state.get("unlogged", {})
-            n_iters = self.config.n_iters
-            print(f"{folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
-            if trainer.iteration > n_iters:
-                print(
-                    f"warning: n_iters={n_iters}, but this run is longer; a run_name begins another",
-                    file=sys.stderr,
-                )
-        elif is_begun:
-            raise CheckpointError(f"{folder.path} has no checkpoint left; start afresh with resume=never")
-        elif any(step > 0 for step in self.checkpoints.steps()):
-            raise CheckpointError(
-                f"{folder.path} has checkpoints but no {folder.config.name}; put it back, or start afresh with "
-                "resume=never"
-            )
+            loaded = self.checkpoints.load_latest()
+            if loaded is None:
+                raise CheckpointError(f"{folder.path} has no checkpoint left; start afresh with resume=never")
+            self._resume(loaded)
         else:
-            print(f"{folder.path}: {self.config.n_iters} iterations on {trainer.device}")
+            self._refuse_remains()
+            say(f"{folder.path}: {self.config.n_iters} iterations on {self.trainer.device}{self.trainer.replay_note}")
             self._save()
-            write_json(folder.tasks, describe_tasks(self.system.family))
+            write_json(folder.tasks, {**describe_tasks(self.system.family), "started_from": self._started_from})
         write_atomically(folder.config, to_yaml(self.config))  # last: its being there says that the rest is
+
+    def _resume(self, loaded: Loaded) -> None:
+        trainer, n_iters = self.trainer, self.config.n_iters
+        with fitting(self.folder, loaded.step):
+            counts(loaded.state["weights"])
+            trainer.load_state_dict(loaded.state, loaded.shards)
+            unlogged = loaded.state["training"]["unlogged"]
+            self._unlogged = {name: float(value) for name, value in unlogged.items()}
+        say(f"{self.folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
+        if trainer.iteration > n_iters:
+            say(f"warning: n_iters={n_iters}, but this run is longer; a run_name begins another", is_error=True)
+
+    def _refuse_remains(self) -> None:
+        """A run that has been trained is not begun again because its config is gone."""
+        folder = self.folder
+        has_metrics = folder.metrics.is_file() and folder.metrics.stat().st_size > 0
+        remains = [folder.checkpoints.name] * any(step > 0 for step in self.checkpoints.steps())
+        remains += [folder.metrics.name] * has_metrics
+        if remains:
+            raise CheckpointError(
+                f"{folder.path} has {' and '.join(remains)} but no {folder.config.name}; put it back, or start afresh "
+                "with resume=never, which sets the folder aside"
+            )
 
     def _refuse_other_settings(self) -> None:
         """The folder's name holds a hash of the settings, unless ``run_name`` was given."""
-        differing = differences(from_dict(read_yaml(self.folder.config), SCHEMA), self.config)
+        differing = differences(read_config(self.folder), self.config)
         if differing:
             raise ConfigError(
                 [
@@ -196,14 +136,22 @@ class TrainingRun:
                 ]
             )
 
+    def _cut_back(self, metric_log: MetricLog) -> None:
+        logged = self.trainer.iteration - bool(self._unlogged)
+        last = metric_log.cut_back(logged)
+        if last + self.config.log_interval <= logged:
+            reason = f"holds nothing after iteration {last}, and the run goes on from {logged}"
+            say(f"warning: {self.folder.metrics} {reason}: what was logged between is lost", is_error=True)
+
     def _warm_start(self, path: str) -> None:
         try:
             source = load_run(path, device=str(self.trainer.device), factory=factory_of(self.config))
-            system = source.system
-            self.system.load_weights(system.weights(source.iteration, source.env_steps))
+            self._started_from = ancestors_of(source.folder)
+            refuse_trained_on(self.system.family, self._started_from)
+            self.system.load_weights(source.system.weights(source.iteration, source.env_steps))
         except (FileNotFoundError, ValueError) as error:
             raise ConfigError([f"init_from={path}: {error}"]) from error
-        print(f"initial weights from {path}, iteration {source.iteration}; all optimisers are fresh")
+        say(f"initial weights from {path}, iteration {source.iteration}; all optimisers are fresh")
 
     def _loop(self, metric_log: MetricLog, stop: StopSignal) -> None:
         config, trainer = self.config, self.trainer
@@ -229,7 +177,11 @@ class TrainingRun:
 
     def _save(self, best: bool = False) -> None:
         unlogged = {name: float(value) for name, value in self._unlogged.items()}
-        self.checkpoints.save(self.trainer.state_dict() | {"unlogged": unlogged}, self.trainer.iteration, best=best)
+        state = self.trainer.state_dict()
+        state["training"]["unlogged"] = unlogged
+        trials = self.trainer.trials_since(self.checkpoints.n_trials_saved)
+        oldest = self.trainer.oldest_trial
+        self.checkpoints.save(state, self.trainer.iteration, shard=trials, oldest_trial=oldest, best=best)
 
     def _assess(self, system: System, env_steps: int, split: str, purpose: str = "report") -> AdaptationResult:
         config = self.config
@@ -243,18 +195,25 @@ class TrainingRun:
             purpose=purpose,
         )
 
-    def _finish(self, references: Mapping[str, Path], stop: StopSignal) -> None:
-        """Evaluate on every split beside the references; print tables and where the pictures are."""
+    def _finish(self, references: Mapping[str, Path], stop: StopSignal) -> bool:
+        """Evaluate on every split beside the references; print tables and where the pictures are.
+
+        Returns whether results were lost, as they could not be written.
+        """
         how: dict[str, Any] = {"device": str(self.system.device), "factory": factory_of(self.config)}
         runs = {line: load_run(path, **how) for line, path in references.items()}
+        is_lost = False
         for split in self.system.family.splits:
             with stop.at_once():
                 result = self._assess(self.system, self.trainer.env_steps, split)
                 beside = {line: [self._assess(run.system, run.env_steps, split)] for line, run in runs.items()}
             comparison = compare_runs(self.config.algo, [result], beside)
-            print("\n" + publish(self.folder, self.system, result, comparison))
+            report = publish(self.folder, self.system, result, comparison)
+            say("\n" + report.text)
+            is_lost |= not report.is_written
         stop.check()
-        print(f"run folder: {self.folder.path}")
+        say(f"run folder: {self.folder.path}")
+        return is_lost
 
     def _set_aside(self) -> None:
         """Rename what is in the run's place: nothing is deleted."""
@@ -266,4 +225,4 @@ class TrainingRun:
             number += 1
         with self.folder.lock():
             path.rename(aside)
-        print(f"the former run was set aside as {aside}")
+        say(f"the former run was set aside as {aside}")

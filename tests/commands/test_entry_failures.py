@@ -18,7 +18,7 @@ def test_too_little_memory_is_one_line_and_a_failure(
     def fail(config: Any) -> int:
         raise error
 
-    monkeypatch.setattr(train, "train", fail)
+    monkeypatch.setattr("mg2l_kalei.commands.train.train", fail)
     assert train.main(tiny(tmp_path)) == 1
     assert capsys.readouterr().err == "error: out of memory: fewer n_rows, or a smaller context.capacity, need less\n"
 
@@ -27,6 +27,6 @@ def test_an_error_of_the_code_is_not_hidden(tmp_path: Path, monkeypatch: pytest.
     def fail(config: Any) -> int:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(train, "train", fail)
+    monkeypatch.setattr("mg2l_kalei.commands.train.train", fail)
     with pytest.raises(RuntimeError, match="shapes differ"):
         train.main(tiny(tmp_path))

@@ -41,9 +41,24 @@ def test_a_stored_config_lacking_a_setting_takes_its_default_and_a_foreign_one_i
     with pytest.raises(ConfigError) as error:
         from_dict(foreign, SCHEMA)
     text = "\n".join(error.value.problems)
-    assert all(part in text for part in ("encoder.kind=evil", "learner.kind=null", "config.yaml: x=1"))
+    assert all(
+        part in text
+        for part in ("encoder.kind=evil", "learner.kind=null", "encoder._target_=os.system, x=1: no setting")
+    )
     with pytest.raises(ConfigError, match=r"algo=\.\./"):
         from_dict({**stored, "algo": "../../x"}, SCHEMA)
+
+
+def test_a_config_of_an_earlier_release_is_refused_in_one_line_by_what_is_gone(folder: Path) -> None:
+    stored = to_dict(resolve(folder))
+    stored["encoder"] |= {"width": 8, "depth": 2}
+    with pytest.raises(
+        ConfigError, match=r"^config.yaml: encoder.width=8, encoder.depth=2: .* earlier release"
+    ) as error:
+        from_dict(stored, SCHEMA)
+    assert len(error.value.problems) == 1
+    with pytest.raises(ConfigError, match=r"encoder.depth=2, a=1 and 2 more: no setting any more"):
+        from_dict({**stored, "a": 1, "b": {"c": 1, "d": 2}}, SCHEMA)
 
 
 @pytest.mark.parametrize(

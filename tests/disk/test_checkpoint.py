@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,12 @@ import pytest
 import torch
 from torch import nn
 
-from mg2l_kalei.disk.checkpoint import MANIFEST, CheckpointError, Checkpoints, Loaded
-from mg2l_kalei.types import State
+from mg2l_kalei.disk import parts
+from mg2l_kalei.disk.checkpoint import MANIFEST, CheckpointError, Checkpoints, DamagedCheckpoint, Loaded
+from mg2l_kalei.disk.shards import Shard
+from tests.saved_states import both, latest_step, save, saved, state_of
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "checkpoints-format-1"
-
-
-def state_of(number: int) -> State:
-    return {"weight": torch.full((3, 2), float(number)), "iteration": number, "history": [0.1 * number, math.inf]}
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -34,20 +34,6 @@ def equal(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(equal, a, b))
     return repr(a) == repr(b)  # tells 0.0 from -0.0, and nan is nan
-
-
-def saved(folder: Path, *steps: int) -> Checkpoints:
-    checkpoints = Checkpoints(folder, keep=9)
-    for step in steps:
-        checkpoints.save(state_of(step), step)
-    return checkpoints
-
-
-def latest_step(checkpoints: Checkpoints) -> int:
-    loaded = checkpoints.load_latest()
-    assert loaded is not None
-    assert equal(loaded.state, state_of(loaded.step))
-    return loaded.step
 
 
 def test_every_kind_of_value_comes_back_bit_for_bit(tmp_path: Path) -> None:
@@ -66,10 +52,10 @@ def test_every_kind_of_value_comes_back_bit_for_bit(tmp_path: Path) -> None:
         "a": {"b": torch.zeros(1)},
     }
     checkpoints = Checkpoints(tmp_path, 1)
-    checkpoints.save(state, 5)
+    checkpoints.save(both(state), 5)
     loaded = checkpoints.load_latest()
     assert loaded is not None and loaded.step == 5
-    assert equal(loaded.state, state)
+    assert equal(loaded.state, both(state))
 
 
 def test_restored_generators_and_optimisers_go_on_as_if_never_stopped(tmp_path: Path) -> None:
@@ -87,10 +73,10 @@ def test_restored_generators_and_optimisers_go_on_as_if_never_stopped(tmp_path: 
     layer, adam, draws, numpy_draws = first = session()
     train(*first)
     state = {"layer": layer.state_dict(), "adam": adam.state_dict(), "draws": draws.get_state()}
-    Checkpoints(tmp_path, 1).save({**state, "numpy": numpy_draws.bit_generator.state}, 3)
+    Checkpoints(tmp_path, 1).save(both({**state, "numpy": numpy_draws.bit_generator.state}), 3)
     train(*first)
 
-    loaded = Checkpoints(tmp_path, 1).load(3).state
+    loaded = Checkpoints(tmp_path, 1).load(3).state["training"]
     layer2, adam2, draws2, numpy_draws2 = second = session()
     layer2.load_state_dict(loaded["layer"])
     adam2.load_state_dict(loaded["adam"])
@@ -103,8 +89,8 @@ def test_restored_generators_and_optimisers_go_on_as_if_never_stopped(tmp_path: 
 def test_views_and_shared_memory_are_stored_as_what_they_show(tmp_path: Path) -> None:
     base = torch.arange(12.0).reshape(3, 4)
     state = {"base": base, "again": base, "transposed": base.T, "part": base[1:, ::2], "spread": base[:1].expand(3, 4)}
-    Checkpoints(tmp_path, 1).save(state, 0)
-    loaded = Checkpoints(tmp_path, 1).load(0).state
+    Checkpoints(tmp_path, 1).save(both(state), 0)
+    loaded = Checkpoints(tmp_path, 1).load(0).state["training"]
     assert equal(loaded, state)
     loaded["base"].zero_()
     assert loaded["again"].sum() == base.sum()
@@ -112,8 +98,8 @@ def test_views_and_shared_memory_are_stored_as_what_they_show(tmp_path: Path) ->
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_tensors_of_a_device_are_saved_from_copies(tmp_path: Path) -> None:
-    Checkpoints(tmp_path, 1).save({"x": torch.arange(3, device="cuda")}, 0)
-    assert equal(Checkpoints(tmp_path, 1).load(0).state, {"x": torch.arange(3)})
+    Checkpoints(tmp_path, 1).save(both({"x": torch.arange(3, device="cuda")}), 0)
+    assert equal(Checkpoints(tmp_path, 1).load(0).state, both({"x": torch.arange(3)}))
 
 
 @pytest.mark.parametrize(
@@ -122,14 +108,14 @@ def test_tensors_of_a_device_are_saved_from_copies(tmp_path: Path) -> None:
         (np.ones(2), "/deep/0"),
         (object(), "/deep/0"),
         (torch.nn.Linear, "/deep/0"),
-        (Loaded({}, 1), "/deep/0"),
+        (Loaded({}, (), 1), "/deep/0"),
         ({1.5: 0}, "1.5"),
         ({"$tensor": "x"}, r"\$tensor"),
     ],
 )
 def test_what_cannot_be_saved_is_named_and_nothing_is_written(tmp_path: Path, entry: Any, named: str) -> None:
     with pytest.raises(TypeError, match=named):
-        Checkpoints(tmp_path / "run", 1).save({"deep": [entry]}, 0)
+        Checkpoints(tmp_path / "run", 1).save(both({"deep": [entry]}), 0)
     assert not (tmp_path / "run").exists()
 
 
@@ -144,12 +130,12 @@ def test_a_folder_without_checkpoints_loads_nothing(tmp_path: Path) -> None:
 def test_the_last_ones_and_the_best_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, 2)
     for step in range(1, 7):
-        checkpoints.save(state_of(step), step, best=step == 2)
+        save(checkpoints, step, best=step == 2)
     assert checkpoints.steps() == [2, 5, 6]
     assert latest_step(checkpoints) == 6
     best = checkpoints.load_best()
     assert best is not None and best.step == 2
-    checkpoints.save(state_of(7), 7, best=True)
+    save(checkpoints, 7, best=True)
     assert checkpoints.steps() == [6, 7]
 
 
@@ -162,8 +148,8 @@ def test_a_run_that_goes_on_from_before_leaves_its_later_checkpoints(tmp_path: P
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1)
-    checkpoints.save({"other": 1}, 1, best=True)
-    assert checkpoints.load(1).state == {"other": 1}
+    checkpoints.save(both({"other": 1}), 1, best=True)
+    assert checkpoints.load(1).state == both({"other": 1})
     assert checkpoints.steps() == [1]
 
 
@@ -174,22 +160,103 @@ def test_keeping_none_and_steps_below_zero_are_refused(tmp_path: Path) -> None:
         saved(tmp_path, -1)
 
 
+def resealed(folder: Path, **changes: Any) -> None:
+    """Change a manifest as another program would write it, its SHA-256 included."""
+    body = {**json.loads((folder / MANIFEST).read_text()), **changes}
+    del body["sha256"]
+    body["sha256"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(body))
+
+
 def test_another_format_is_refused_naming_both_and_never_passed_over(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path, 1, 2)
-    path = tmp_path / "step-00000002" / MANIFEST
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 7}))
-    with pytest.raises(CheckpointError, match=r"format 7.*format 1"):
+    resealed(tmp_path / "step-00000002", format=7)
+    with pytest.raises(CheckpointError, match=r"format 7.*format 2") as refused:
         checkpoints.load_latest()
+    assert not isinstance(refused.value, DamagedCheckpoint)
 
 
-def test_format_1_still_loads() -> None:
-    loaded = Checkpoints(GOLDEN, 1).load_latest()
-    assert loaded is not None and loaded.step == 7
-    expected = {
+def test_format_1_is_answered_with_a_way_to_migrate_and_is_not_called_damaged() -> None:
+    with pytest.raises(CheckpointError, match=r"format 1.*format 2: load it with the release that wrote it") as refused:
+        Checkpoints(GOLDEN / "checkpoints-format-1", 1).load_latest()
+    assert not isinstance(refused.value, DamagedCheckpoint)
+
+
+GOLDEN_STATE = {
+    "weights": {
         "actor": {"weight": torch.tensor([[0.5, -1.25], [3.0, 0.0]]), "mask": torch.tensor([True, False])},
+        "iteration": 7,
+        "env_steps": 2800,
+    },
+    "training": {
         "optimiser": {"state": {0: {"step": torch.tensor(4.0)}}, "param_groups": [{"lr": 3e-4, "betas": (0.9, 0.999)}]},
         "generators": {"torch": torch.arange(16, dtype=torch.uint8), "numpy": {"state": 2**127 + 5}},
         "best_return": -math.inf,
-        "counters": {"iteration": 7, "note": None, "resumed": True},
-    }
-    assert equal(loaded.state, expected)
+        "counters": {"note": None, "resumed": True},
+    },
+}
+GOLDEN_TRIALS = [
+    Shard(2, {"reward": torch.tensor([[0.5, -0.25], [1.0, 2.0]]), "task": torch.tensor([3, 1])}),
+    Shard(4, {"reward": torch.tensor([[0.0, 8.0]]), "task": torch.tensor([0])}),
+]
+
+
+def test_format_2_loads() -> None:
+    checkpoints = Checkpoints(GOLDEN / "checkpoints-format-2", 1, {"seed": 3, "learner.lr": 3e-4})
+    loaded = checkpoints.load_latest()
+    assert loaded is not None and loaded.step == 7
+    assert equal(loaded.state, GOLDEN_STATE)
+    assert [shard.first for shard in loaded.shards] == [2, 4] and checkpoints.n_trials_saved == 5
+    trials = [[dict(sorted(shard.tensors.items())) for shard in shards] for shards in (loaded.shards, GOLDEN_TRIALS)]
+    assert equal(*trials)
+    best = checkpoints.load_best(weights_only=True)
+    assert best is not None and equal(best.state, {"weights": GOLDEN_STATE["weights"]})
+
+
+def test_a_checkpoint_of_another_run_is_refused_by_what_differs_and_never_passed_over(tmp_path: Path) -> None:
+    run = {"seed": 0, "learner.lr": 0.1, "goals": [[1.0, 2.0]]}
+    Checkpoints(tmp_path, 2, run).save(state_of(1), 1)
+    assert latest_step(Checkpoints(tmp_path, 2, {**run, "goals": [(1.0, 2.0)]})) == 1
+    for weights_only in (True, False):
+        with pytest.raises(CheckpointError, match=r"another run \(seed=0, not 4\)") as refused:
+            Checkpoints(tmp_path, 2, {**run, "seed": 4}).load_latest(weights_only=weights_only)
+        assert not isinstance(refused.value, DamagedCheckpoint)
+
+
+def test_settings_that_came_or_went_with_a_release_make_no_other_run(tmp_path: Path) -> None:
+    Checkpoints(tmp_path, 2, {"seed": 0, "old": 1}).save(state_of(1), 1)
+    assert latest_step(Checkpoints(tmp_path, 2, {"seed": 0, "new": 1})) == 1
+
+
+def test_weights_alone_are_read_without_the_rest(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1, n_trials=3)
+    shutil.rmtree(tmp_path / "replay")
+    for file in (tmp_path / "step-00000001").glob("training.*"):
+        file.unlink()
+    loaded = Checkpoints(tmp_path, 1).load_latest(weights_only=True)
+    assert loaded is not None and loaded.shards == ()
+    assert equal(loaded.state, {"weights": state_of(1)["weights"]})
+    with pytest.raises(CheckpointError, match="none of 1"):
+        checkpoints.load_latest()
+
+
+def test_weights_that_are_nan_are_neither_saved_nor_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = state_of(2)
+    bad["weights"]["weight"][1, 1] = math.nan
+    checkpoints = saved(tmp_path, 1)
+    with pytest.raises(CheckpointError, match=r"step-00000002 was not saved .*weights /weight are NaN"):
+        checkpoints.save(bad, 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "_refuse_nan_weights", lambda part, tensors: None)
+        checkpoints.save(bad, 2)
+    with pytest.raises(DamagedCheckpoint, match="weights /weight are NaN"):
+        checkpoints.load(2)
+    assert latest_step(checkpoints) == 1
+    checkpoints.save({"weights": {"mask": torch.tensor(-math.inf)}, "training": {"loss": torch.tensor(math.nan)}}, 3)
+    assert checkpoints.load(3).step == 3
+
+
+def test_parts_that_are_missing_or_unknown_are_refused(tmp_path: Path) -> None:
+    for names in (["weights"], ["weights", "training", "more"]):
+        with pytest.raises(ValueError, match="has the parts weights, training, not"):
+            Checkpoints(tmp_path, 1).save({name: {} for name in names}, 0)

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import torch
 
-from mg2l_kalei.disk import checkpoint, durable
-from mg2l_kalei.disk.checkpoint import MANIFEST, STATE, TENSORS, CheckpointError, Checkpoints
-from tests.saved_states import latest_step, saved, state_of
+from mg2l_kalei.disk import checkpoint, durable, manifest, shards
+from mg2l_kalei.disk.checkpoint import MANIFEST, CheckpointError, Checkpoints
+from tests.saved_states import FILES, both, latest_step, numbers, save, saved, trials
 
-SAVING = {checkpoint.__file__, durable.__file__}  # the code that touches the disk
+SAVING = {checkpoint.__file__, durable.__file__, shards.__file__}  # the code that touches the disk
 
 
 @contextmanager
@@ -47,6 +47,9 @@ def stopped_before_line(number: int, stop: Callable[[], None]) -> Iterator[None]
         sys.settrace(before)
 
 
+N_TRIALS = 2  # new ones in each checkpoint
+
+
 def raise_disk_error() -> None:
     raise OSError(28, "No space left on device")
 
@@ -56,13 +59,24 @@ def raise_interrupt() -> None:
 
 
 def assert_sound(folder: Path, before: int, after: int) -> None:
-    """The latest is one of the two, and the next save works and clears what was left."""
+    """The latest is one of the two with all of its trials, and the next save works and clears what was left."""
     checkpoints = Checkpoints(folder, 2)
-    assert latest_step(checkpoints) in (before, after)
-    checkpoints.save(state_of(9), 9)
-    assert latest_step(checkpoints) == 9
+    step = latest_step(checkpoints)
+    assert (step, checkpoints.n_trials_saved) in ((before, N_TRIALS), (after, 2 * N_TRIALS))
+    n_trials = checkpoints.n_trials_saved
+    assert numbers(checkpoints) == list(range(n_trials))
+    save(checkpoints, 9, 1)
+    assert latest_step(checkpoints) == 9 and numbers(checkpoints) == list(range(n_trials + 1))
     steps = {f"step-{step:08d}" for step in (before, after, 9)}
-    assert {path.name for path in folder.iterdir()} <= {"latest", "best", *steps}
+    assert {path.name for path in folder.iterdir()} <= {"latest", "best", "replay", *steps}
+    kept = [manifest.from_bytes(path.read_bytes()) for path in folder.glob(f"step-*/{MANIFEST}")]
+    assert {path.name for path in (folder / "replay").iterdir()} == {entry.name for m in kept for entry in m.shards}
+
+
+def gone_on_from(folder: Path, keep: int) -> Checkpoints:
+    checkpoints = Checkpoints(folder, keep)
+    checkpoints.load_latest()
+    return checkpoints
 
 
 @pytest.fixture
@@ -80,17 +94,20 @@ def no_power_loss(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_exception_at_any_line_leaves_a_good_latest(
     tmp_path: Path, before: int, after: int, keep: int, error: Callable[[], None]
 ) -> None:
-    saved(tmp_path / "start", before)
-    line, failed = 0, True
-    while failed:
-        line += 1
+    saved(tmp_path / "start", before, n_trials=N_TRIALS)
+    line, reached = 0, True
+    while reached:
+        line, reached = line + 1, False
         folder = shutil.copytree(tmp_path / "start", tmp_path / "run")
-        failed = False
-        try:
-            with stopped_before_line(line, error):
-                Checkpoints(folder, keep).save(state_of(after), after, best=True)
-        except (OSError, CheckpointError, KeyboardInterrupt):
-            failed = True
+        checkpoints = gone_on_from(folder, keep)
+
+        def stop() -> None:
+            nonlocal reached
+            reached = True
+            error()
+
+        with suppress(OSError, CheckpointError, KeyboardInterrupt), stopped_before_line(line, stop):
+            save(checkpoints, after, N_TRIALS, best=True)
         assert_sound(folder, before, after)
         shutil.rmtree(folder)
     assert line > 100  # else the lines were not traced
@@ -100,7 +117,7 @@ def test_an_exception_at_any_line_leaves_a_good_latest(
 def test_a_kill_before_any_touch_of_the_disk_leaves_a_good_latest(
     tmp_path: Path, before: int, after: int, keep: int
 ) -> None:
-    saved(tmp_path / "start", before)
+    saved(tmp_path / "start", before, n_trials=N_TRIALS)
     touch, killed = 0, True
     while killed:
         touch += 1
@@ -108,8 +125,9 @@ def test_a_kill_before_any_touch_of_the_disk_leaves_a_good_latest(
         child = os.fork()
         if child == 0:
             try:
+                checkpoints = gone_on_from(folder, keep)
                 kill_before_touch(touch)
-                Checkpoints(folder, keep).save(state_of(after), after, best=True)
+                save(checkpoints, after, N_TRIALS, best=True)
             finally:
                 os._exit(0)
         killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
@@ -133,9 +151,12 @@ def kill_before_touch(number: int) -> None:
 
 
 def test_a_kill_in_the_first_save_is_a_fresh_start(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), stopped_before_line(40, raise_interrupt):
-        Checkpoints(tmp_path, 1).save(state_of(1), 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["tmp-step-00000001"]
+    line, temporary = 0, tmp_path / "tmp-step-00000001"
+    while not temporary.exists():
+        line += 1
+        with pytest.raises(KeyboardInterrupt), stopped_before_line(line, raise_interrupt):
+            saved(tmp_path, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [temporary.name]
     assert Checkpoints(tmp_path, 1).load_latest() is None
 
 
@@ -154,12 +175,18 @@ def test_power_loss_finds_names_only_of_what_is_on_the_disk(tmp_path: Path, monk
     monkeypatch.setattr(os, "fsync", record("flush", fsync))
     monkeypatch.setattr(os, "rename", record("rename", rename))
     monkeypatch.setattr(os, "replace", record("rename", replace))
-    saved(tmp_path, 1)
+    saved(tmp_path, 1, n_trials=1)
     folder = "tmp-step-00000001"
-    contents = [("flush", f"{folder}/{name}") for name in (TENSORS, STATE, MANIFEST)]
+    (shard,) = (tmp_path / "replay").iterdir()
+    contents = [("flush", f"{folder}/{name}") for name in (*FILES, MANIFEST)]
     renamed = [("flush", folder), ("rename", folder), ("flush", ".")]
-    pointed = [("flush", "tmp-latest"), ("rename", "tmp-latest"), ("flush", ".")]
-    assert done == contents + renamed + pointed
+    assert done == placed(shard.name, "replay") + contents + renamed + placed("latest", ".")
+
+
+def placed(name: str, folder: str) -> list[tuple[str, str]]:
+    """A file that is written whole, and then gets its name."""
+    temporary = os.path.normpath(f"{folder}/tmp-{name}.part")
+    return [("flush", temporary), ("rename", temporary), ("flush", folder)]
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_half_written(tmp_path: Path) -> None:
@@ -168,8 +195,11 @@ def test_a_full_disk_is_named_and_leaves_nothing_half_written(tmp_path: Path) ->
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))  # the system refuses longer files, as a full disk would
     try:
         with pytest.raises(CheckpointError, match=r"step-00000002 was not saved .*too large"):
-            checkpoints.save({"x": torch.zeros(1 << 16)}, 2)
+            checkpoints.save(both({"x": torch.zeros(1 << 16)}), 2)
+        with pytest.raises(CheckpointError, match=r"step-00000002 was not saved .*too large"):
+            checkpoints.save(both({}), 2, shard=trials(0, 1 << 12))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert {path.name for path in tmp_path.iterdir()} == {"step-00000001", "latest"}
+    assert {path.name for path in tmp_path.iterdir()} == {"step-00000001", "latest", "replay"}
+    assert not list((tmp_path / "replay").iterdir())
     assert latest_step(checkpoints) == 1

@@ -9,7 +9,7 @@ import math
 import os
 import resource
 import signal
-import threading
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -71,15 +71,37 @@ def test_a_resumed_log_equals_one_that_was_never_stopped(run: RunFolder, tmp_pat
     assert run.metrics.read_bytes() == straight.metrics.read_bytes()
 
 
-def test_tensorboard_shows_only_the_resumed_run(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_shows_only_the_resumed_run(run: RunFolder) -> None:
     logged(run, 1, 2, 3)
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 1)  # event files are read in the order of their seconds
     log = MetricLog(run)
     log.cut_back(1)
     log.log(200, 2, {"train/return": -2.0})
     log.close()
     assert scalars(run) == [(100, 1.0), (200, -2.0)]
+
+
+@pytest.mark.parametrize("elapsed", [0.0, 0.3, -5.0])  # seconds; less than none: the clock was set back
+def test_sessions_of_one_second_are_read_in_their_order(
+    run: RunFolder, elapsed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Process ids, which the names of TensorBoard's own files go on with, are sorted as texts: 99999 after 100000."""
+    times = (1_700_000_000.0 + elapsed * session for session in range(12))
+    for session, process in enumerate(range(99_995, 100_007), start=1):
+        now = next(times)
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time", lambda now=now: now)
+            patched.setattr(os, "getpid", lambda process=process: process)
+            logged(run, session)
+    assert scalars(run) == [(100 * session, float(session)) for session in range(1, 13)]
+
+
+def test_logging_again_in_a_session_forgets_nothing(run: RunFolder) -> None:
+    log = MetricLog(run)
+    log.cut_back(0)
+    for iteration in (1, 2):
+        log.log(100 * iteration, iteration, {"train/return": float(iteration)})
+        log.close()
+    assert scalars(run) == [(100, 1.0), (200, 2.0)]
 
 
 def test_a_line_cut_off_by_a_kill_is_dropped_with_a_warning(run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
@@ -96,6 +118,36 @@ def test_cutting_back_where_nothing_was_logged_makes_no_file(run: RunFolder) -> 
     assert not run.metrics.exists()
 
 
+def test_cutting_back_tells_how_far_the_lines_reach(run: RunFolder) -> None:
+    assert MetricLog(run).cut_back(3) == 0
+    logged(run, 1, 2)
+    assert [MetricLog(run).cut_back(iteration) for iteration in (5, 1, 0)] == [2, 1, 0]
+
+
+def test_lines_that_cannot_be_cut_back_are_left_alone_with_a_warning(
+    run: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.metrics.mkdir(parents=True)
+    log = MetricLog(run)
+    assert log.cut_back(1) == 0
+    log.log(200, 2, {"train/return": 2.0})
+    log.close()
+    assert [message.split(" failed")[0] for message in caplog.messages] == [f"cutting back {run.metrics}"]
+    assert scalars(run) == [(200, 2.0)]
+
+
+def test_lines_are_not_written_through_a_link(run: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    precious = tmp_path / "precious"
+    run.path.mkdir()
+    run.metrics.symlink_to(precious)
+    logged(run, 1)
+    assert not precious.exists() and "metrics.jsonl failed" in caplog.text
+    precious.write_text("precious")
+    MetricLog(run).cut_back(1)
+    logged(run, 1)
+    assert precious.read_text() == "precious" and [row["iteration"] for row in read_metrics(run.metrics)] == [1]
+
+
 def test_what_was_logged_survives_a_kill(run: RunFolder) -> None:
     logged(run, 1)
     child = os.fork()
@@ -110,9 +162,8 @@ def test_what_was_logged_survives_a_kill(run: RunFolder) -> None:
 
 
 def test_a_full_disk_is_a_warning_and_no_line_is_lost_or_glued(
-    run: RunFolder, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    run: RunFolder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)  # TensorBoard's own thread fails too
     log = MetricLog(run)
     log.log(100, 1, {"train/return": 1.0})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -128,7 +179,7 @@ def test_a_full_disk_is_a_warning_and_no_line_is_lost_or_glued(
     assert [row["iteration"] for row in read_metrics(run.metrics)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("failing", ["torch.utils.tensorboard", None])
+@pytest.mark.parametrize("failing", ["tensorboard.compat.proto.event_pb2", None])
 def test_a_failing_tensorboard_is_one_warning(
     run: RunFolder, failing: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -139,6 +190,7 @@ def test_a_failing_tensorboard_is_one_warning(
             raise ImportError(f"no {name}")
         return real_import(name, *arguments)
 
+    monkeypatch.delitem(sys.modules, "mg2l_kalei.disk.event_file", raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
     if failing is None:
         run.path.mkdir()

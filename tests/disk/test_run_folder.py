@@ -1,7 +1,9 @@
-"""Can two processes write one run folder, and is a file ever seen half-written?"""
+"""Can two processes write one run folder, or one process what lies elsewhere?"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from mg2l_kalei.disk.durable import write_atomically, write_json
 from mg2l_kalei.disk.run_folder import RunFolder, RunFolderLocked
 
 HOLDER = """
@@ -59,23 +60,49 @@ def test_everything_of_a_run_lies_inside_its_folder_and_apart(tmp_path: Path) ->
     assert all(part.parent == tmp_path for part in parts)
 
 
-def test_a_write_that_fails_leaves_the_old_content_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "made" / "tasks.json"
-    write_json(path, {"b": [1, 0.1], "a": None})
-    before = path.read_text()
-    assert before.endswith("}\n")
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_a_warning(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(file: object, how: int) -> None:
+        raise OSError(code, os.strerror(code))
 
-    def refuse(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, "half")
-    assert path.read_text() == before
-    assert os.listdir(path.parent) == ["tasks.json"]
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    entered = False
+    with RunFolder(tmp_path / "run").lock():
+        entered = True
+    assert entered and len(caplog.messages) == 1
+    assert f"{tmp_path / 'run'} cannot be locked on its file system" in caplog.text
 
 
-def test_json_without_meaning_elsewhere_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "x.json", {"score": float("nan")})
-    assert not list(tmp_path.iterdir())
+def test_another_error_of_locking_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: object, how: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Input/output"), RunFolder(tmp_path).lock():
+        pass
+
+
+def test_a_lock_that_is_a_link_or_a_pipe_is_refused_and_nothing_is_cut(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / "lock").symlink_to(precious)
+    with pytest.raises(OSError, match="lock"), RunFolder(tmp_path).lock():
+        pass
+    assert precious.read_text() == "precious"
+    (tmp_path / "lock").unlink()
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(OSError, match="lock is no regular file"), RunFolder(tmp_path).lock():
+        pass
+
+
+@pytest.mark.parametrize("name", ["events", "checkpoints", "checkpoints/replay", "evaluation", "figures"])
+def test_folders_that_are_links_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    run = RunFolder(tmp_path / "run")
+    link = run.path / name
+    link.parent.mkdir(parents=True)
+    run.refuse_links()
+    link.symlink_to(tmp_path)
+    with pytest.raises(OSError, match=f"{link} is a link"):
+        run.refuse_links()

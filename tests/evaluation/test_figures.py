@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,9 +76,39 @@ def test_a_failed_picture_is_a_warning(tmp_path: Path, caplog: pytest.LogCapture
 
     with caplog.at_level(logging.WARNING):
         assert not save_picture(tmp_path / "a.png", draw)
-        assert not save_picture(tmp_path / "no such folder" / "b.png", Figure)
+        (tmp_path / "file").write_text("")
+        assert not save_picture(tmp_path / "file" / "b.png", Figure)
     assert "a.png was not written: RuntimeError: no ink" in caplog.text
     assert "b.png was not written" in caplog.text
+
+
+FOREIGN_SETTINGS = """
+backend: module://foreign
+text.usetex: True
+figure.facecolor: red
+"""
+DRAWING = """
+import sys
+from pathlib import Path
+sys.path.insert(0, "")  # as for python -m
+from mg2l_kalei.evaluation.figures import save_picture, training_figure
+import numpy as np
+curve = np.arange(3.0), np.arange(3.0)
+assert save_picture(Path(sys.argv[1]), lambda: training_figure({"a": curve}, "return"))
+"""
+
+
+def test_settings_of_the_working_directory_neither_run_code_nor_change_pictures(tmp_path: Path) -> None:
+    for name in ("plain", "foreign"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "foreign" / "matplotlibrc").write_text(FOREIGN_SETTINGS)
+    (tmp_path / "foreign" / "foreign.py").write_text("open('ran', 'w')")
+    root = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    for name in ("plain", "foreign"):
+        command = [sys.executable, "-c", DRAWING, str(tmp_path / f"{name}.png")]
+        subprocess.run(command, cwd=tmp_path / name, env=root, check=True)
+    assert not (tmp_path / "foreign" / "ran").exists()
+    assert (tmp_path / "foreign.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
 
 
 def test_the_curve_shows_the_estimates_and_labels_every_line(comparison: Comparison) -> None:

@@ -74,7 +74,7 @@ def test_every_second_counts_for_one_share_at_most() -> None:
 
 def test_random_numbers_of_another_kind_of_device_are_refused_with_a_way_out() -> None:
     state = make_trainer(tiny()).state_dict()
-    state["generators"]["env"] = torch.zeros(16, dtype=torch.uint8)  # as a GPU's are
+    state["training"]["generators"]["env"] = torch.zeros(16, dtype=torch.uint8)  # as a GPU's are
     with pytest.raises(ValueError, match=r"not begun on cpu.*resume=never"):
         make_trainer(tiny()).load_state_dict(state)
 

@@ -19,7 +19,8 @@ import train
 from mg2l_kalei.disk.checkpoint import Checkpoints
 from tests.small_runs import Remains, folder_of, remains, tiny
 
-KILLED, TERMINATED, INTERRUPTED = -signal.SIGKILL, 128 + signal.SIGTERM, 128 + signal.SIGINT
+KILLED = -signal.SIGKILL
+TERMINATED, INTERRUPTED, HUNG_UP = (128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
 PATIENCE = 120.0  # seconds
 ENDLESS: dict[str, Any] = {"n_iters": 1_000_000, "eval_interval": 0}
 
@@ -121,7 +122,9 @@ def test_a_run_killed_again_and_again_ends_as_an_unbroken_one(
     assert remains(folder_of(words)) == unbroken[0]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED), (signal.SIGHUP, HUNG_UP)]
+)
 def test_a_signal_ends_the_iteration_saves_and_leaves_with_its_code(
     processes: Processes, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import train
-from mg2l_kalei.disk.checkpoint import CheckpointError
+from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.saved_run import LoadedRun, load_run
 from mg2l_kalei.training.training_run import reference_folders
-from mg2l_kalei.types import Transition
+from mg2l_kalei.types import State, Transition
 from tests.small_runs import copy_of, folder_of, tiny
 
 
@@ -89,7 +89,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_with_a_warning(
     run: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     harmed = copy_of(run, tmp_path / "run")
-    file = harmed.checkpoints / "step-00000004" / "tensors.safetensors"
+    file = harmed.checkpoints / "step-00000004" / "weights.safetensors"
     file.write_bytes(bytes([*file.read_bytes()[:-1], 255]))
     assert load_run(harmed.path).iteration == 3
     assert "SHA-256 differs" in caplog.text
@@ -171,18 +171,52 @@ def test_a_foreign_config_can_neither_run_code_nor_read_the_environment(
 
 def test_a_pickle_in_place_of_tensors_is_not_loaded(run: RunFolder, tmp_path: Path) -> None:
     harmed = copy_of(run, tmp_path / "run")
-    for file in harmed.checkpoints.glob("step-*/tensors.safetensors"):
+    for file in harmed.checkpoints.glob("step-*/weights.safetensors"):
         torch.save({"weight": torch.zeros(2)}, file)
     with pytest.raises(CheckpointError, match="none of 3 checkpoints"):
         load_run(harmed.path)
 
 
-def test_a_config_whose_sizes_are_not_the_checkpoints_is_one_clear_error(run: RunFolder, tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_settings_than_the_config_is_refused_by_what_differs(
+    run: RunFolder, tmp_path: Path
+) -> None:
     changed = copy_of(run, tmp_path / "run")
     changed.config.write_text(changed.config.read_text().replace("latent_dim: 4", "latent_dim: 5"))
-    with pytest.raises(CheckpointError, match=r"checkpoint 4 does not fit config.yaml, .*size mismatch") as refused:
+    with pytest.raises(CheckpointError, match=r"checkpoint of another run \(encoder.latent_dim=4, not 5\)") as refused:
         load_run(changed.path)
     assert "\n" not in str(refused.value)
+
+
+def leave_out_a_count(weights: State) -> None:
+    del weights["env_steps"]
+
+
+def spoil_a_count(weights: State) -> None:
+    weights["iteration"] = "many"
+
+
+def empty_the_encoder(weights: State) -> None:
+    weights["encoder"] = []
+
+
+def change_a_shape(weights: State) -> None:
+    weights["encoder"] = {name: tensor[None] for name, tensor in weights["encoder"].items()}
+
+
+@pytest.mark.parametrize("change", [leave_out_a_count, spoil_a_count, empty_the_encoder, change_a_shape])
+def test_weights_that_do_not_fit_are_one_clear_error(
+    run: RunFolder, tmp_path: Path, change: Callable[[State], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = copy_of(run, tmp_path / "toy-corners" / "mg2l_kalei" / run.path.name)
+    loaded = Checkpoints(changed.checkpoints, 1).load_latest()
+    assert loaded is not None
+    change(loaded.state["weights"])
+    Checkpoints(changed.checkpoints, 1).save(loaded.state, 4)
+    with pytest.raises(CheckpointError, match=r"checkpoint 4 does not fit config.yaml, or not this version") as refused:
+        load_run(changed.path)
+    assert "\n" not in str(refused.value)
+    assert train.main(tiny(tmp_path)) == 1
+    assert capsys.readouterr().err == f"error: {refused.value}\n"
 
 
 def test_a_folder_that_is_no_run_is_refused_with_the_nearest_that_is(run: RunFolder, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_fewer_iterations_than_there_are_change_nothing_and_say_so(
 
 
 def damage(folder: RunFolder) -> None:
-    for file in folder.checkpoints.glob("step-*/tensors.safetensors"):
+    for file in folder.checkpoints.glob("step-*/training.safetensors"):
         file.write_bytes(file.read_bytes()[:-1])
 
 
@@ -211,12 +211,14 @@ def test_init_from_gives_a_new_run_the_networks_of_another(
     with pytest.raises(KeyboardInterrupt):
         train.main(words)
     given, taken = (Checkpoints(folder_of(w).checkpoints, 1).load_latest() for w in (source, words))
-    assert given and taken and taken.state["iteration"] == taken.state["env_steps"] == 0
+    assert given and taken
+    had, has = given.state["weights"], taken.state["weights"]
+    assert has["iteration"] == has["env_steps"] == 0
     for part in ("actor", "critic"):
-        for name, tensor in given.state["learner"][part].items():
-            assert tensor.equal(taken.state["learner"][part][name]), name
-    assert all(tensor.equal(taken.state["encoder"][name]) for name, tensor in given.state["encoder"].items())
-    generators = [loaded.state["generators"]["acting"] for loaded in (given, taken)]
+        for name, tensor in had["learner"][part].items():
+            assert tensor.equal(has["learner"][part][name]), name
+    assert all(tensor.equal(has["encoder"][name]) for name, tensor in had["encoder"].items())
+    generators = [loaded.state["training"]["generators"]["acting"] for loaded in (given, taken)]
     assert not generators[0].equal(generators[1])
     assert train.main(words) == 0  # goes on, and does not begin with the other's networks again
     assert remains(folder_of(words)).step == "step-00000004"

@@ -1,0 +1,112 @@
+"""A plan of runs: the run asked for and, where it is to be compared, its reference runs, each in a folder of its own.
+
+Reference runs are shared: runs of several recipes have the same line ``none``. Whoever comes first trains it; others go
+on with their own runs meanwhile, and wait for it before their tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import torch
+
+from mg2l_kalei.config import RunConfig, run_dir
+from mg2l_kalei.disk.output import say
+from mg2l_kalei.disk.run_folder import RunFolder, RunFolderLocked
+from mg2l_kalei.training.saved_run import LoadedRun
+from mg2l_kalei.training.stop_signal import STOPPED, StopSignal
+from mg2l_kalei.training.system import SCHEMA
+from mg2l_kalei.training.training_run import TrainingRun
+
+REFERENCES = ("none", "oracle")  # lines of every comparison, called by their encoder
+POLL_PERIOD = 2.0  # s, between looks whether another process is done with a reference run
+
+
+def train(config: RunConfig) -> int:
+    """Train to the end, or go on with the run that the same settings began; returns the exit code.
+
+    0: trained and evaluated; 1: and what the evaluation found could not be written. 143 (130, 129): stopped by SIGTERM
+    (SIGINT, SIGHUP) after saving; the same command goes on.
+    Raises ConfigError, before anything is written, where no such run can be; CheckpointError, RunFolderLocked or
+    Refusal where the run's folder forbids it; NonFiniteError where training diverged.
+    """
+    if config.n_threads:
+        torch.set_num_threads(config.n_threads)
+    run = TrainingRun(config)  # before its references, lest they be trained for a run that cannot be
+    references = reference_configs(config) if config.references else {}
+    awaited = {}
+    for line, reference in references.items():
+        say(f"reference line {line}:")
+        try:
+            code = TrainingRun(reference).go()
+        except RunFolderLocked as locked:
+            awaited[line] = reference
+            say(f"{locked}; its table is made when that is done")
+            continue
+        if code:
+            return code
+
+    def finished(stop: StopSignal) -> dict[str, Path]:
+        for reference in awaited.values():
+            _await(reference, stop)
+        return {line: run_dir(reference) for line, reference in references.items()}
+
+    return run.go(finished)
+
+
+def _await(config: RunConfig, stop: StopSignal) -> None:
+    """Until another process is done with a run, which is then finished here if it was left."""
+    while True:
+        with stop.at_once():
+            try:
+                with RunFolder(run_dir(config)).lock():
+                    break
+            except RunFolderLocked:
+                time.sleep(POLL_PERIOD)
+    code = TrainingRun(config).go()  # it may have been left unfinished
+    if code >= STOPPED:
+        stop.received = code - STOPPED
+        stop.check()
+
+
+def reference_configs(config: RunConfig) -> dict[str, RunConfig]:
+    """The same run without task inference, and with the oracle: full sharing, all other settings the same.
+
+    Memory that lasts for the trial infers the task too, so references have none. They are filed under what they are: by
+    the learner, and the encoder if it is one.
+    """
+    network = config.network
+    if network.memory == "trial":
+        network = dataclasses.replace(network, memory="none", inputs=())
+    lines = {}
+    for encoder in REFERENCES:
+        kinds = {**config.kinds, "encoder": encoder, "sharing": "full"}
+        axes = {axis: SCHEMA.axes[axis][kinds[axis]][1] for axis in ("encoder", "sharing")}
+        lines[encoder] = dataclasses.replace(
+            config,
+            algo=_filed_under(kinds["learner"], encoder),
+            kinds=kinds,
+            network=network,
+            references=False,
+            run_name=None,
+            init_from=None,
+            **axes,
+        )
+    return lines
+
+
+def _filed_under(learner: str, encoder: str) -> str:
+    """The recipe ``mappo`` is the line none of its learner, ``oracle`` the other one; so with every learner."""
+    if encoder == "none":
+        return learner
+    return encoder if learner == "mappo" else f"{encoder}-{learner}"
+
+
+def reference_folders(run: LoadedRun) -> dict[str, Path]:
+    """Folders of the run's reference runs, by line: those that there are, in the results folder that it stands in."""
+    results = (run.folder.path / "../../..").resolve()
+    configs = reference_configs(dataclasses.replace(run.config, results_dir=str(results)))
+    folders = {line: run_dir(config) for line, config in configs.items()}
+    return {line: path for line, path in folders.items() if RunFolder(path).config.is_file()}

@@ -1,0 +1,101 @@
+"""SIGTERM, SIGINT and SIGHUP: what is being done is ended in order, in one line and with an exit code of its own.
+
+It imports nothing that takes long: programs listen to signals from their beginning.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+STOPPED = 128  # plus the signal's number: the exit code of what was told to stop
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class StopRequested(BaseException):
+    """A signal came where nothing is lost by leaving. No Exception: environments may be caught to raise those."""
+
+
+class StopSignal:
+    """In its block, notes a signal, for the run to save and leave; a second one ends the process at once.
+
+    SIGHUP is left alone where it is ignored, as ``nohup`` has it.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._raises = self._leaves = False
+
+    def __enter__(self) -> StopSignal:
+        heard = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._note) for number in heard}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raises StopRequested where a signal has been received."""
+        if self.received:
+            raise StopRequested
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """In this block a signal, or one received before, raises StopRequested."""
+        self._raises = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._raises = False
+
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """In this block a signal ends the process: of imports, which turn exceptions into others, nothing is lost."""
+        self._leaves = True
+        try:
+            yield
+        finally:
+            self._leaves = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._leaves:
+            _tell(number)
+        if self.received or self._leaves:
+            os._exit(STOPPED + number)
+        self.received = number
+        if self._raises:
+            self.check()
+
+
+def until_stopped(load: Callable[[], Callable[[Sequence[str]], int]], words: Sequence[str]) -> int:
+    """Exit code of the program that ``load`` imports. A signal that it does not answer itself ends it with one line and
+    128 + its number."""
+    _occupy_standard_streams()
+    with StopSignal() as stop:
+        with stop.leaving():
+            program = load()
+        try:
+            with stop.at_once():
+                return program(words)
+        except StopRequested:
+            _tell(stop.received)
+            return STOPPED + stop.received
+
+
+def _occupy_standard_streams() -> None:
+    """Where the program was begun with one closed, the next file that it opens would take its place, and its output."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+
+
+def _tell(number: int) -> None:
+    with suppress(OSError):  # nobody may listen: what ended the process may have closed its terminal
+        os.write(2, f"stopped by {signal.Signals(number).name}\n".encode())
