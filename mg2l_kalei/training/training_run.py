@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 
+from envs.core import Interruption
 from mg2l_kalei.config import ConfigError, RunConfig, differences, from_dict, read_yaml, run_dir, to_yaml
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.disk.durable import write_atomically, write_json
@@ -25,7 +25,7 @@ from mg2l_kalei.evaluation.results import AdaptationResult
 from mg2l_kalei.training.assessment import assess, compare_runs, publish
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.progress import Progress
-from mg2l_kalei.training.saved_run import LoadedRun, check_tasks, describe_tasks, factory_of, load_run
+from mg2l_kalei.training.saved_run import LoadedRun, agents_of, check_tasks, describe_tasks, factory_of, load_run
 from mg2l_kalei.training.system import SCHEMA, System, build, choose_device
 from mg2l_kalei.types import Metrics
 
@@ -74,8 +74,8 @@ def reference_folders(run: LoadedRun) -> dict[str, Path]:
     return {line: path for line, path in folders.items() if RunFolder(path).config.is_file()}
 
 
-class StopRequested(BaseException):
-    """A signal came where nothing is lost by leaving. No Exception: environments may be caught to raise those."""
+class StopRequested(Interruption):
+    """A signal came where nothing is lost by leaving."""
 
 
 class StopSignal:
@@ -125,8 +125,10 @@ class TrainingRun:
         device, warning = choose_device(config)
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
+        is_begun = config.resume != "never" and self.folder.config.is_file()
+        start = self.folder.path if is_begun else config.init_from
         try:
-            self.system = build(config, device)
+            self.system = build(config, device, agents_of(start) if start else ())
             for split in self.system.family.splits:
                 refuse_overlap(self.system.family, split)
         except ValueError as error:
@@ -134,7 +136,7 @@ class TrainingRun:
         self.trainer = MetaTrainer(self.system, self.folder.path / "bad_batch.safetensors")
         self.checkpoints = Checkpoints(self.folder.checkpoints, config.keep_checkpoints)
         self._unlogged: Metrics = {}  # of an iteration whose evaluation is still to be made
-        if config.init_from is not None and (config.resume == "never" or not self.folder.config.is_file()):
+        if config.init_from is not None and not is_begun:
             self._warm_start(config.init_from)
 
     def go(self, references: Mapping[str, Path] | None = None) -> int:
@@ -198,12 +200,16 @@ class TrainingRun:
 
     def _warm_start(self, path: str) -> None:
         try:
-            source = load_run(path, device=str(self.trainer.device), factory=factory_of(self.config))
+            source = self._load(path)
             system = source.system
             self.system.load_weights({"encoder": system.encoder.state_dict(), "learner": system.learner.state_dict()})
         except (FileNotFoundError, ValueError) as error:
             raise ConfigError([f"init_from={path}: {error}"]) from error
         print(f"initial weights from {path}, iteration {source.iteration}")
+
+    def _load(self, path: str | Path) -> LoadedRun:
+        """Another run, on this one's device, where it names the same code or none."""
+        return load_run(path, device=str(self.system.device), factory=factory_of(self.config), n_workers=None)
 
     def _loop(self, metric_log: MetricLog, stop: StopSignal) -> None:
         config, trainer = self.config, self.trainer
@@ -245,8 +251,7 @@ class TrainingRun:
 
     def _finish(self, references: Mapping[str, Path], stop: StopSignal) -> None:
         """Evaluate on every split beside the references; print tables and where the pictures are."""
-        how: dict[str, Any] = {"device": str(self.system.device), "factory": factory_of(self.config)}
-        runs = {line: load_run(path, **how) for line, path in references.items()}
+        runs = {line: self._load(path) for line, path in references.items()}
         for split in self.system.family.splits:
             with stop.at_once():
                 result = self._assess(self.system, self.trainer.env_steps, split)
