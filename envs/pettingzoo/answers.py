@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -47,18 +48,19 @@ def info_of(infos: ByAgent, agent: Any) -> Mapping[str, Any]:
     return info or {}
 
 
-def number(value: Any, what: str, expected: str = "a number") -> float:
-    """A number, also as an array of one. ``what`` it is, and what is expected, in words."""
+def number(value: Any, what: str, agent: Any, expected: str = "a number") -> float:
+    """A number of an agent, also as an array of one. ``what`` it is, and what is expected, in words."""
     if isinstance(value, (float, int)):
         return value
     array = as_numbers(value)
     if array is None or array.size != 1:
-        raise Complaint(f"{what} is {in_words(value)}: it must be {expected}")
+        raise Complaint(f"the {what} of {agent} is {in_words(value)}: it must be {expected}")
     return float(array[0])
 
 
-def flag(value: Any, what: str) -> bool:
-    return bool(number(value, what, "true or false"))
+def flag(flags: ByAgent, agent: Any, what: str) -> bool:
+    """Whether it is up: that of an agent that has none is not."""
+    return bool(number(flags.get(agent, False), what, agent, "true or false"))
 
 
 def as_numbers(value: Any) -> Array | None:
@@ -72,19 +74,26 @@ def as_numbers(value: Any) -> Array | None:
 
 def flatten(space: Space, value: Any, said: str) -> Array:
     """A value of a space as a vector (flatdim,) float32; ``said``: who gave it, as in ``"agent_0 observed"``."""
+    if isinstance(space, spaces.Box):
+        array = as_numbers(value)
+        if array is None or array.size != math.prod(space.shape):
+            raise Complaint(f"{said} {in_words(value)}, where its space is {space}")
+        return array.astype(np.float32, copy=False)
     if isinstance(space, spaces.Dict) and isinstance(value, Mapping) and space.keys() <= value.keys():
         return np.concatenate([flatten(part, value[key], said) for key, part in space.items()])
     if isinstance(space, spaces.Tuple) and isinstance(value, Sequence) and len(value) == len(space):
         return np.concatenate([flatten(part, item, said) for part, item in zip(space, value, strict=True)])
-    array = as_numbers(value)
-    if array is not None and isinstance(space, spaces.Box) and array.size == np.prod(space.shape):
-        return array.astype(np.float32)
-    if array is not None and isinstance(space, spaces.Discrete) and array.size == 1 and array.dtype.kind in "iu":
-        value = int(array[0])
-    if isinstance(space, (spaces.Box, spaces.Dict, spaces.Tuple)) or not space.contains(value):
-        shown = in_words(value) if isinstance(space, spaces.Box) else one_line(reprlib.repr(value))
-        raise Complaint(f"{said} {shown}, where its space is {space}")
+    if isinstance(space, spaces.Discrete):
+        value = _whole(value)
+    if isinstance(space, (spaces.Dict, spaces.Tuple)) or not space.contains(value):
+        raise Complaint(f"{said} {one_line(reprlib.repr(value))}, where its space is {space}")
     return np.asarray(spaces.flatten(space, np.asarray(value)), dtype=np.float32)
+
+
+def _whole(value: Any) -> Any:
+    """A whole number out of an array of one; anything else as it is."""
+    array = as_numbers(value)
+    return int(array[0]) if array is not None and array.size == 1 and array.dtype.kind in "iu" else value
 
 
 def in_words(value: Any) -> str:

@@ -6,7 +6,6 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.core import Interruption, one_line
+from envs.core import one_line
+from envs.pettingzoo.interrupts import raise_interruption
 
 if TYPE_CHECKING:
     from pettingzoo import ParallelEnv
@@ -82,16 +82,6 @@ def in_one_line(error: BaseException) -> str:
     innermost = traceback.extract_tb(error.__traceback__)[-1:]
     place = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in innermost)
     return one_line(f"{type(error).__name__}: {error}") + place
-
-
-def raise_interruption(error: BaseException) -> None:
-    """Raise what is no doing of the environment in whose code it was raised: what a signal's handler raises.
-
-    Python's own handler raises KeyboardInterrupt; while another one is in place, that is the environment's.
-    """
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if isinstance(error, Interruption) or (usual and isinstance(error, KeyboardInterrupt)):
-        raise error
 
 
 def _function(factory: str) -> Callable[..., Any]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from envs.core import EnvFailure, EnvSpec, Task
 from envs.pettingzoo.answers import OF_RESET, OF_STEP, Array, ByAgent, flag, given, info_of, number, parts
-from envs.pettingzoo.factory import Complaint, close_env, in_one_line, make_env, raise_interruption
+from envs.pettingzoo.factory import Complaint, close_env, in_one_line, make_env
+from envs.pettingzoo.interrupts import raise_interruption, told_apart
 from envs.pettingzoo.layout import Env, Layout
 from envs.pettingzoo.seat import Seat
 
@@ -66,6 +67,7 @@ class Rows:
         self.records = records
         self._played: dict[int, Row] = {}
 
+    @told_apart()
     def reset(self) -> None:
         """Restart the rows that are to restart."""
         for place in np.flatnonzero(self.records["restart"]).tolist():
@@ -73,12 +75,14 @@ class Rows:
             with self._at_work(record):
                 self._row(place, int(record["task"])).restart(record)
 
+    @told_apart()
     def step(self) -> None:
         """Act in every row."""
         for place, record in enumerate(self.records):
             with self._at_work(record):
                 self._played[place].step(record)
 
+    @told_apart()
     def close(self) -> None:
         """Close all environments."""
         while self._played:
@@ -112,6 +116,7 @@ class Row:
         self.env, self.layout, self.task = env, layout, task
         self._episode_steps = episode_steps
         self._elapsed = 0
+        self._known = {seat.agent for seat in layout.seats}
         self._listed: set[Any] = set()  # the environment's list of agents
         self._ended: set[Any] = set()  # those that were terminated or truncated in this episode
 
@@ -146,8 +151,8 @@ class Row:
             actions[seat.agent] = seat.action(chosen if seat.agent in acting else np.zeros_like(chosen))
         obs, rewards, terminations, truncations, infos = parts(self.env.step(actions), "step", OF_STEP)
         self._elapsed += 1
-        gone = {agent for agent in acting if flag(terminations.get(agent, False), f"the termination of {agent}")}
-        late = {agent for agent in acting if flag(truncations.get(agent, False), f"the truncation of {agent}")} - gone
+        gone = {agent for agent in acting if flag(terminations, agent, "termination")}
+        late = {agent for agent in acting if flag(truncations, agent, "truncation")} - gone
         self._ended |= gone | late
         self._read_list()
         staying = self._listed - self._ended
@@ -155,7 +160,7 @@ class Row:
         record["truncated"] = bool(late) if is_over else self._elapsed >= self._episode_steps
         record["terminated"] = is_over and not late
         for n, seat in self._seats(acting):
-            record["reward"][n] = number(given(rewards, seat.agent, "reward"), f"the reward of {seat.agent}")
+            record["reward"][n] = number(given(rewards, seat.agent, "reward"), "reward", seat.agent)
         seen = {agent: obs[agent] for agent in acting if obs.get(agent) is not None}
         seen |= {agent: given(obs, agent, "observation") for agent in staying | late}
         self._show(record, seen, infos, staying or late, must_act=not is_over)
@@ -163,7 +168,7 @@ class Row:
     def _read_list(self) -> None:
         """Those that ended may stay in the environment's list of agents, but not leave it and come back."""
         listed = set(self.env.agents or ())
-        unknown = listed - {seat.agent for seat in self.layout.seats}
+        unknown = listed - self._known
         if unknown:
             known = f"possible_agents has {', '.join(self.layout.agents)} alone"
             raise Complaint(f"agents has {', '.join(sorted(map(str, unknown)))}, where {known}")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from envs.core import Task
-from envs.pettingzoo.factory import Complaint, close_env, in_one_line, make_env, raise_interruption
+from envs.pettingzoo.factory import Complaint, close_env, in_one_line, make_env
+from envs.pettingzoo.interrupts import raise_interruption, told_apart
 from envs.pettingzoo.layout import Env, Layout, layout_of, spec_of
 from envs.pettingzoo.rows import Row, record_type
 
 N_STEPS = 3
 
 
+@told_apart()
 def try_out(factory: str, task: Task) -> Layout:
     """The layout of a task's environment, once it has been played for a few random legal steps.
 

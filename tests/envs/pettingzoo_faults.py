@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -71,6 +72,7 @@ TWISTS: dict[str, Twist] = {
     "raise": _raised(RuntimeError("the walls\ncame down")),
     "raise signs": _raised(RuntimeError("\x1b[2Jall is well")),
     "interrupt": _raised(KeyboardInterrupt()),
+    "be interrupted": lambda env, answer: os.kill(os.getpid(), signal.SIGINT),
     "be told to stop": _raised(Interruption()),
     "no infos": lambda env, answer: answer[:INFOS],
     "None as answer": lambda env, answer: None,

@@ -39,6 +39,7 @@ COMPLAINTS = {
     "stranger": "agents has stranger, where possible_agents has walker_0, seer_0 alone",
     "short state": "state() gave 1 number, 2 at the start",
     "raise signs": "RuntimeError: \\x1b[2Jall is well (",
+    "interrupt": "KeyboardInterrupt: (pettingzoo_faults.py, line ",
     "sys.exit": "SystemExit: 0 (pettingzoo_faults.py, line ",
 }
 
@@ -96,7 +97,7 @@ def test_a_state_may_be_a_dict_with_a_space() -> None:
 
 @pytest.mark.parametrize("reward", [np.array([0.5]), np.array(0.5), np.float32(0.5), 0.5, torch.tensor([[0.5]])])
 def test_an_array_of_one_number_is_a_number(reward: object) -> None:
-    assert number(reward, "the reward") == 0.5
+    assert number(reward, "reward", "it") == 0.5
 
 
 # --- agents that end --------------------------------------------------------------------------------------------------
@@ -138,22 +139,19 @@ def test_the_last_observation_of_one_that_is_terminated_may_be_none(monkeypatch:
 # --- what is no error -------------------------------------------------------------------------------------------------
 
 
-def test_what_a_signal_raises_in_an_environment_passes() -> None:
-    rows, action = before_it_fails("be told to stop")
-    with pytest.raises(Interruption):
-        rows.step(action)
-
-
-@pytest.mark.parametrize("is_usual", [True, False])
-def test_an_interrupt_is_the_environments_own_where_ctrl_c_raises_none(
-    is_usual: bool, request: pytest.FixtureRequest
+@pytest.mark.parametrize(
+    ("how", "raised"),
+    [("interrupt", EnvFailure), ("be interrupted", KeyboardInterrupt), ("be told to stop", Interruption)],
+)
+def test_what_a_signal_raises_in_an_environment_passes_and_what_it_raises_itself_does_not(
+    how: str, raised: type[BaseException], request: pytest.FixtureRequest
 ) -> None:
-    rows, action = before_it_fails("interrupt")
-    handler = signal.default_int_handler if is_usual else signal.SIG_IGN
-    usual = signal.signal(signal.SIGINT, handler)
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, usual))
-    with pytest.raises(KeyboardInterrupt if is_usual else EnvFailure):
+    rows, action = before_it_fails(how)
+    with pytest.raises(raised):
         rows.step(action)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_factory_may_be_in_what_a_package_calls_a_module() -> None:
