@@ -37,7 +37,8 @@ def setting(
 
     ``low <= value``, ``above < value``, ``value <= high``, ``value in choices``: the config loader enforces them.
     ``extends`` marks settings that only extend or watch a run (iterations, logging): they do not make it another run.
-    ``is_code`` marks settings that name code to import: those of a run's folder are not followed unless confirmed.
+    ``is_code`` marks settings that name code to import, or what it is called with: those of a run's folder are not
+    followed unless confirmed.
     """
     limits = {"low": low, "above": above, "high": high, "choices": choices}
     metadata = {"meaning": meaning, **limits, "extends": extends, "is_code": is_code}
@@ -48,8 +49,22 @@ class EnvFailure(RuntimeError):
     """An environment raised, died or hung; the message names family, task and seed."""
 
 
+class Interruption(BaseException):
+    """What a signal's handler raises, to leave whatever goes on. No EnvFailure is made of it, as of all that
+    environments raise themselves. Other classes say that they are one too by ``is_interruption``.
+    """
+
+    is_interruption = True
+
+
 class CannotDraw(ValueError):
     """This machine lacks what scenes are drawn with; the message says in one line what that is."""
+
+
+def one_line(text: object) -> str:
+    """A stranger's text as a terminal may be given it: in one line, what cannot be printed escaped."""
+    words = " ".join(str(text).split())
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in words)
 
 
 class Task(NamedTuple):
@@ -168,6 +183,7 @@ class TaskFamily(ABC):
     name: str
     spec: EnvSpec
     tasks: tuple[Task, ...]  # all splits; the place in here is the task's number everywhere
+    agents: tuple[str, ...] = ()  # names, in the order of all axes N; empty: they have none, and always one order
     made_by: Mapping[str, str] = MappingProxyType({})  # what else decides what the tasks are
     truncates_early: ClassVar[bool] = False  # whether time may run out before ``episode_steps``, in some tasks
     random_play_tells: ClassVar[bool] = True  # False: tasks may differ in what random play meets too rarely to check
@@ -203,6 +219,10 @@ class TaskFamily(ABC):
         if self.made_by:
             content.append(dict(self.made_by))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def ordered(self, agents: Sequence[str]) -> TaskFamily:
+        """The family with its agents in this order, that of a trained run; as it is where these are other agents."""
+        return self
 
     @abstractmethod
     def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> EnvBatch:

@@ -13,31 +13,53 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from envs.core import one_line
+from envs.pettingzoo.interrupts import raise_interruption
+
 if TYPE_CHECKING:
     from pettingzoo import ParallelEnv
 
 
-def make_env(factory: str, keywords: Mapping[str, Any]) -> ParallelEnv[Any, Any, Any]:
-    """Call the factory. Raises ValueError, in one line, where it is not there, fails, or makes something else."""
+class Complaint(ValueError):
+    """What is wrong with an environment, in one line that says it all: where it was raised adds nothing."""
+
+
+def require_pettingzoo() -> None:
+    """Raises Complaint where it is not installed: it is no dependency of those who play something else."""
     try:
-        from pettingzoo import AECEnv, ParallelEnv
+        import pettingzoo  # noqa: F401
     except ImportError as error:
-        raise ValueError("PettingZoo is not installed: pip install pettingzoo") from error
+        raise Complaint("PettingZoo is not installed: pip install pettingzoo") from error
+
+
+def make_env(factory: str, keywords: Mapping[str, Any]) -> ParallelEnv[Any, Any, Any]:
+    """Call the factory. Raises Complaint where it is not there, fails, or makes something else."""
+    from pettingzoo import AECEnv, ParallelEnv
+
     function = _function(factory)
     call = f"{factory}({', '.join(f'{name}={value!r}' for name, value in keywords.items())})"
     _check_arguments(function, keywords, call)
     try:
         env = function(**keywords)
-    except Exception as error:
-        raise ValueError(f"{call} raised {in_one_line(error)}") from error
+    except BaseException as error:
+        raise_interruption(error)
+        raise Complaint(f"{call} raised {in_one_line(error)}") from error
     if isinstance(env, AECEnv):
-        raise ValueError(
+        raise Complaint(
             f"{call} is an environment whose agents take turns (AEC): name its parallel_env, or a function of your own "
             "that wraps it by pettingzoo.utils.aec_to_parallel"
         )
     if not isinstance(env, ParallelEnv):
-        raise ValueError(f"{call} is {type(env).__name__}, expected a pettingzoo.ParallelEnv")
+        raise Complaint(f"{call} is {type(env).__name__}, expected a pettingzoo.ParallelEnv")
     return env
+
+
+def close_env(env: ParallelEnv[Any, Any, Any]) -> None:
+    """Close an environment; what it raises then is of no interest any more."""
+    try:
+        env.close()
+    except BaseException as error:
+        raise_interruption(error)
 
 
 def versions(factory: str) -> dict[str, str]:
@@ -46,7 +68,7 @@ def versions(factory: str) -> dict[str, str]:
     Not of this project: whether its own distribution is found depends on how it was installed.
     """
     module = factory.partition(":")[0]
-    packages = {module.partition(".")[0], *getattr(importlib.import_module(module), "SIMULATORS", ())}
+    packages = {module.partition(".")[0], *getattr(_module(module), "SIMULATORS", ())}
     packages.discard(__name__.partition(".")[0])
     known = metadata.packages_distributions()
     distributions = {"pettingzoo", *(name for package in packages for name in known.get(package, ()))}
@@ -54,28 +76,45 @@ def versions(factory: str) -> dict[str, str]:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Kind and message of an error, and the line that raised it."""
+    """Kind and message of an error, and the line that raised it; of a Complaint, the message."""
+    if isinstance(error, Complaint):
+        return one_line(error)
     innermost = traceback.extract_tb(error.__traceback__)[-1:]
     place = "".join(f" ({Path(frame.filename).name}, line {frame.lineno})" for frame in innermost)
-    return " ".join(f"{type(error).__name__}: {error}".split()) + place
+    return one_line(f"{type(error).__name__}: {error}") + place
 
 
 def _function(factory: str) -> Callable[..., Any]:
     module_name, _, name = factory.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        module = _module(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if not f"{module_name}.".startswith(f"{missing}."):
-            raise ValueError(f"{factory}: {module_name} needs a module {missing}, which is not installed") from error
-        raise ValueError(f"{factory}: there is no module {missing}{_nearest_module(missing)}") from error
-    except Exception as error:
-        raise ValueError(f"{factory}: importing {module_name} raised {in_one_line(error)}") from error
+            raise Complaint(f"{factory}: {module_name} needs a module {missing}, which is not installed") from error
+        raise Complaint(f"{factory}: there is no module {missing}{_nearest_module(missing)}") from error
+    except BaseException as error:
+        raise_interruption(error)
+        raise Complaint(f"{factory}: importing {module_name} raised {in_one_line(error)}") from error
     function = getattr(module, name, None)
     if not callable(function):
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise ValueError(f"{factory}: {module_name} has no function {name}{_nearest(name, names)}")
+        raise Complaint(f"{factory}: {module_name} has no function {name}{_nearest(name, names)}")
     return function
+
+
+def _module(path: str) -> Any:
+    """A module, or what a package has under that name: ``gymnasium_robotics.mamujoco_v1`` is a module of another."""
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        package, _, name = path.rpartition(".")
+        if not package or not f"{path}.".startswith(f"{error.name}."):
+            raise
+        found = getattr(_module(package), name, None)
+        if found is None:
+            raise
+        return found
 
 
 def _nearest_module(missing: str) -> str:
@@ -98,4 +137,4 @@ def _check_arguments(function: Callable[..., Any], keywords: Mapping[str, Any], 
     try:
         signature.bind(**keywords)
     except TypeError as error:
-        raise ValueError(f"{call}: {error}; env.train lists keyword sets, such as 'N=2 local_ratio=0.3'") from error
+        raise Complaint(f"{call}: {error}; env.train lists keyword sets, such as 'N=2 local_ratio=0.3'") from error

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from envs.core import EnvSpec, Task, TaskFamily, setting
-from envs.pettingzoo.factory import in_one_line, make_env, versions
+from envs.core import TaskFamily, setting
+from envs.pettingzoo.factory import require_pettingzoo, versions
 from envs.pettingzoo.keywords import read_tasks
 
 if TYPE_CHECKING:  # it is no dependency of those who play something else
@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # it is no dependency of those who play something else
     from envs.pettingzoo.layout import Layout
 
 _FACTORY = re.compile(r"\w+(\.\w+)*:\w+")
-_NUMBER = re.compile(r"_?\d+$")
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,12 @@ class PettingZooConfig:
         is_code=True,
     )
     train: tuple[str, ...] = setting(
-        (), "a task for each of these keyword sets, such as 'N=2 local_ratio=0.3'; empty: one task, without keywords"
+        (),
+        "a task for each of these keyword sets, such as 'N=2 local_ratio=0.3'; empty: one task, without keywords",
+        is_code=True,
     )
-    test: tuple[str, ...] = setting((), "keyword sets of held-out tasks")
-    ood: tuple[str, ...] = setting((), "keyword sets of held-out tasks outside the range trained on")
+    test: tuple[str, ...] = setting((), "keyword sets of held-out tasks", is_code=True)
+    ood: tuple[str, ...] = setting((), "keyword sets of held-out tasks outside the range trained on", is_code=True)
     episode_steps: int = setting(0, "time limit of an episode [steps]; 0: the environment's max_cycles", low=0)
     n_workers: int = setting(0, "processes that play the rows of a batch; 0: this one does", low=0, extends=True)
     worker_timeout: float = setting(120.0, "longest time of a step or reset of all rows [s]", above=0, extends=True)
@@ -53,7 +54,8 @@ class PettingZooConfig:
 class PettingZooFamily(TaskFamily):
     """Tasks are keyword sets; observations are flattened, and padded where agents or tasks differ in their sizes.
 
-    Raises ValueError, in one line, where the factory makes nothing that can be played.
+    Each task's environment is tried out first: in a process of its own, if processes are to play it. Raises ValueError,
+    in one line, where the factory makes nothing that can be played.
     """
 
     truncates_early = True  # each environment has a limit of its own
@@ -62,37 +64,50 @@ class PettingZooFamily(TaskFamily):
         super().__init__(name, config, generator)
         if config.factory is None:
             raise ValueError("env.factory=module:function is needed, which makes a PettingZoo ParallelEnv")
-        self.factory = config.factory
+        self.factory, self._config = config.factory, config
         self.tasks = read_tasks(config.keyword_sets)
-        layouts = [self._layout(task) for task in self.tasks]
+        require_pettingzoo()
+        layouts, versions = self._tried()
+        layouts = [layout.ordered(layouts[0].agents) for layout in layouts]
         for task, layout in zip(self.tasks, layouts, strict=True):
             if layout.traits != layouts[0].traits:
                 raise ValueError(
                     f"{self.factory}: all tasks need the same agents and kind of actions; {self.tasks[0].name!r} has "
                     f"{layouts[0].traits}, {task.name!r} has {layout.traits}"
                 )
-        self.spec = _spec(layouts, config.episode_steps or self._own_limit(layouts))
-        self.made_by = {"factory": self.factory, **versions(self.factory)}
-        from envs.pettingzoo.batch import BatchMaker
-        from envs.pettingzoo.rows import Game
+        self.made_by = {"factory": self.factory, **versions}
+        self._seat(layouts)
 
-        game = Game(name, self.factory, self.tasks, tuple(layouts), self.spec)
-        self._maker = BatchMaker(game, n_workers=config.n_workers, timeout=config.worker_timeout)
+    def ordered(self, agents: Sequence[str]) -> PettingZooFamily:
+        family = copy(self)
+        family._seat([layout.ordered(agents) for layout in self._layouts])
+        return family
 
     def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> PettingZooBatch:
         return self._maker.make(n_rows, generator)
 
-    def _layout(self, task: Task) -> Layout:
-        env = make_env(self.factory, task.params)
-        from envs.pettingzoo.layout import layout_of  # not before make_env has said whether PettingZoo is there
+    def _tried(self) -> tuple[list[Layout], dict[str, str]]:
+        """The layout of each task's environment, and the versions of all that makes them."""
+        config = self._config
+        if config.n_workers:
+            from envs.pettingzoo.workers import try_in_worker
 
-        try:
-            return layout_of(env)
-        except Exception as error:
-            raise ValueError(f"{self.factory}, task {task.name!r}: {in_one_line(error)}") from error
-        finally:
-            with suppress(Exception):  # what it raises then is of no interest any more
-                env.close()
+            return try_in_worker(self.factory, self.tasks, config.worker_timeout)
+        from envs.pettingzoo.trial import try_out
+
+        return [try_out(self.factory, task) for task in self.tasks], versions(self.factory)
+
+    def _seat(self, layouts: Sequence[Layout]) -> None:
+        """Take the agents in the order of these layouts."""
+        from envs.pettingzoo.batch import BatchMaker
+        from envs.pettingzoo.layout import spec_of
+        from envs.pettingzoo.rows import Game
+
+        config = self._config
+        self._layouts, self.agents = layouts, layouts[0].agents
+        self.spec = spec_of(layouts, config.episode_steps or self._own_limit(layouts))
+        game = Game(self.name, self.factory, self.tasks, tuple(layouts), self.spec)
+        self._maker = BatchMaker(game, n_workers=config.n_workers, timeout=config.worker_timeout)
 
     def _own_limit(self, layouts: Sequence[Layout]) -> int:
         limits = [layout.max_cycles for layout in layouts]
@@ -102,23 +117,3 @@ class PettingZooFamily(TaskFamily):
                 "episode may last"
             )
         return max(limits)
-
-
-def _spec(layouts: Sequence[Layout], episode_steps: int) -> EnvSpec:
-    """Sizes are the largest of all tasks."""
-    first = layouts[0]
-    obs_sizes = tuple(max(sizes) for sizes in zip(*(layout.obs_sizes for layout in layouts), strict=True))
-    action_sizes = tuple(max(sizes) for sizes in zip(*(layout.action_sizes for layout in layouts), strict=True))
-    types = [_NUMBER.sub("", str(seat.agent)) for seat in first.seats]
-    obs_dim = max(obs_sizes)
-    return EnvSpec(
-        n_agents=len(types),
-        obs_dim=obs_dim,
-        state_dim=max(layout.state_size for layout in layouts) or len(types) * obs_dim,
-        action_dim=max(action_sizes),
-        is_discrete=first.is_discrete,
-        episode_steps=episode_steps,
-        obs_sizes=obs_sizes,
-        action_sizes=action_sizes,
-        agent_types=tuple(types.index(kind) for kind in types),
-    )

@@ -1,66 +1,38 @@
-"""Between the spaces of a PettingZoo environment and flat arrays."""
+"""Between a PettingZoo environment and flat arrays: its agents' seats, and its state."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from envs.core import EnvSpec, one_line
+from envs.pettingzoo.answers import OF_RESET, Array, Space, as_numbers, flatten, in_words, parts
+from envs.pettingzoo.factory import Complaint
+from envs.pettingzoo.seat import Seat, is_flat, seat_of
+
 Env: TypeAlias = ParallelEnv[Any, Any, Any]
-Space: TypeAlias = spaces.Space[Any]
-Array: TypeAlias = NDArray[Any]
 
-FLAT = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)  # and Dict and Tuple of these
-
-
-class Seat(NamedTuple):
-    """What one agent sees and does."""
-
-    agent: Any  # its name in the environment
-    obs_space: Space  # without the mask of actions
-    obs_size: int
-    action_space: spaces.Discrete | spaces.Box
-    action_size: int  # continuous: width of the vector; discrete: number of actions
-    is_obs_masked: bool  # observations are {"observation": ..., "action_mask": ...}
-
-    def observe(self, obs: Any) -> Array:
-        """An observation as a vector (obs_size,)."""
-        seen = obs["observation"] if self.is_obs_masked else obs
-        flat = seen if isinstance(self.obs_space, spaces.Box) else spaces.flatten(self.obs_space, seen)
-        vector = np.asarray(flat, dtype=np.float32).ravel()
-        if vector.size != self.obs_size:
-            raise ValueError(f"{self.agent} observed {vector.size} numbers, where its space is {self.obs_space}")
-        return vector
-
-    def legal(self, obs: Any, info: Mapping[str, Any], *, must_act: bool = True) -> Array | bool:
-        """Which actions are legal (action_size,); True: all. ValueError if none is and it must act."""
-        mask = obs["action_mask"] if self.is_obs_masked else info.get("action_mask")
-        if mask is None:
-            return True
-        legal = np.asarray(mask, dtype=bool)
-        if must_act and not legal.any():
-            raise ValueError(f"the action mask of {self.agent} allows nothing")
-        return legal
-
-    def action(self, given: Array) -> Any:
-        """What the environment is told: a number, or a vector (n,) in [-1, 1], n >= action_size, on the box's scale."""
-        space = self.action_space
-        if isinstance(space, spaces.Discrete):
-            return int(given) + int(space.start)
-        share = (np.clip(given[: self.action_size], -1, 1) + 1) / 2
-        return np.clip(space.low + share * (space.high - space.low), space.low, space.high).astype(space.dtype)
+_NUMBER = re.compile(r"_?\d+$")
 
 
 class Layout(NamedTuple):
     """One task's environment, as arrays."""
 
-    seats: tuple[Seat, ...]  # in the order of ``possible_agents``
+    seats: tuple[Seat, ...]  # in the order of ``possible_agents``, unless another was asked for
     state_size: int  # of its ``state()``; 0: it has none that works
     max_cycles: int  # its own time limit [steps]; 0: it does not say
+    state_space: Space | None = None  # of a ``state()`` that is a dict or a tuple
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(one_line(seat.agent) for seat in self.seats)
 
     @property
     def is_discrete(self) -> bool:
@@ -77,56 +49,77 @@ class Layout(NamedTuple):
     @property
     def traits(self) -> str:
         """What must be the same in all tasks of a family, in words."""
-        agents = ", ".join(str(seat.agent) for seat in self.seats)
         actions = "discrete" if self.is_discrete else "continuous"
-        return f"{agents}, {actions} actions, {'a' if self.state_size else 'no'} state()"
+        return f"{', '.join(self.agents)}, {actions} actions, {'a' if self.state_size else 'no'} state()"
+
+    def ordered(self, agents: Sequence[str]) -> Layout:
+        """With its seats in the order of these names; as it is where these are other names."""
+        if sorted(agents) != sorted(self.agents):
+            return self
+        return self._replace(seats=tuple(sorted(self.seats, key=lambda seat: agents.index(one_line(seat.agent)))))
+
+    def state(self, env: Env) -> Array:
+        """The environment's state (state_size,)."""
+        given = env.state()
+        if self.state_space is not None:
+            return flatten(self.state_space, given, "state() gave")
+        state = as_numbers(given)
+        if state is None or state.size != self.state_size:
+            raise Complaint(f"state() gave {in_words(given)}, {self.state_size} at the start")
+        return state
 
 
 def layout_of(env: Env) -> Layout:
-    """Read the layout off an environment, which is reset for it. Raises ValueError naming agent and space."""
-    seats = tuple(_seat(env, agent) for agent in env.possible_agents)
+    """Read the layout off an environment, which is reset for it. Raises Complaint naming agent and space."""
+    parts(env.reset(seed=0), "reset", OF_RESET)  # some know their agents and spaces only then
+    seats = tuple(seat_of(env, agent) for agent in getattr(env, "possible_agents", None) or env.agents)
     if len({type(seat.action_space) for seat in seats}) != 1:
         acts = ", ".join(f"{seat.agent}: {seat.action_space}" for seat in seats) or "none, for there are no agents"
-        raise ValueError(f"actions must be all Discrete or all Box; they are {acts}")
-    env.reset(seed=0)
-    return Layout(seats, _state_size(env), int(getattr(env.unwrapped, "max_cycles", None) or 0))
+        raise Complaint(f"actions must be all Discrete or all Box; they are {acts}")
+    state_size, state_space = _state(env)
+    layout = Layout(seats, state_size, _max_cycles(env), state_space)
+    if len(set(layout.agents)) < len(seats):
+        raise Complaint(f"agents need names of their own; they are {', '.join(layout.agents)}")
+    return layout
 
 
-def _state_size(env: Env) -> int:
+def spec_of(layouts: Sequence[Layout], episode_steps: int) -> EnvSpec:
+    """Of a family with these tasks: sizes are the largest of all."""
+    first = layouts[0]
+    obs_sizes = tuple(max(sizes) for sizes in zip(*(layout.obs_sizes for layout in layouts), strict=True))
+    action_sizes = tuple(max(sizes) for sizes in zip(*(layout.action_sizes for layout in layouts), strict=True))
+    types = [_NUMBER.sub("", agent) for agent in first.agents]
+    obs_dim = max(obs_sizes)
+    return EnvSpec(
+        n_agents=len(types),
+        obs_dim=obs_dim,
+        state_dim=max(layout.state_size for layout in layouts) or len(types) * obs_dim,
+        action_dim=max(action_sizes),
+        is_discrete=first.is_discrete,
+        episode_steps=episode_steps,
+        obs_sizes=obs_sizes,
+        action_sizes=action_sizes,
+        agent_types=tuple(types.index(kind) for kind in types),
+    )
+
+
+def _state(env: Env) -> tuple[int, Space | None]:
+    """Size of the state, and its space where that is needed to read it."""
     try:
-        return np.asarray(env.state(), dtype=np.float32).size
+        state = env.state()
     except Exception:  # there are many ways not to have one
-        return 0
+        return 0, None
+    if state is None:
+        return 0, None
+    space = getattr(env, "state_space", None)
+    if isinstance(space, (spaces.Dict, spaces.Tuple)) and is_flat(space):
+        return flatten(space, state, "state() gave").size, space
+    numbers = as_numbers(state)
+    if numbers is None:
+        raise Complaint(f"state() gave {in_words(state)}: it must be an array of numbers, or of its state_space")
+    return numbers.size, None
 
 
-def _seat(env: Env, agent: Any) -> Seat:
-    obs_space, action_space = env.observation_space(agent), env.action_space(agent)
-    is_masked = isinstance(obs_space, spaces.Dict) and set(obs_space) == {"observation", "action_mask"}
-    if is_masked:
-        obs_space = obs_space["observation"]
-    if not _is_flat(obs_space) or spaces.flatdim(obs_space) == 0:
-        raise ValueError(
-            f"{agent} observes {obs_space}; supported are Box, Discrete, MultiBinary, MultiDiscrete, and Dict and "
-            "Tuple of these"
-        )
-    if not _is_supported_action(action_space):
-        raise ValueError(
-            f"{agent} acts in {action_space}; supported are Discrete, and Box of floats with one axis and finite bounds"
-        )
-    action_size = int(action_space.n) if isinstance(action_space, spaces.Discrete) else action_space.shape[0]
-    return Seat(agent, obs_space, spaces.flatdim(obs_space), action_space, action_size, is_masked)
-
-
-def _is_flat(space: Space) -> bool:
-    if isinstance(space, spaces.Dict):
-        return all(map(_is_flat, space.values()))
-    if isinstance(space, spaces.Tuple):
-        return all(map(_is_flat, space))
-    return isinstance(space, FLAT)
-
-
-def _is_supported_action(space: Space) -> bool:
-    if isinstance(space, spaces.Box):
-        has_bounds = bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
-        return has_bounds and len(space.shape) == 1 and space.shape[0] > 0 and np.issubdtype(space.dtype, np.floating)
-    return isinstance(space, spaces.Discrete)
+def _max_cycles(env: Env) -> int:
+    limit = getattr(env.unwrapped, "max_cycles", None)
+    return int(limit) if isinstance(limit, (int, float, np.integer)) and math.isfinite(limit) else 0

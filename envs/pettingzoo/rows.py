@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from envs.core import EnvFailure, EnvSpec, Task
-from envs.pettingzoo.factory import in_one_line, make_env
-from envs.pettingzoo.layout import Env, Layout, Seat
+from envs.pettingzoo.answers import OF_RESET, OF_STEP, Array, ByAgent, flag, given, info_of, number, parts
+from envs.pettingzoo.factory import Complaint, close_env, in_one_line, make_env
+from envs.pettingzoo.interrupts import raise_interruption, told_apart
+from envs.pettingzoo.layout import Env, Layout
+from envs.pettingzoo.seat import Seat
 
 Records = NDArray[np.void]  # (B,) of ``record_type``
 
@@ -56,103 +59,129 @@ def record_type(spec: EnvSpec) -> np.dtype[np.void]:
 class Rows:
     """The rows of some records, each with an environment of its own, made anew only for another task.
 
-    Whatever an environment raises becomes an EnvFailure that names family, task and seed.
+    Whatever an environment raises, sys.exit included, becomes an EnvFailure that names family, task and seed.
     """
 
     def __init__(self, game: Game, records: Records) -> None:
         self._game = game
         self.records = records
-        self._played: dict[int, _Row] = {}
+        self._played: dict[int, Row] = {}
 
+    @told_apart()
     def reset(self) -> None:
         """Restart the rows that are to restart."""
-        for number in np.flatnonzero(self.records["restart"]).tolist():
-            record = self.records[number]
+        for place in np.flatnonzero(self.records["restart"]).tolist():
+            record = self.records[place]
             with self._at_work(record):
-                row = self._row(number, int(record["task"]))
-                row.restart(record)
+                self._row(place, int(record["task"])).restart(record)
 
+    @told_apart()
     def step(self) -> None:
         """Act in every row."""
-        for number, record in enumerate(self.records):
+        for place, record in enumerate(self.records):
             with self._at_work(record):
-                self._played[number].step(record)
+                self._played[place].step(record)
 
+    @told_apart()
     def close(self) -> None:
         """Close all environments."""
         while self._played:
             self._played.popitem()[1].close()
 
-    def _row(self, number: int, task: int) -> _Row:
-        row = self._played.get(number)
+    def _row(self, place: int, task: int) -> Row:
+        row = self._played.get(place)
         if row is not None and row.task == task:
             return row
         if row is not None:
-            self._played.pop(number).close()
+            self._played.pop(place).close()
         env = make_env(self._game.factory, self._game.tasks[task].params)
-        self._played[number] = _Row(env, self._game.layouts[task], task, self._game.spec.episode_steps)
-        return self._played[number]
+        self._played[place] = Row(env, self._game.layouts[task], task, self._game.spec.episode_steps)
+        return self._played[place]
 
     @contextmanager
     def _at_work(self, record: Any) -> Iterator[None]:
         record["busy"] = True
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
+            raise_interruption(error)
             raise EnvFailure(f"{self._game.place(record)}: {in_one_line(error)}") from error
         record["busy"] = False
 
 
-class _Row:
+class Row:
     """One environment, and how far its episode is."""
 
     def __init__(self, env: Env, layout: Layout, task: int, episode_steps: int) -> None:
         self.env, self.layout, self.task = env, layout, task
         self._episode_steps = episode_steps
         self._elapsed = 0
-        self._is_over = False  # all agents have left
+        self._known = {seat.agent for seat in layout.seats}
+        self._listed: set[Any] = set()  # the environment's list of agents
+        self._ended: set[Any] = set()  # those that were terminated or truncated in this episode
 
     def close(self) -> None:
-        with suppress(Exception):  # what it raises then is of no interest any more
-            self.env.close()
+        close_env(self.env)
 
     def restart(self, record: Any) -> None:
         """Begin an episode."""
-        obs, infos = self.env.reset(seed=int(record["seed"]))
-        self._elapsed, self._is_over = 0, False
+        obs, infos = parts(self.env.reset(seed=int(record["seed"])), "reset", OF_RESET)
+        self._elapsed, self._listed, self._ended = 0, set(), set()
+        self._read_list()
+        if not self._listed:
+            raise Complaint("reset() left no agents")
         for name in ("state", "reward", "terminated", "truncated"):
             record[name] = 0
-        self._show(record, obs, infos, set(self.env.agents))
+        seen = {agent: given(obs, agent, "observation") for agent in self._listed}
+        self._show(record, seen, infos, self._listed)
 
     def step(self, record: Any) -> None:
         """Act. An episode is over when all agents have left, truncated where one of the last ran out of time.
 
-        An agent that runs out of time while others go on counts as gone.
+        An agent that runs out of time while others go on counts as gone. One that ended does not act again; while the
+        environment lists it nevertheless, it is told an action that never changes.
         """
         record["reward"] = 0
-        if self._is_over:
+        acting = self._listed - self._ended
+        if not acting:
             return
-        acting = set(self.env.agents)
-        actions = {seat.agent: seat.action(record["action"][n]) for n, seat in self._seats(acting)}
-        obs, rewards, terminations, truncations, infos = self.env.step(actions)
+        actions = {}
+        for n, seat in self._seats(self._listed):
+            chosen = record["action"][n]
+            actions[seat.agent] = seat.action(chosen if seat.agent in acting else np.zeros_like(chosen))
+        obs, rewards, terminations, truncations, infos = parts(self.env.step(actions), "step", OF_STEP)
         self._elapsed += 1
-        gone = {agent for agent in acting if terminations.get(agent, False)}
-        timed_out = {agent for agent in acting - gone if truncations.get(agent, False)}
-        staying = set(self.env.agents) - gone - timed_out
-        self._is_over = not staying
-        record["truncated"] = bool(timed_out) if self._is_over else self._elapsed >= self._episode_steps
-        record["terminated"] = self._is_over and not timed_out
+        gone = {agent for agent in acting if flag(terminations, agent, "termination")}
+        late = {agent for agent in acting if flag(truncations, agent, "truncation")} - gone
+        self._ended |= gone | late
+        self._read_list()
+        staying = self._listed - self._ended
+        is_over = not staying
+        record["truncated"] = bool(late) if is_over else self._elapsed >= self._episode_steps
+        record["terminated"] = is_over and not late
         for n, seat in self._seats(acting):
-            record["reward"][n] = _given(rewards, seat.agent, "reward")
-        seen = {agent: obs[agent] for agent in acting if agent in obs}
-        seen |= {agent: _given(obs, agent, "observation") for agent in staying | timed_out}
-        self._show(record, seen, infos, staying or timed_out)
+            record["reward"][n] = number(given(rewards, seat.agent, "reward"), "reward", seat.agent)
+        seen = {agent: obs[agent] for agent in acting if obs.get(agent) is not None}
+        seen |= {agent: given(obs, agent, "observation") for agent in staying | late}
+        self._show(record, seen, infos, staying or late, must_act=not is_over)
+
+    def _read_list(self) -> None:
+        """Those that ended may stay in the environment's list of agents, but not leave it and come back."""
+        listed = set(self.env.agents or ())
+        unknown = listed - self._known
+        if unknown:
+            known = f"possible_agents has {', '.join(self.layout.agents)} alone"
+            raise Complaint(f"agents has {', '.join(sorted(map(str, unknown)))}, where {known}")
+        back = (listed & self._ended) - self._listed
+        if back:
+            raise Complaint(f"{', '.join(sorted(map(str, back)))} ended, left and is listed again before a reset")
+        self._listed = listed
 
     def _seats(self, agents: Collection[Any]) -> Iterator[tuple[int, Seat]]:
         """Numbers and seats of some agents, in order."""
         return ((n, seat) for n, seat in enumerate(self.layout.seats) if seat.agent in agents)
 
-    def _show(self, record: Any, obs: Mapping[Any, Any], infos: Mapping[Any, Any], alive: set[Any]) -> None:
+    def _show(self, record: Any, obs: ByAgent, infos: ByAgent, alive: set[Any], *, must_act: bool = True) -> None:
         """Write down what there is to see; of agents that leave in this step too, of those that left before no more."""
         for name in ("obs", "legal", "alive"):
             record[name] = 0
@@ -161,18 +190,11 @@ class _Row:
         for n, seat in enumerate(self.layout.seats):
             is_alive = seat.agent in alive
             record["alive"][n] = is_alive
-            asked = is_alive and self.layout.is_discrete
-            info, must_act = infos.get(seat.agent, {}), not self._is_over
-            legal = seat.legal(obs[seat.agent], info, must_act=must_act) if asked else True
+            legal: Array | bool = True
+            if is_alive and self.layout.is_discrete:
+                legal = seat.legal(obs[seat.agent], info_of(infos, seat.agent), must_act=must_act)
             record["legal"][n, : seat.action_size] = legal
         if not self.layout.state_size:
             record["state"] = record["obs"].ravel()
         elif not record["terminated"]:  # some cannot tell their state when nobody is left, and nothing follows
-            record["state"][: self.layout.state_size] = np.asarray(self.env.state()).ravel()
-
-
-def _given(what: Mapping[Any, Any], agent: Any, name: str) -> Any:
-    """Of an agent that has acted, or is to act next."""
-    if agent not in what:
-        raise ValueError(f"the environment gave no {name} of {agent}")
-    return what[agent]
+            record["state"][: self.layout.state_size] = self.layout.state(self.env)

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from itertools import pairwise
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from multiprocessing.util import Finalize
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from envs.core import EnvFailure
+from envs.core import EnvFailure, Task
+from envs.pettingzoo.children import SPAWN, START_TIMEOUT, Child, end, spawn
+from envs.pettingzoo.factory import Complaint, in_one_line, versions
+from envs.pettingzoo.layout import Layout
 from envs.pettingzoo.rows import Game, Records, Rows, record_type
-
-START_TIMEOUT = 300.0  # s, to start Python and import what there is to import
-CLOSE_TIMEOUT = 2.0  # s, for workers to close their environments; those that have not are killed
-
-
-class Worker(NamedTuple):
-    process: SpawnProcess
-    pipe: Connection
-    records: Records  # its slice
+from envs.pettingzoo.trial import try_out
 
 
 class Workers:
@@ -42,12 +31,11 @@ class Workers:
         self._game = game
         self._n_workers = min(n_workers, n_rows)
         self._timeout = timeout
-        self._context = multiprocessing.get_context("spawn")
         row = record_type(game.spec)
-        self._memory = self._context.RawArray("b", n_rows * row.itemsize)
+        self._memory = SPAWN.RawArray("b", n_rows * row.itemsize)
         self.records: Records = np.frombuffer(self._memory, row)
-        self._workers: list[Worker] = []
-        self.close = Finalize(self, _end, (self._workers,), exitpriority=0)  # also before an exit waits for children
+        self._workers: dict[Child, Records] = {}  # and the slice that each plays
+        self.close = Finalize(self, end, (self._workers,), exitpriority=0)  # also before an exit waits for children
 
     def reset(self) -> None:
         """Restart the rows that are to restart."""
@@ -76,19 +64,9 @@ class Workers:
     def _start(self) -> None:
         bounds = np.linspace(0, len(self.records), self._n_workers + 1).astype(int).tolist()
         for first, last in pairwise(bounds):
-            ours, theirs = self._context.Pipe()
-            arguments = (theirs, self._game, self._memory, slice(first, last))
-            process = self._context.Process(target=_work, args=arguments, daemon=True)
-            # Inherited by the worker: to stop is for this process to decide, which saves first.
-            resource_tracker.ensure_running()  # or the first start below starts it, which unblocks both again
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-            try:
-                process.start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            theirs.close()  # the worker alone has it, so that its death is seen
-            self._workers.append(Worker(process, ours, self.records[first:last]))
-        self._await_answers(START_TIMEOUT)
+            worker = spawn(_work, self._game, self._memory, slice(first, last))
+            self._workers[worker] = self.records[first:last]
+        self._await_answers(START_TIMEOUT, is_new=True)
 
     def _order(self, order: bytes) -> None:
         if not self.is_whole:
@@ -98,7 +76,7 @@ class Workers:
                 worker.pipe.send_bytes(order)
         self._await_answers(self._timeout)
 
-    def _await_answers(self, timeout: float) -> None:
+    def _await_answers(self, timeout: float, *, is_new: bool = False) -> None:
         deadline = time.monotonic() + timeout
         waiting = list(self._workers)
         try:
@@ -110,45 +88,68 @@ class Workers:
                     raise EnvFailure(f"{self._place(waiting[0])}: no answer within {timeout:g} s")
                 for worker in [worker for worker in waiting if worker.pipe in ready]:
                     waiting.remove(worker)
-                    self._read_answer(worker)
+                    self._read_answer(worker, is_new)
         except BaseException:
             self.close()
             raise
 
-    def _read_answer(self, worker: Worker) -> None:
+    def _read_answer(self, worker: Child, is_new: bool) -> None:
         try:
             failure = worker.pipe.recv_bytes()
         except (EOFError, OSError) as error:
-            worker.process.join(CLOSE_TIMEOUT)
-            code = worker.process.exitcode
-            raise EnvFailure(f"{self._place(worker)}: the worker process died (exit code {code})") from error
+            raise EnvFailure(f"{self._place(worker)}: {worker.died(is_new=is_new)}") from error
         if failure:
             raise EnvFailure(failure.decode())
 
-    def _place(self, worker: Worker) -> str:
-        busy = worker.records[worker.records["busy"]]
+    def _place(self, worker: Child) -> str:
+        records = self._workers[worker]
+        busy = records[records["busy"]]
         return self._game.place(busy[0]) if len(busy) else self._game.family
 
 
-def _end(workers: Sequence[Worker]) -> None:
-    """Let workers close their environments, and kill those that are not done in time."""
-    for worker in workers:
-        worker.pipe.close()
-    deadline = time.monotonic() + CLOSE_TIMEOUT
-    for worker in workers:
-        worker.process.join(max(0.0, deadline - time.monotonic()))
-        if worker.process.is_alive():
-            worker.process.kill()
-            worker.process.join()
+def try_in_worker(factory: str, tasks: Sequence[Task], timeout: float) -> tuple[list[Layout], dict[str, str]]:
+    """The layout of each task's environment, and the versions of all that makes them, as ``try_out`` has them.
+
+    ``timeout`` [s] is for each task. Raises Complaint, also where the process that tries them dies or hangs.
+    """
+    child = spawn(_try, factory, tasks)
+    layouts: list[Layout] = []
+    try:
+        _received(child, factory, START_TIMEOUT, is_new=True)
+        for task in tasks:
+            layouts.append(_received(child, f"{factory}, task {task.name!r}", timeout))
+        return layouts, _received(child, factory, timeout)
+    finally:
+        end([child])
+
+
+def _received(child: Child, place: str, timeout: float, *, is_new: bool = False) -> Any:
+    if not child.pipe.poll(timeout):
+        child.process.kill()
+        raise Complaint(f"{place}: no answer within {timeout:g} s")
+    try:
+        answer = child.pipe.recv_bytes() if is_new else child.pipe.recv()
+    except (EOFError, OSError):
+        raise Complaint(f"{place}: {child.died(is_new=is_new)}") from None
+    if isinstance(answer, str):
+        raise Complaint(answer)
+    return answer
+
+
+def _try(pipe: Connection, factory: str, tasks: Sequence[Task]) -> None:
+    try:
+        for task in tasks:
+            pipe.send(try_out(factory, task))
+        pipe.send(versions(factory))
+    except BaseException as error:  # a Complaint; or of ours, such as a layout that cannot be sent
+        pipe.send(in_one_line(error))
 
 
 def _work(pipe: Connection, game: Game, memory: Any, rows_played: slice) -> None:
     """What a worker does, until the pipe's other end is closed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     rows = Rows(game, np.frombuffer(memory, record_type(game.spec))[rows_played])
     orders = {b"reset": rows.reset, b"step": rows.step, b"close": rows.close}
     with closing(rows), suppress(EOFError, OSError):
-        pipe.send_bytes(b"")  # ready
         while True:
             order = orders[pipe.recv_bytes()]
             failure = ""
@@ -157,12 +158,3 @@ def _work(pipe: Connection, game: Game, memory: Any, rows_played: slice) -> None
             except EnvFailure as error:
                 failure = str(error)
             pipe.send_bytes(failure.encode())
-
-
-def _end_with_parent() -> None:
-    """An environment that hangs does not see that the pipe is closed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    time.sleep(CLOSE_TIMEOUT)
-    os._exit(1)

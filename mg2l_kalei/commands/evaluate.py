@@ -85,9 +85,13 @@ def _prepared(out: Path, runs: Sequence[LoadedRun]) -> Path:
     return out
 
 
+def _load(folder: str, options: EvaluateOptions) -> LoadedRun:
+    return load_run(folder, best=options.best, factory=options.factory, n_workers=None)
+
+
 def _seeds(folders: Sequence[str], options: EvaluateOptions) -> list[LoadedRun]:
     """Runs of one method, loaded. Raises ConfigError where they are anything but seeds of each other."""
-    runs = [load_run(folder, best=options.best, factory=options.factory) for folder in folders]
+    runs = [_load(folder, options) for folder in folders]
     first, *others = runs
     for run in others:
         differing = differences(dataclasses.replace(first.config, seed=run.config.seed), run.config)
@@ -108,7 +112,7 @@ def _others(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str, Se
     firsts: dict[str, RunConfig] = {runs[0].config.algo: runs[0].config}
     labels: list[str] = []
     for folder in options.beside:
-        config = load_run(folder, best=options.best, factory=options.factory).config
+        config = _load(folder, options).config
         kin = next((i for i, label in enumerate(labels) if not _unlike(firsts[label], config)), None)
         if kin is not None:
             groups[kin].append(folder)

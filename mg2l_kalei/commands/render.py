@@ -34,7 +34,7 @@ def render(words: Sequence[str]) -> int:
         raise ConfigError([f"render: expected the folder of one run, given: {', '.join(folders) or 'none'}"])
     if options.out is not None and Path(options.out).suffix != ".gif":
         raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .gif")])
-    run = load_run(folders[0], best=options.best, factory=options.factory)
+    run = load_run(folders[0], best=options.best, factory=options.factory, n_workers=None)
     if options.out is None:
         run.folder.refuse_links()
     task = _task_number(run.family, options.task)

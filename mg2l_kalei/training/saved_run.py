@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from envs.core import EnvBatch, TaskFamily
+from envs.core import EnvBatch, TaskFamily, one_line
 from mg2l_kalei.acting.collector import Team
 from mg2l_kalei.config import ConfigError, RunConfig, deciding_settings, from_dict, read_yaml
-from mg2l_kalei.config.settings import nearest, rules
+from mg2l_kalei.config.settings import nearest, rules, to_text
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.disk.durable import read_bounded
 from mg2l_kalei.disk.run_folder import RunFolder
@@ -54,17 +55,28 @@ class LoadedRun(NamedTuple):
         return self.family.make(len(task), device, torch_generator(seed, "play", "env", device=device)), team
 
 
-def load_run(path: str | Path, *, best: bool = False, device: str = "cpu", factory: str | None = None) -> LoadedRun:
+def load_run(
+    path: str | Path,
+    *,
+    best: bool = False,
+    device: str = "cpu",
+    factory: str | None = None,
+    n_workers: int | None = 0,
+) -> LoadedRun:
     """The run in folder ``path`` with the weights of its latest (or best) checkpoint.
 
-    No code that the folder names is run, unless ``factory`` names the same. Raises FileNotFoundError where there is no
-    run, CheckpointError where its checkpoints are missing or damaged, and ValueError where its settings are not legal
-    or today's family gives other tasks than those it was trained on.
+    No code that the folder names is run, unless ``factory`` names the same. ``n_workers``: processes that play its
+    environments, where it can have some; None: as many as in training, which a script may start under
+    ``if __name__ == "__main__":`` alone. Raises FileNotFoundError where there is no run, CheckpointError where its
+    checkpoints are missing or damaged, and ValueError where its settings are not legal or today's family gives other
+    tasks or agents than those it was trained on.
     """
     folder = RunFolder(Path(path))
     config = read_config(folder)
     _refuse_unconfirmed_code(folder, config, factory)
-    system = build(config, torch.device(device))
+    if n_workers is not None and "n_workers" in rules(config.env):
+        config = dataclasses.replace(config, env=dataclasses.replace(config.env, n_workers=n_workers))
+    system = build(config, torch.device(device), agents_of(path))
     check_tasks(folder, system.family)
     checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints, identity(config, system.family))
     loaded = checkpoints.load_best(weights_only=True) if best else checkpoints.load_latest(weights_only=True)
@@ -116,8 +128,12 @@ def read_config(folder: RunFolder) -> RunConfig:
 
 def factory_of(config: RunConfig) -> str | None:
     """The code that a config names, to make its environments; None: its family is ours."""
-    named = [rule.default for rule in rules(config.env).values() if rule.is_code]
-    return named[0] if named else None
+    return next(iter(_code(config).values()), None)
+
+
+def _code(config: RunConfig) -> dict[str, Any]:
+    """The code that a config names, and what it is called with: settings by name."""
+    return {name: rule.default for name, rule in rules(config.env).items() if rule.is_code}
 
 
 def _refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: str | None) -> None:
@@ -126,37 +142,53 @@ def _refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: st
     if named is None or named == confirmed:
         return
     if confirmed is None:
-        reason = f"names code to run, {named}; if you trust it, add factory={named}"
+        called = [f"{key}={to_text(value)}" for key, value in _code(config).items() if value]
+        reason = f"names code to run, {' '.join(called)}; if you trust it, add factory={named}"
     else:
         reason = f"names code to run, {named}, which is not factory={confirmed}"
-    raise ConfigError([f"{folder.path} {reason}"])
+    raise ConfigError([one_line(f"{folder.path} {reason}")])
 
 
 def describe_tasks(family: TaskFamily) -> dict[str, object]:
-    """What ``tasks.json`` holds: the family's fingerprint and all of its tasks."""
+    """What ``tasks.json`` holds: the family's fingerprint, all of its tasks, and the agents' names in their order."""
     return {
         "family": family.name,
         "version": family.version,
         **({"made_by": dict(family.made_by)} if family.made_by else {}),
+        **({"agents": list(family.agents)} if family.agents else {}),
         "fingerprint": family.fingerprint(),
         "tasks": [{**task._asdict(), "params": dict(task.params)} for task in family.tasks],
     }
 
 
 def check_tasks(folder: RunFolder, family: TaskFamily) -> None:
-    """Raise ValueError if the tasks that the run was trained on are not those of ``family``."""
+    """Raise ValueError if the tasks and agents that the run was trained on are not those of ``family``."""
     if not folder.tasks.is_file():
         raise ValueError(f"{folder.path} lacks its tasks ({folder.tasks.name}): the run is not whole")
+    now = _plain(describe_tasks(family))
     try:
         trained_on = json.loads(read_bounded(folder.tasks, MAX_TASKS_SIZE))
-        differing = [name for name, value in _plain(describe_tasks(family)).items() if trained_on[name] != value]
+        trained_on = {"agents": now.get("agents"), **trained_on}  # runs of before did not write them down
+        differing = [name for name, value in now.items() if trained_on[name] != value]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder.tasks} is damaged ({type(error).__name__}: {error})") from error
+    if differing == ["agents"]:
+        names = f"{to_text(trained_on['agents'])}, {family.name} now has {to_text(family.agents)}"
+        raise ValueError(f"{folder.path} was trained with other agents: {names}")
     if differing:
         raise ValueError(
             f"{folder.path} was trained on other tasks than those of {family.name} version {family.version}, "
             f"fingerprint {family.fingerprint()[:12]}: {folder.tasks.name} differs in {', '.join(differing)}"
         )
+
+
+def agents_of(path: str | Path) -> tuple[str, ...]:
+    """Names of the agents that the run in folder ``path`` was trained with, in their order; empty: none are written."""
+    try:
+        names = json.loads(read_bounded(RunFolder(Path(path)).tasks, MAX_TASKS_SIZE)).get("agents", ())
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return ()  # what is missing or damaged is for ``check_tasks`` to say
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def _plain(content: dict[str, object]) -> dict[str, object]:

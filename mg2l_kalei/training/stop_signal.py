@@ -18,6 +18,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class StopRequested(BaseException):
     """A signal came where nothing is lost by leaving. No Exception: environments may be caught to raise those."""
 
+    is_interruption = True  # no doing of an environment in whose code it is raised (``envs.core.Interruption``)
+
 
 class StopSignal:
     """In its block, notes a signal, for the run to save and leave; a second one ends the process at once.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -75,9 +75,14 @@ def family_of(config: RunConfig) -> TaskFamily:
     return make_family(config.kinds["env"], config.env, numpy_generator(config.seed, "task_draw"))
 
 
-def build(config: RunConfig, device: torch.device, processes: Processes = ALONE) -> System:
-    """Family, encoder and learner of a run with fresh weights, on ``device``: a function of the config alone."""
-    family = family_of(config)
+def build(
+    config: RunConfig, device: torch.device, agents: Sequence[str] = (), *, processes: Processes = ALONE
+) -> System:
+    """Family, encoder and learner of a run with fresh weights, on ``device``: a function of the config alone.
+
+    ``agents``: the order of the agents in a run whose weights are to be loaded, which a family may give otherwise now.
+    """
+    family = family_of(config).ordered(agents)
     n_train = len(family.splits["train"])
     if any(task.split != "train" for task in family.tasks[:n_train]):
         raise ValueError(f"{family.name}: training tasks must come first, as encoders number them from 0")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from mg2l_kalei.config import ConfigError, RunConfig, differences, run_dir, to_yaml
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints, Loaded
@@ -21,6 +20,8 @@ from mg2l_kalei.training.lineage import Ancestors, ancestors_of, refuse_trained_
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.progress import Progress
 from mg2l_kalei.training.saved_run import (
+    LoadedRun,
+    agents_of,
     check_tasks,
     counts,
     describe_tasks,
@@ -51,8 +52,10 @@ class TrainingRun:
         device, warning = choose_device(config)
         if warning:
             say(f"warning: {warning}", is_error=True)
+        is_begun = config.resume != "never" and self.folder.config.is_file()
+        start = self.folder.path if is_begun else config.init_from
         try:
-            self.system = build(config, device)
+            self.system = build(config, device, agents_of(start) if start else ())
             for split in self.system.family.splits:
                 refuse_overlap(self.system.family, split)
         except ValueError as error:
@@ -63,7 +66,7 @@ class TrainingRun:
         )
         self._unlogged: Metrics = {}  # of an iteration whose evaluation is still to be made
         self._started_from: Ancestors = ()
-        if config.init_from is not None and (config.resume == "never" or not self.folder.config.is_file()):
+        if config.init_from is not None and not is_begun:
             self._warm_start(config.init_from)
 
     def go(self, references: References = no_references) -> int:
@@ -145,13 +148,17 @@ class TrainingRun:
 
     def _warm_start(self, path: str) -> None:
         try:
-            source = load_run(path, device=str(self.trainer.device), factory=factory_of(self.config))
+            source = self._load(path)
             self._started_from = ancestors_of(source.folder)
             refuse_trained_on(self.system.family, self._started_from)
             self.system.load_weights(source.system.weights(source.iteration, source.env_steps))
         except (FileNotFoundError, ValueError) as error:
             raise ConfigError([f"init_from={path}: {error}"]) from error
         say(f"initial weights from {path}, iteration {source.iteration}; all optimisers are fresh")
+
+    def _load(self, path: str | Path) -> LoadedRun:
+        """Another run, on this one's device, where it names the same code or none."""
+        return load_run(path, device=str(self.system.device), factory=factory_of(self.config), n_workers=None)
 
     def _loop(self, metric_log: MetricLog, stop: StopSignal) -> None:
         config, trainer = self.config, self.trainer
@@ -200,8 +207,7 @@ class TrainingRun:
 
         Returns whether results were lost, as they could not be written.
         """
-        how: dict[str, Any] = {"device": str(self.system.device), "factory": factory_of(self.config)}
-        runs = {line: load_run(path, **how) for line, path in references.items()}
+        runs = {line: self._load(path) for line, path in references.items()}
         is_lost = False
         for split in self.system.family.splits:
             with stop.at_once():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from typing import Any
 
 import numpy as np
@@ -58,7 +56,8 @@ class Walk(ParallelEnv[str, Any, Any]):
             self.at[agent] += 0.1 * float(np.sum(actions[agent])) + 0.1 * self.chance.normal()
         rewards = {agent: -abs(self.at[agent] - self.goal) for agent in acting}
         gone = {agent: self._leaves(agent) == self.steps for agent in acting}
-        late = {agent: self.steps >= self.max_cycles for agent in acting}
+        limit = getattr(self, "max_cycles", None) or np.inf
+        late = {agent: self.steps >= limit for agent in acting}
         self.agents = [agent for agent in acting if not gone[agent] and not late[agent]]
         return self._views(acting, actions), rewards, gone, late, self._infos(acting)
 
@@ -72,7 +71,7 @@ class Walk(ParallelEnv[str, Any, Any]):
     def _views(self, agents: list[str], actions: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
         views = {}
         for agent in agents:
-            views[agent] = np.zeros(self.observation_space(agent).shape, np.float32)
+            views[agent] = np.zeros(Walk.observation_space(self, agent).shape, np.float32)
             views[agent][0] = self.at[agent]
             told = np.atleast_1d(actions.get(agent, 0))
             views[agent][1 : 1 + len(told)] = told
@@ -136,30 +135,43 @@ class Spaces(ParallelEnv[str, Any, Any]):
         return {}, {}
 
 
-class Fails(Walk):
-    """Goes wrong in a certain step, in one way."""
+class Compass(ParallelEnv[str, Any, Any]):
+    """Each agent is paid for the action of its own; what it sees is drawn from its name and the seed.
 
-    def __init__(self, how: str, step: int) -> None:
-        super().__init__(0.0, 2)
-        self.how, self.fatal_step = how, step
+    The order of the agents is whatever ``ORDER`` says when the environment is made.
+    """
+
+    max_cycles = 4
+
+    def __init__(self) -> None:
+        self.metadata = {"name": "compass"}
+        self.possible_agents = list(ORDER)
+        self.agents: list[str] = []
+
+    def observation_space(self, agent: str) -> spaces.Box:
+        return spaces.Box(-np.inf, np.inf, (len(agent),), np.float32)
+
+    def action_space(self, agent: str) -> spaces.Discrete:
+        return spaces.Discrete(len(agent) - 2)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
+        self.agents, self.steps = self.possible_agents[:], 0
+        self.chance = {agent: np.random.default_rng([seed or 0, *agent.encode()]) for agent in self.agents}
+        return self._views(), {}
 
     def step(self, actions: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
-        if self.steps + 1 == self.fatal_step:
-            if self.how == "exit":
-                os._exit(3)
-            if self.how == "sleep":
-                time.sleep(1000)
-            if self.how == "raise":
-                raise RuntimeError("the walls\ncame down")
-            obs, rewards, *rest = super().step(actions)
-            wrong = {
-                "no reward": (obs, {}),
-                "no observation": ({}, rewards),
-                "narrow": (dict.fromkeys(obs, 0.0), rewards),
-            }
-            return *wrong[self.how], *rest
-        return super().step(actions)
+        acting, self.steps = self.agents, self.steps + 1
+        rewards = {agent: float(actions[agent] == len(agent) % 3) for agent in acting}
+        late = dict.fromkeys(acting, self.steps >= self.max_cycles)
+        self.agents = [] if late[acting[0]] else acting
+        return self._views(), rewards, {}, late, {}
+
+    def _views(self) -> dict[str, NDArray[np.float32]]:
+        return {agent: chance.normal(size=len(agent)).astype(np.float32) for agent, chance in self.chance.items()}
 
 
-def fails(how: str = "raise", step: int = 2) -> Fails:
-    return Fails(how, step)
+ORDER = ("north", "east", "southeast")
+
+
+def compass() -> Compass:
+    return Compass()

@@ -13,6 +13,7 @@ from envs.pettingzoo.layout import layout_of
 from tests.envs.pettingzoo_envs import BOX, Spaces
 
 MASKED = spaces.Dict({"observation": spaces.Discrete(2), "action_mask": spaces.MultiBinary(3)})
+BESIDE = spaces.Dict({"obs": BOX, "action_mask": spaces.Box(0, 1, (3,), np.int8), "turn": spaces.Discrete(2)})
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ MASKED = spaces.Dict({"observation": spaces.Discrete(2), "action_mask": spaces.M
         (spaces.Tuple((BOX, spaces.Discrete(2))), (np.array([0.5, -2], np.float32), 1), [0.5, -2, 0, 1]),
         (spaces.Dict({"a": BOX, "b": spaces.Discrete(2)}), {"b": 0, "a": np.ones(2, np.float32)}, [1, 1, 1, 0]),
         (MASKED, {"observation": 1, "action_mask": np.ones(3, np.int8)}, [0, 1]),
+        (BESIDE, {"turn": 1, "obs": np.full(2, 7.0), "action_mask": np.ones(3, np.int8)}, [7, 7, 0, 1]),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -44,6 +46,12 @@ def test_observations_are_flattened(space: spaces.Space[Any], seen: Any, vector:
         (BOX, BOX, "it acts in Box"),  # without bounds
         (BOX, spaces.Box(0, 1, (2, 2)), "it acts in Box"),
         (BOX, spaces.Box(0, 9, (2,), np.int64), "it acts in Box"),
+        (BOX, spaces.Box(-np.finfo(np.float32).max, np.finfo(np.float32).max, (2,)), "it acts in Box.* below 1e"),
+        (BOX, spaces.Box(-60_000, 60_000, (2,), np.float16), "it acts in Box"),  # 120,000 is none of its numbers
+        (spaces.Dict({"action_mask": BOX}), spaces.Discrete(2), r"it observes Dict\(\)"),
+        (MASKED, spaces.Discrete(2), r"it observes an action_mask of MultiBinary\(3\): it must have 2 entries"),
+        (MASKED, spaces.Box(0, 1, (3,)), "it observes an action_mask, and acts in Box.*: only Discrete actions"),
+        (spaces.Dict({"a": MASKED}), spaces.Discrete(3), "an action_mask must stand beside the rest, not within"),
     ],
 )
 def test_other_spaces_are_refused_by_agent_and_name(
@@ -51,6 +59,21 @@ def test_other_spaces_are_refused_by_agent_and_name(
 ) -> None:
     with pytest.raises(ValueError, match=problem):
         layout_of(Spaces(sees, acts))
+
+
+@pytest.mark.parametrize(
+    ("space", "seen", "problem"),
+    [
+        (spaces.Discrete(3, start=5), 4, "it observed 4, where"),  # as an index it would be another observation
+        (spaces.MultiDiscrete([2, 3]), [1], r"it observed \[1\], where"),
+        (spaces.Tuple((BOX, BOX)), (np.ones(3), np.ones(1)), "it observed 3 numbers, where its space is Box"),
+        (spaces.Dict({"a": BOX}), {"b": np.ones(2)}, "it observed {'b': .*}, where its space is Dict"),
+    ],
+)
+def test_an_observation_of_another_form_is_refused(space: spaces.Space[Any], seen: Any, problem: str) -> None:
+    (seat,) = layout_of(Spaces(space, spaces.Discrete(3))).seats
+    with pytest.raises(ValueError, match=f"^{problem}"):
+        seat.observe(seen)
 
 
 def test_a_mask_in_the_observation_says_what_is_legal_and_one_that_allows_nothing_is_refused() -> None:

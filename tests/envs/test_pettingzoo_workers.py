@@ -10,18 +10,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from envs.core import EnvFailure
+from envs.core import EnvFailure, Task
+from envs.pettingzoo import workers as workers_module
 from envs.pettingzoo.batch import PettingZooBatch
-from tests.envs.pettingzoo_families import batch, family, random_actions
+from envs.pettingzoo.factory import versions
+from envs.pettingzoo.trial import try_out
+from tests.envs.pettingzoo_families import acted, batch, family, random_actions
 
 ROOT = Path(__file__).parents[2]
+FAULTS = "tests.envs.pettingzoo_faults"
 LATE = 60.0  # s: more than a worker takes to start on a busy machine, less than one that hangs
 
 
@@ -32,6 +36,16 @@ def nothing_is_left() -> Iterator[None]:
     yield
     assert multiprocessing.active_children() == []
     assert {path.name for path in Path("/dev/shm").glob("py*")} <= named
+
+
+@pytest.fixture
+def tried_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environments are tried by this process: another one takes seconds to start."""
+
+    def try_out_all(factory: str, tasks: Sequence[Task], timeout: float) -> object:
+        return [try_out(factory, task) for task in tasks], versions(factory)
+
+    monkeypatch.setattr(workers_module, "try_in_worker", try_out_all)
 
 
 def played(rows: PettingZooBatch) -> Iterator[Tensor]:
@@ -46,6 +60,7 @@ def played(rows: PettingZooBatch) -> Iterator[Tensor]:
             yield from (x for x in rows.reset(1 - tasks, ended) if x is not None)
 
 
+@pytest.mark.usefixtures("tried_here")
 def test_any_number_of_workers_plays_the_same_numbers_and_what_was_shown_stays() -> None:
     tasks = ("goal=-1 max_cycles=3", "goal=1 max_cycles=5")
     here = [x.clone() for x in played(batch("walk", 5, train=tasks))]
@@ -58,25 +73,25 @@ def test_any_number_of_workers_plays_the_same_numbers_and_what_was_shown_stays()
     assert len(workers[0]) == 2 and workers[0] == workers[1]
 
 
-def in_its_second_step(how: str, timeout: float) -> tuple[PettingZooBatch, Tensor]:
+def before_it_fails(how: str, timeout: float) -> tuple[PettingZooBatch, Tensor]:
     """Rows of an environment that fails in the next step with these actions; row 0 is the first to play."""
-    rows = batch("fails", 2, train=(f"how={how}",), n_workers=1, worker_timeout=timeout)
-    rows.reset(torch.zeros(2, dtype=torch.int64))
-    action = torch.ones(2, 2, dtype=torch.int64)
-    rows.step(action)
-    return rows, action
+    rows = batch(f"{FAULTS}:fails", 2, train=(f"how={how}",), n_workers=1, worker_timeout=timeout)
+    acted(rows, *[(1, 1)] * 4)
+    return rows, torch.ones(2, 2, dtype=torch.int64)
 
 
 @pytest.mark.parametrize(
     ("how", "timeout", "message"),
     [
         ("exit", LATE, r"the worker process died \(exit code 3\)"),
-        ("raise", LATE, r"RuntimeError: the walls came down \(pettingzoo_envs.py, line \d+\)"),
+        ("raise", LATE, r"RuntimeError: the walls came down \(pettingzoo_faults.py, line \d+\)"),
+        ("interrupt", LATE, r"KeyboardInterrupt: \(pettingzoo_faults.py, line \d+\)"),
         ("sleep", 3.0, "no answer within 3 s"),
     ],
 )
+@pytest.mark.usefixtures("tried_here")
 def test_a_worker_that_fails_ends_the_run_naming_family_task_and_seed(how: str, timeout: float, message: str) -> None:
-    rows, action = in_its_second_step(how, timeout)
+    rows, action = before_it_fails(how, timeout)
     seed = torch.randint(2**31, (2,), generator=torch.Generator().manual_seed(0))[0]
     started = time.monotonic()
     with pytest.raises(EnvFailure) as failure:
@@ -89,27 +104,40 @@ def test_a_worker_that_fails_ends_the_run_naming_family_task_and_seed(how: str, 
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("factory", "task", "message"),
     [
-        ("raise", r"RuntimeError: the walls came down \(pettingzoo_envs.py, line \d+\)$"),
-        ("no reward", "the environment gave no reward of "),
-        ("no observation", "the environment gave no observation of "),
-        ("narrow", "observed 1 numbers, where its space is Box"),
+        ("fails", "how=exit step=1", r"the worker process died \(exit code 3\)"),
+        ("fails", "how=raise step=1", r"RuntimeError: the walls came down \(pettingzoo_faults.py, line \d+\)"),
+        ("hangs_on_close", "", "no answer within 3 s"),
     ],
 )
-def test_what_goes_wrong_in_this_process_is_named_as_well(how: str, message: str) -> None:
-    rows = batch("fails", 2, train=(f"how={how}",))
-    rows.reset(torch.zeros(2, dtype=torch.int64))
-    action = torch.ones(2, 2, dtype=torch.int64)
-    rows.step(action)
-    with pytest.raises(EnvFailure, match=rf"^pettingzoo, task 'how={how}', seed \d+: .*{message}"):
-        rows.step(action)
+def test_what_workers_are_to_play_is_tried_by_a_process_that_is_watched(factory: str, task: str, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{FAULTS}:{factory}, task '{task or 'no keywords'}': {message}$"):
+        family(f"{FAULTS}:{factory}", train=(task,), n_workers=1, worker_timeout=3.0)
 
 
+UNGUARDED = """
+from tests.envs.pettingzoo_families import family
+family("walk", n_workers=1)
+"""
+
+
+def test_a_script_that_starts_workers_without_a_main_guard_is_told_so_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1 and run.stderr.count("Traceback") == 1
+    line = run.stderr.splitlines()[-1]
+    assert "the worker process died as it started (exit code 1): a script that starts workers must be a file" in line
+    assert line.endswith('under `if __name__ == "__main__":`')
+
+
+@pytest.mark.usefixtures("tried_here")
 def test_an_interrupt_reaches_this_process_alone_and_ends_the_workers(request: pytest.FixtureRequest) -> None:
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, usual))
-    rows, action = in_its_second_step("sleep", LATE)
+    rows, action = before_it_fails("sleep", LATE)
     (worker,) = multiprocessing.active_children()
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGINT)  # as a terminal does, to all
@@ -122,8 +150,8 @@ def test_an_interrupt_reaches_this_process_alone_and_ends_the_workers(request: p
 
 ORPHAN = """
 import multiprocessing
-from tests.envs.test_pettingzoo_workers import in_its_second_step
-rows, action = in_its_second_step("sleep", 1000.0)
+from tests.envs.test_pettingzoo_workers import before_it_fails
+rows, action = before_it_fails("sleep", 1000.0)
 print(multiprocessing.active_children()[0].pid, flush=True)
 rows.step(action)
 """

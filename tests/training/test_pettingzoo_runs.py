@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 from pathlib import Path
 
 import pytest
+import torch
 
 import mg2l_kalei.__main__ as program
 import train
+from envs.core import Observation, StepResult
 from mg2l_kalei import load_run
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.disk.run_folder import RunFolder
-from tests.small_runs import copy_of, files_in, folder_of, tiny
+from tests.envs import pettingzoo_envs
+from tests.small_runs import copy_of, files_in, folder_of, remains, tiny
 
 ENVS = "tests.envs.pettingzoo_envs"
+FAULTS = "tests.envs.pettingzoo_faults"
 WALK = f"{ENVS}:walk"
+COMPASS = f"{ENVS}:compass"
 
 
 def words(results: Path, factory: str = WALK, **settings: object) -> list[str]:
@@ -56,7 +63,8 @@ def test_code_that_a_folder_names_is_not_imported_unless_the_user_names_it_too(
 ) -> None:
     monkeypatch.syspath_prepend(foreign.path.parent)
     path, mark = str(foreign.path), foreign.path.parent / "mark"
-    expected = f"{path} names code to run, stranger:make; if you trust it, add factory=stranger:make"
+    code = "factory=stranger:make train=[goal=-1 leaves=[2],goal=1 leaves=[2]]"
+    expected = f"{path} names code to run, {code}; if you trust it, add factory=stranger:make"
     assert refused([path], capsys) == refused([path], capsys, "render") == expected
     with pytest.raises(ConfigError, match="if you trust it"):
         load_run(path)
@@ -82,6 +90,88 @@ def test_a_run_that_names_no_code_needs_no_word_and_takes_one(run: RunFolder, tm
     assert load_run(path).family.fingerprint() == load_run(path, factory=WALK).family.fingerprint()
 
 
+def test_a_run_with_workers_is_loaded_without_them_unless_they_are_asked_for(run: RunFolder, tmp_path: Path) -> None:
+    """So that a script needs no main guard."""
+    copy = copy_of(run, tmp_path / "run")
+    copy.config.write_text(copy.config.read_text().replace("n_workers: 0", "n_workers: 1"))
+    task = torch.zeros(2, dtype=torch.int64)
+    alone = load_run(copy.path, factory=WALK)
+    alone.play(task)[0].reset(task)
+    assert multiprocessing.active_children() == [] and alone.config.env.n_workers == 0
+    assert load_run(copy.path, factory=WALK, n_workers=None).config.env.n_workers == 1
+
+
+# --- agents have names ------------------------------------------------------------------------------------------------
+
+
+def turned(patch: pytest.MonkeyPatch) -> None:
+    """The environment lists its agents in another order from now on, as one does that takes them from a set."""
+    patch.setattr(pettingzoo_envs, "ORDER", pettingzoo_envs.ORDER[::-1])
+
+
+def played(path: Path) -> list[float]:
+    """What a run's team is paid in an episode, agent by agent, and their sizes."""
+    run, task = load_run(path, factory=COMPASS), torch.zeros(3, dtype=torch.int64)
+    env, team = run.play(task)
+    seen: Observation | StepResult = env.reset(task)
+    rewards = []
+    for _ in range(run.family.spec.episode_steps):
+        seen = env.step(team.act(seen.obs, seen.legal).action)
+        rewards.append(seen.reward)
+    return [*torch.cat(rewards).flatten().tolist(), *run.family.spec.obs_sizes]
+
+
+@pytest.fixture(scope="module")
+def compass(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of two iterations with agents that differ in their sizes and in what they are paid for."""
+    given = words(tmp_path_factory.mktemp("results"), COMPASS, sharing__kind="independent", n_iters=2)
+    assert train.main(given) == 0
+    return folder_of(given)
+
+
+def test_agents_are_matched_by_name_when_a_run_is_loaded(compass: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = played(compass.path)
+    turned(monkeypatch)
+    assert played(compass.path) == before
+
+
+def test_agents_are_matched_by_name_when_a_run_goes_on(
+    compass: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = []
+    for place in ("as it was", "turned"):
+        given = words(tmp_path / place, COMPASS, sharing__kind="independent", n_iters=3)
+        copy_of(compass, folder_of(given).path)
+        assert train.main(given) == 0
+        ends.append(remains(folder_of(given)))
+        turned(monkeypatch)
+    assert ends[0].step == "step-00000003" and ends[0].tensors == ends[1].tensors
+
+
+def test_agents_are_matched_by_name_when_a_run_starts_from_another(
+    compass: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turned(monkeypatch)
+    given = words(tmp_path, COMPASS, sharing__kind="independent", n_iters=1, init_from=compass.path)
+    assert train.main(given) == 0
+    assert load_run(folder_of(given).path, factory=COMPASS).family.agents == pettingzoo_envs.ORDER[::-1]
+
+
+def test_a_run_with_other_agents_is_refused_and_one_that_names_none_is_loaded(
+    compass: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = copy_of(compass, tmp_path / "run")
+    stored = json.loads(copy.tasks.read_text())
+    copy.tasks.write_text(json.dumps({**stored, "agents": ["north", "east", "west"]}))
+    expected = (
+        f"{copy.path} was trained with other agents: [north,east,west], pettingzoo now has [north,east,southeast]"
+    )
+    assert refused([str(copy.path), f"factory={COMPASS}"], capsys) == expected
+    del stored["agents"]
+    copy.tasks.write_text(json.dumps(stored))
+    assert played(copy.path) == played(compass.path)
+
+
 def test_what_cannot_be_drawn_is_said_to_be_so(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused([str(run.path), f"factory={WALK}"], capsys, "render")
     assert line == "pettingzoo cannot be drawn: its environments have no scenes"
@@ -94,13 +184,29 @@ def test_other_keywords_are_other_tasks(run: RunFolder, tmp_path: Path) -> None:
         load_run(changed.path, factory=WALK)
 
 
+@pytest.mark.parametrize("how", ["raise", "sys.exit", "interrupt"])
 def test_an_environment_that_fails_ends_the_run_with_one_line_and_leaves_its_checkpoint(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = words(tmp_path, f"{ENVS}:fails", env__train="[step=3]")
+    given = words(tmp_path, f"{FAULTS}:fails", env__episode_steps=6, env__train=f"[how={how}]")
     assert train.main(given) == 1
-    assert capsys.readouterr().err.startswith("error: pettingzoo, task 'step=3', seed ")
+    assert capsys.readouterr().err.startswith(f"error: pettingzoo, task 'how={how}', seed ")
     assert (folder_of(given).checkpoints / "latest").is_file()
+
+
+@pytest.mark.parametrize(
+    ("keywords", "code", "line"),
+    [
+        ("step=1", 2, f"{FAULTS}:fails, task 'how=short state step=1': state() gave 1 number, 2 at the start"),
+        ("step=6", 1, "error: pettingzoo, task 'how=short state step=6', seed "),
+    ],
+)
+def test_a_check_of_the_family_says_what_is_returned_wrongly(
+    keywords: str, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [f"env.factory={FAULTS}:fails", f"env.train=[how=short state {keywords}]"]
+    assert program.main(["tasks", "check", "pettingzoo", *settings]) == code
+    assert capsys.readouterr().err.startswith(line)
 
 
 @pytest.mark.parametrize(
