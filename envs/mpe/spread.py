@@ -22,6 +22,7 @@ from envs.core import (
 )
 from envs.mpe.batch import ParticleBatch
 from envs.mpe.world import WALL_POSITION, Body, World
+from envs.streams import Drawn
 
 AGENT = Body(size=0.15, collides=False)
 LANDMARK_SIZE = 0.05  # m, drawn only
@@ -139,8 +140,11 @@ class SpreadBatch(ParticleBatch):
         seen = everyone_else(self._n_landmarks + spec.n_agents, target_masks.device)[self._n_landmarks :]
         self._seen = seen.flatten()  # (N (L + N - 1),)   all points but oneself, agent after agent
 
-    def _start(self, tasks: Tensor) -> SpreadState:
-        points = self._uniform((self._n_rows, self.spec.n_agents + self._n_landmarks, 2), -1.0, 1.0)
+    def _draw(self, generator: torch.Generator) -> Drawn:
+        return (self._uniform(generator, (self._n_rows, self.spec.n_agents + self._n_landmarks, 2), -1.0, 1.0),)
+
+    def _start(self, tasks: Tensor, *drawn: Tensor) -> SpreadState:
+        (points,) = drawn
         pos, landmarks = points.split((self.spec.n_agents, self._n_landmarks), dim=1)
         return SpreadState(
             pos=pos * START_RANGE,
