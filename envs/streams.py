@@ -8,11 +8,10 @@ Rows that are out of step may come across the same part of the stream at differe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 Drawn = tuple[Tensor, ...]  # each (B, ...), an entry per row
@@ -33,6 +32,7 @@ class RowStreams:
         self._generator = generator
         self._n_restarts = np.zeros(n_rows, np.int64)  # since the common start
         self._places: Places = {}  # empty: all rows are in step
+        self._rows: dict[int, Tensor] = {}  # number of restarts -> rows (B,) bool that restarted so often
 
     def restart(self, draw: Draw, where: Tensor | None = None) -> Drawn:
         """What rows draw where ``where`` (B,) bool is True (None: a common start). Other rows' entries mean nothing."""
@@ -40,39 +40,39 @@ class RowStreams:
             self._n_restarts[:], self._places = 0, {}
             return draw(self._generator)
         chosen = where.cpu().numpy()
-        if chosen.all() and not self._places:
-            return draw(self._generator)
-        places = self._places or {int(self._n_restarts[0]): self._generator.get_state()}
-        drawn, after = self._read(draw, chosen, places)
+        if not self._places:
+            if chosen.all():
+                return draw(self._generator)
+            self._set_out({int(self._n_restarts[0]): self._generator.get_state()}, where.device)
+        counts = np.unique(self._n_restarts[chosen if chosen.any() else slice(1)]).tolist()
+        drawn, after = self._read(draw, counts)
         self._n_restarts[chosen] += 1
-        self._go_on({**{count + 1: place for count, place in after.items()}, **places})
+        self._set_out({**{count + 1: place for count, place in after.items()}, **self._places}, where.device)
         return drawn
 
     def step(self, draw: Draw) -> Drawn:
         """What all rows draw in a step."""
         if not self._places:
             return draw(self._generator)
-        drawn, after = self._read(draw, np.ones_like(self._n_restarts, np.bool_), self._places)
-        self._go_on(after)
+        drawn, self._places = self._read(draw, self._places)  # the last read is that of most restarts
         return drawn
 
-    def _read(
-        self, draw: Draw, chosen: NDArray[np.bool_], places: dict[int, Tensor]
-    ) -> tuple[Drawn, dict[int, Tensor]]:
-        """What the rows chosen draw, each at its place (if none is, anything), and the places after that."""
+    def _read(self, draw: Draw, counts: Iterable[int]) -> tuple[Drawn, Places]:
+        """What rows draw that restarted so often, each at its place, and the places after that."""
         drawn: Drawn = ()
         after = {}
-        for count in np.unique(self._n_restarts[chosen if chosen.any() else slice(1)]).tolist():
-            self._generator.set_state(places[count])
+        for count in counts:
+            self._generator.set_state(self._places[count])
             part = draw(self._generator)
             after[count] = self._generator.get_state()
-            here = torch.from_numpy(self._n_restarts == count).to(part[0].device)
-            drawn = tuple(_rows_of(new, old, here) for new, old in zip(part, drawn or part, strict=True))
+            drawn = tuple(_rows_of(new, old, self._rows[count]) for new, old in zip(part, drawn or part, strict=True))
         return drawn, after
 
-    def _go_on(self, places: Places) -> None:
+    def _set_out(self, places: Places, device: torch.device) -> None:
+        """Go on from these places, of which those are kept, by number of restarts, where a row is."""
         counts = np.unique(self._n_restarts).tolist()
-        self._places = {count: places[count] for count in counts} if len(counts) > 1 else {}
+        self._places = {count: places[count] for count in counts}
+        self._rows = {count: torch.from_numpy(self._n_restarts == count).to(device) for count in counts}
         self._generator.set_state(places[counts[-1]])
 
 
