@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -19,6 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+MAX_TASKS = 10_000
+MAX_FEATURES = 1_000_000  # over all tasks of a family
 SPLITS = ("train", "test", "ood")  # trained on; held out inside the same range; outside of it
 
 
@@ -42,6 +45,21 @@ def setting(
     limits = {"low": low, "above": above, "high": high, "choices": choices}
     metadata = {"meaning": meaning, **limits, "extends": extends, "is_code": is_code}
     return field(default=default, metadata=metadata)
+
+
+def refuse_many_tasks(settings: str, n_tasks: int, n_features: int = 1) -> None:
+    """Raises ValueError where ``settings``, as they would be written, ask for more tasks than can be made.
+
+    n_features: of each task.
+    """
+    if n_tasks > MAX_TASKS:
+        count = str(n_tasks) if n_tasks < 10**15 else f"about 10^{math.log10(n_tasks):.0f}"
+        raise ValueError(f"{settings}: these are {count} tasks, and {MAX_TASKS} at most can be made")
+    if n_tasks * n_features > MAX_FEATURES:
+        raise ValueError(
+            f"{settings}: {n_tasks} tasks of {n_features} features each are {n_tasks * n_features} numbers, and "
+            f"{MAX_FEATURES} at most can be held"
+        )
 
 
 class EnvFailure(RuntimeError):

@@ -16,6 +16,7 @@ from envs.core import (
     Task,
     TaskFamily,
     everyone_else,
+    refuse_many_tasks,
     setting,
 )
 from envs.mpe.batch import ParticleBatch
@@ -43,6 +44,9 @@ class HuntingConfig:
         choices=tuple(NOISE_LOW),
     )
     episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
+
+    def __post_init__(self) -> None:
+        refuse_many_tasks(f"n_preys={self.n_preys}", self.n_preys, self.n_preys)
 
 
 class HuntingState(NamedTuple):

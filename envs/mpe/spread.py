@@ -18,6 +18,7 @@ from envs.core import (
     Task,
     TaskFamily,
     everyone_else,
+    refuse_many_tasks,
     setting,
 )
 from envs.mpe.batch import ParticleBatch
@@ -35,7 +36,7 @@ RING_JITTER = 0.2  # m; on a ring, landmarks stand in plus and minus this around
 @dataclass(frozen=True)
 class SpreadConfig:
     n_agents: int = setting(2, "agents, and landmarks that count", low=1)
-    n_landmarks: int = setting(3, "landmarks, all alike to see; at least as many as agents", low=1)
+    n_landmarks: int = setting(3, "landmarks, all alike to see; at least as many as agents", low=1, high=1000)
     n_held_out: int = setting(0, "tasks that are never trained on, drawn at random", low=0)
     landmarks: str = setting(
         "anywhere", "where they stand: anywhere, or each near its own place on a ring", choices=("anywhere", "ring")
@@ -46,6 +47,7 @@ class SpreadConfig:
         if self.n_landmarks < self.n_agents:
             raise ValueError(f"n_landmarks={self.n_landmarks} is less than n_agents={self.n_agents}")
         n_tasks = math.comb(self.n_landmarks, self.n_agents)
+        refuse_many_tasks(f"n_agents={self.n_agents}, n_landmarks={self.n_landmarks}", n_tasks, self.n_landmarks)
         if self.n_held_out >= n_tasks:
             raise ValueError(f"n_held_out={self.n_held_out} leaves none of {n_tasks} tasks to train on")
 
