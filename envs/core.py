@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
@@ -35,15 +35,18 @@ def setting(
     choices: Sequence[Any] | None = None,
     extends: bool = False,
     is_code: bool = False,
+    from_file: Callable[[str], Any] | None = None,
 ) -> Any:
     """One hyper-parameter of a frozen config dataclass: its default, its meaning (with unit) and its legal range.
 
     ``low <= value``, ``above < value``, ``value <= high``, ``value in choices``: the config loader enforces them.
     ``extends`` marks settings that only extend or watch a run (iterations, logging): they do not make it another run.
     ``is_code`` marks settings that name code to import: those of a run's folder are not followed unless confirmed.
+    ``from_file`` makes the value out of the file whose name users give; the value is the run's, the file is not. It
+    raises ValueError, in one line.
     """
     limits = {"low": low, "above": above, "high": high, "choices": choices}
-    metadata = {"meaning": meaning, **limits, "extends": extends, "is_code": is_code}
+    metadata = {"meaning": meaning, **limits, "extends": extends, "is_code": is_code, "from_file": from_file}
     return field(default=default, metadata=metadata)
 
 
@@ -154,7 +157,8 @@ class EnvBatch(Protocol):
     """B rows stepped together; each row plays one task of its family.
 
     Tensors returned are fresh: later steps do not change them. All randomness comes from the generator given to
-    ``TaskFamily.make``. Float32 unless the family's ``make`` was told otherwise.
+    ``TaskFamily.make``, and what a row draws does not depend on when others restart (see ``RowStreams``). Float32
+    unless the family's ``make`` was told otherwise.
     """
 
     spec: EnvSpec
