@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
+<<<<<<< HEAD
 from collections.abc import Collection, Mapping
+=======
+from collections.abc import Callable, Mapping, Sequence
+>>>>>>> helper-c
 from dataclasses import field
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
@@ -19,6 +24,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+MAX_TASKS = 10_000
+MAX_FEATURES = 1_000_000  # over all tasks of a family
 SPLITS = ("train", "test", "ood")  # trained on; held out inside the same range; outside of it
 
 
@@ -32,17 +39,39 @@ def setting(
     choices: Collection[Any] | None = None,
     extends: bool = False,
     is_code: bool = False,
+    from_file: Callable[[str], Any] | None = None,
 ) -> Any:
     """One hyper-parameter of a frozen config dataclass: its default, its meaning (with unit) and its legal range.
 
     ``low <= value``, ``above < value``, ``value <= high``, ``value in choices``: the config loader enforces them.
     ``extends`` marks settings that only extend or watch a run (iterations, logging): they do not make it another run.
+<<<<<<< HEAD
     ``is_code`` marks settings that name code to import, or what it is called with: those of a run's folder are not
     followed unless confirmed.
+=======
+    ``is_code`` marks settings that name code to import: those of a run's folder are not followed unless confirmed.
+    ``from_file`` makes the value out of the file whose name users give; the value is the run's, the file is not. It
+    raises ValueError, in one line.
+>>>>>>> helper-c
     """
     limits = {"low": low, "above": above, "high": high, "choices": choices}
-    metadata = {"meaning": meaning, **limits, "extends": extends, "is_code": is_code}
+    metadata = {"meaning": meaning, **limits, "extends": extends, "is_code": is_code, "from_file": from_file}
     return field(default=default, metadata=metadata)
+
+
+def refuse_many_tasks(settings: str, n_tasks: int, n_features: int = 1) -> None:
+    """Raises ValueError where ``settings``, as they would be written, ask for more tasks than can be made.
+
+    n_features: of each task.
+    """
+    if n_tasks > MAX_TASKS:
+        count = str(n_tasks) if n_tasks < 10**15 else f"about 10^{math.log10(n_tasks):.0f}"
+        raise ValueError(f"{settings}: these are {count} tasks, and {MAX_TASKS} at most can be made")
+    if n_tasks * n_features > MAX_FEATURES:
+        raise ValueError(
+            f"{settings}: {n_tasks} tasks of {n_features} features each are {n_tasks * n_features} numbers, and "
+            f"{MAX_FEATURES} at most can be held"
+        )
 
 
 class EnvFailure(RuntimeError):
@@ -151,7 +180,8 @@ class EnvBatch(Protocol):
     """B rows stepped together; each row plays one task of its family.
 
     Tensors returned are fresh: later steps do not change them. All randomness comes from the generator given to
-    ``TaskFamily.make``. Float32 unless the family's ``make`` was told otherwise.
+    ``TaskFamily.make``, and what a row draws does not depend on when others restart (see ``RowStreams``). Float32
+    unless the family's ``make`` was told otherwise.
     """
 
     spec: EnvSpec

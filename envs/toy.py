@@ -27,6 +27,7 @@ from envs.core import (
     replace_rows,
     setting,
 )
+from envs.streams import Drawn, RowStreams
 
 
 @dataclass(frozen=True)
@@ -87,18 +88,18 @@ class TurnsBatch:
     def __init__(self, family: Turns, n_rows: int, device: torch.device, generator: torch.Generator) -> None:
         self.spec = family.spec
         self._n_rows = n_rows
-        self._generator = generator
+        self._streams = RowStreams(generator, n_rows)
         self._agent = torch.arange(self.spec.n_agents, device=device)
         self._actions = torch.arange(self.spec.action_dim, device=device)
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        fresh = self._draw(torch.zeros_like(tasks))
+        fresh = self._shown(torch.zeros_like(tasks), *self._streams.restart(self._draw, where))
         self.now = fresh if where is None else replace_rows(self.now, fresh, where)
         return Observation(*self._views())
 
     def step(self, action: Tensor) -> StepResult:
         paid = action == (self.now.cue[:, None] + self._agent) % self.spec.action_dim  # (B, N)
-        self.now = self._draw(self.now.elapsed + 1)
+        self.now = self._shown(self.now.elapsed + 1, *self._streams.step(self._draw))
         obs, state, legal, alive = self._views()
         truncated = self.now.elapsed >= self.spec.episode_steps
         return StepResult(obs, state, paid.float(), torch.zeros_like(truncated), truncated, legal, alive)
@@ -111,8 +112,10 @@ class TurnsBatch:
         ring = [Marker(math.cos(x), math.sin(x), 0.1, "landmark", a in paid) for a, x in enumerate(angles)]
         return Scene((*ring, Marker(0.0, 0.0, 0.1, "agent", False)), -1.2, 1.2)
 
-    def _draw(self, elapsed: Tensor) -> TurnsState:
-        chance = torch.rand(self._n_rows, 2, device=elapsed.device, generator=self._generator)
+    def _draw(self, generator: torch.Generator) -> Drawn:
+        return (torch.rand(self._n_rows, 2, device=generator.device, generator=generator),)
+
+    def _shown(self, elapsed: Tensor, chance: Tensor) -> TurnsState:
         n_agents, n_actions = self.spec.n_agents, self.spec.action_dim
         cue = (chance[:, 0] * n_actions).long()
         unpaid = n_agents + (chance[:, 1] * (n_actions - n_agents)).long()
@@ -191,15 +194,13 @@ class CornersBatch:
         self.spec = family.spec
         self._config = family.config
         self._n_rows = n_rows
-        self._generator = generator
+        self._streams = RowStreams(generator, n_rows)
         self._goals = family.features().to(device)
         self._others = everyone_else(self.spec.n_agents, device).flatten()
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        goal = self._goals[tasks]
-        shape = (self._n_rows, self.spec.n_agents, 2)
-        start = torch.rand(shape, device=goal.device, generator=self._generator) * 2 - 1
-        fresh = CornersState(start * self._config.start_spread, goal, torch.zeros_like(tasks))
+        (start,) = self._streams.restart(self._draw, where)
+        fresh = CornersState(start * self._config.start_spread, self._goals[tasks], torch.zeros_like(tasks))
         self.now = fresh if where is None else replace_rows(self.now, fresh, where)
         obs, state, alive = self._views()
         return Observation(obs, state, None, alive)
@@ -216,6 +217,10 @@ class CornersBatch:
         pos, goal = self.now.pos[row].tolist(), self.now.goal[row].tolist()
         corners = [Marker(x, y, 0.1, "landmark", [x, y] == goal) for x, y in self._goals.tolist()]
         return Scene((*corners, *(Marker(x, y, 0.05, "agent", False) for x, y in pos)), -1.2, 1.2)
+
+    def _draw(self, generator: torch.Generator) -> Drawn:
+        shape = (self._n_rows, self.spec.n_agents, 2)
+        return (torch.rand(shape, device=generator.device, generator=generator) * 2 - 1,)
 
     def _views(self) -> tuple[Tensor, Tensor, Tensor]:
         """obs, state, alive."""

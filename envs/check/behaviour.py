@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from itertools import combinations
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from envs.check.play import MAX_STEPS, Actor, Bench, Record, difference, go_on, restart
-from envs.core import CannotDraw, EnvBatch, Observation, Picture, Scene, StepResult
+from envs.check.play import Actor, Bench, Record, difference, go_on, restart, seen_in
+from envs.check.watched import Spoilt, Watched
+from envs.core import CannotDraw, EnvBatch, Picture, Scene, StepResult
 
 MAX_TASKS = 6  # compared with each other
 
@@ -35,7 +35,7 @@ def task_matters(bench: Bench) -> Iterator[str]:
         return
     tasks = bench.family.tasks
     chosen = range(0, len(tasks), -(-len(tasks) // MAX_TASKS))
-    steps = {i: bench.play(torch.full_like(bench.mixed, i))[1:] for i in chosen}
+    steps = {i: bench.play(torch.full_like(bench.mixed, i))[1::2] for i in chosen}
     for i, j in combinations(chosen, 2):
         if not difference(steps[i], steps[j]):
             pair = f"{tasks[i].name!r} and {tasks[j].name!r}"
@@ -57,18 +57,18 @@ def restart_leaves_no_trace(bench: Bench) -> Iterator[str]:
 
 
 def partial_reset_is_partial(bench: Bench) -> Iterator[str]:
-    (batch, generator), (twin, twin_generator) = bench.make(), bench.make()
+    (batch, _), (twin, _) = bench.make(), bench.make()
     actor, twin_actor = bench.actor(), bench.actor()
     before, twin_before = _a_few_steps(bench, batch, actor), _a_few_steps(bench, twin, twin_actor)
     where = bench.rows == 0
     if isinstance(before, StepResult):
         where = where | before.terminated
     after = batch.reset(bench.other, where)
-    kept = Observation(before.obs, before.state, before.legal, before.alive)
+    kept, tasks = seen_in(before), torch.where(where, bench.other, bench.mixed)
     if field := difference([kept], [after], ~where):
         yield f"reset with `where` changes {field} of rows not chosen"
-    twin_generator.set_state(generator.get_state())
-    later, twin_later = go_on(batch, after.legal, actor), go_on(twin, twin_before.legal, twin_actor)
+    later = go_on(batch, tasks, after.legal, actor)
+    twin_later = go_on(twin, bench.mixed, twin_before.legal, twin_actor)
     if field := difference(later, twin_later, ~where):
         yield f"after a reset with `where`, rows not chosen go on differently in {field}"
     if not difference([kept, *later], [after, *twin_later], where):
@@ -104,42 +104,31 @@ def rows_are_independent(bench: Bench) -> Iterator[str]:
         yield f"another task and other actions in one row change {field} of the other rows"
 
 
+def early_ends_shift_nobody(bench: Bench) -> Iterator[str]:
+    """What rows draw, in steps and for later starts, is theirs: they meet the same whenever the first row ends."""
+    first, second = bench.rows == 0, bench.rows == 1
+    ends = {5: second, 12: first | second, 20: bench.rows >= 0}
+    earlier = {2: first, 3: first, **ends}
+    reference = restart(bench.make()[0], bench.mixed, bench.actor(), ends)
+    if field := difference(reference, restart(bench.make()[0], bench.mixed, bench.actor(), earlier), ~first):
+        yield f"when the first row ends earlier, {field} of the other rows changes: they draw from a stream they share"
+
+
 def records_stay(bench: Bench) -> Iterator[str]:
     """What was returned stays as it was, and what was given is left alone."""
-    (batch, _), actor = bench.make(), bench.actor()
-    last: Record = batch.reset(bench.mixed)
-    kept, copies = [last], [deepcopy(last)]
-    for _ in range(min(MAX_STEPS, bench.spec.episode_steps)):
-        action = actor(last.legal)
-        given = action.clone()
-        last = batch.step(action)
-        kept.append(last)
-        copies.append(deepcopy(last))
-        if not torch.equal(action, given):
-            yield "step writes into the actions that it is given"
-            return
-        if last.terminated.any():
-            break
-    if field := difference(kept, copies):
+    batch = Watched(bench.make()[0])
+    restart(batch, bench.mixed, bench.actor())
+    if batch.wrote_into_actions:
+        yield "step writes into the actions that it is given"
+    if field := difference(batch.records, batch.copies):
         yield f"{field} of an earlier record changes with later steps"
 
 
 def records_are_not_the_batch(bench: Bench) -> Iterator[str]:
     """Writing into what was returned or given does not reach into the batch."""
-    (batch, _), actor, tasks = bench.make(), bench.actor(), bench.mixed.clone()
-    reference = bench.play(bench.mixed)
-    last: Record = batch.reset(tasks)
-    tasks.copy_(bench.other)
-    for expected in reference[1:]:
-        action = actor(last.legal)
-        for tensor in last:
-            if tensor is not None:
-                tensor.zero_()
-        last = batch.step(action)
-        action.zero_()
-        if field := difference([expected], [last]):
-            yield f"writing into a record, or the tasks or actions given, changes {field} of a later step"
-            return
+    spoilt = restart(Spoilt(bench.make()[0]), bench.mixed, bench.actor())
+    if field := difference(bench.play(bench.mixed), spoilt):
+        yield f"writing into a record, or the tasks or actions given, changes {field} of a later step"
 
 
 def time_limit_is_kept(bench: Bench) -> Iterator[str]:
@@ -163,20 +152,26 @@ def time_limit_is_kept(bench: Bench) -> Iterator[str]:
         legal = batch.reset(bench.mixed, done).legal if done.any() else result.legal
 
 
+class _Beyond(Actor):
+    """Goes beyond what is legal, in each direction."""
+
+    def __call__(self, legal: Tensor | None) -> Tensor:
+        return 3 * super().__call__(legal)
+
+
+class _Clamped(_Beyond):
+    def __call__(self, legal: Tensor | None) -> Tensor:
+        return super().__call__(legal).clamp(-1, 1)
+
+
 def actions_are_clamped(bench: Bench) -> Iterator[str]:
     if bench.spec.is_discrete:
         return
-    (batch, _), (twin, _), actor = bench.make(), bench.make(), bench.actor()
-    batch.reset(bench.mixed)
-    twin.reset(bench.mixed)
-    for _ in range(min(MAX_STEPS, bench.spec.episode_steps)):
-        action = 3 * actor(None)
-        result, expected = batch.step(action), twin.step(action.clamp(-1, 1))
-        if field := difference([result], [expected]):
-            yield f"actions beyond [-1, 1] are not clamped: {field} differs"
-            return
-        if result.terminated.any():
-            return
+    beyond, clamped = (
+        restart(bench.make()[0], bench.mixed, actor(bench.spec, bench.device, seed=0)) for actor in (_Beyond, _Clamped)
+    )
+    if field := difference(beyond, clamped):
+        yield f"actions beyond [-1, 1] are not clamped: {field} differs"
 
 
 def scenes_can_be_drawn(bench: Bench) -> Iterator[str]:
@@ -213,6 +208,7 @@ BEHAVIOUR = (
     restart_leaves_no_trace,
     partial_reset_is_partial,
     rows_are_independent,
+    early_ends_shift_nobody,
     records_stay,
     records_are_not_the_batch,
     time_limit_is_kept,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ N_ROWS = 4
 MAX_STEPS = 32  # of the stretches compared
 
 Record = Observation | StepResult
+Ends = Mapping[int, Tensor]  # step -> rows (B,) bool whose episode is cut off after it
+NO_ENDS: Ends = MappingProxyType({})
 
 
 class Actor:
@@ -58,26 +61,34 @@ class Bench:
         return restart(batch, tasks, self.actor())
 
 
-def restart(batch: EnvBatch, tasks: Tensor, actor: Actor) -> list[Record]:
-    """The record of a restart, and those of the steps up to the first that ends a row."""
+def restart(batch: EnvBatch, tasks: Tensor, actor: Actor, ends: Ends = NO_ENDS) -> list[Record]:
+    """The record of a common start of all rows, and what ``go_on`` gives."""
     start = batch.reset(tasks.clone())
-    return [start, *go_on(batch, start.legal, actor)]
+    return [start, *go_on(batch, tasks, start.legal, actor, ends)]
 
 
-def go_on(batch: EnvBatch, legal: Tensor | None, actor: Actor) -> list[Record]:
+def go_on(batch: EnvBatch, tasks: Tensor, legal: Tensor | None, actor: Actor, ends: Ends = NO_ENDS) -> list[Record]:
+    """Records of ``MAX_STEPS`` steps, each followed by what is acted on next: rows that ended have started anew."""
     trace: list[Record] = []
-    for _ in range(MAX_STEPS):
+    for step in range(MAX_STEPS):
         result = batch.step(actor(legal))
-        trace.append(result)
-        if (result.terminated | result.truncated).any():
-            break
-        legal = result.legal
+        ended = result.terminated | result.truncated
+        if step in ends:
+            ended = ended | ends[step]
+        shown = batch.reset(tasks.clone(), ended) if ended.any() else seen_in(result)
+        trace += [result, shown]
+        legal = shown.legal
     return trace
 
 
+def seen_in(record: Record) -> Observation:
+    """Of a start or a step, what an action answers."""
+    return Observation(record.obs, record.state, record.legal, record.alive)
+
+
 def difference(first: Sequence[Record], second: Sequence[Record], rows: Tensor | None = None) -> str | None:
-    """Name of the first field that differs, in the given rows (None: all), over the steps that both traces have."""
-    for a, b in zip(first, second, strict=False):
+    """Name of the first field that differs in the given rows (None: all)."""
+    for a, b in zip(first, second, strict=True):
         for name, x, y in zip(a._fields, a, b, strict=True):
             if x is None and y is None:
                 continue

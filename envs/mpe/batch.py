@@ -10,6 +10,7 @@ from torch import Tensor
 
 from envs.core import EnvSpec, Observation, Scene, StepResult, replace_rows
 from envs.mpe.world import Motion, World
+from envs.streams import Drawn, RowStreams
 
 
 class ParticleBatch(ABC):
@@ -25,10 +26,10 @@ class ParticleBatch(ABC):
         self.spec = spec
         self._world = world
         self._n_rows = n_rows
-        self._generator = generator
+        self._streams = RowStreams(generator, n_rows)
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        fresh = self._start(tasks)
+        fresh = self._start(tasks, *self._streams.restart(self._draw, where))
         self.now = fresh if where is None else replace_rows(self.now, fresh, where)
         return Observation(self._obs(), self._state(), self._legal(), self._alive())
 
@@ -50,8 +51,12 @@ class ParticleBatch(ABC):
         """What row ``row`` looks like now."""
 
     @abstractmethod
-    def _start(self, tasks: Tensor) -> Any:
-        """The state of every row at the start of an episode of ``tasks`` (B,)."""
+    def _draw(self, generator: torch.Generator) -> Drawn:
+        """What is random in the starts of all rows."""
+
+    @abstractmethod
+    def _start(self, tasks: Tensor, *drawn: Tensor) -> Any:
+        """The state of every row at the start of an episode of ``tasks`` (B,), of what was drawn."""
 
     def _after(self, action: Tensor) -> Any:
         """The state that ``action`` leads to."""
@@ -81,8 +86,8 @@ class ParticleBatch(ABC):
     def _alive(self) -> Tensor:
         return torch.ones(self._n_rows, self.spec.n_agents, dtype=torch.bool, device=self._world.device)
 
-    def _uniform(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
+    def _uniform(self, generator: torch.Generator, shape: tuple[int, ...], low: float, high: float) -> Tensor:
         """Random numbers of ``shape`` in [low, high)."""
         world = self._world
-        chance = torch.rand(shape, dtype=world.dtype, device=world.device, generator=self._generator)
+        chance = torch.rand(shape, dtype=world.dtype, device=world.device, generator=generator)
         return low + (high - low) * chance

@@ -14,6 +14,7 @@ from envs.core import setting
 from envs.mpe.layout import LEARNING, MOVES, ScenarioConfig
 from envs.mpe.scenario import Scenario, ScenarioBatch
 from envs.mpe.world import World
+from envs.streams import Drawn
 
 
 class ContestBatch(ScenarioBatch):
@@ -66,9 +67,13 @@ class ContestBatch(ScenarioBatch):
     def _random(self, n_agents: int) -> Tensor:
         """Actions that are all equally likely: (B, n), or (B, n, 2)."""
         shape, device = (self._n_rows, n_agents), self._world.device
-        if self.spec.is_discrete:
-            return torch.randint(len(MOVES), shape, device=device, generator=self._generator)
-        return self._uniform((*shape, 2), -1.0, 1.0)
+
+        def draw(generator: torch.Generator) -> Drawn:
+            if self.spec.is_discrete:
+                return (torch.randint(len(MOVES), shape, device=device, generator=generator),)
+            return (self._uniform(generator, (*shape, 2), -1.0, 1.0),)
+
+        return self._streams.step(draw)[0]
 
 
 def _padded(view: Tensor, width: int) -> Tensor:

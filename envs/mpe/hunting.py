@@ -16,10 +16,12 @@ from envs.core import (
     Task,
     TaskFamily,
     everyone_else,
+    refuse_many_tasks,
     setting,
 )
 from envs.mpe.batch import ParticleBatch
 from envs.mpe.world import WALL_POSITION, Body, World
+from envs.streams import Drawn
 
 PREDATOR = Body(size=0.1, accel=3.0, max_speed=1.0)
 PREY = Body(size=0.05, accel=3.0, max_speed=1.2)
@@ -42,6 +44,9 @@ class HuntingConfig:
         choices=tuple(NOISE_LOW),
     )
     episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
+
+    def __post_init__(self) -> None:
+        refuse_many_tasks(f"n_preys={self.n_preys}", self.n_preys, self.n_preys)
 
 
 class HuntingState(NamedTuple):
@@ -101,9 +106,16 @@ class HuntingBatch(ParticleBatch):
         self._seen = everyone[: config.n_predators].flatten()  # (N (E - 1),)   all bodies but oneself
         self._preys = torch.arange(config.n_preys, device=world.device)
 
-    def _start(self, tasks: Tensor) -> HuntingState:
+    def _draw(self, generator: torch.Generator) -> Drawn:
         n_bodies = self._config.n_predators + self._config.n_preys
-        pos = self._uniform((self._n_rows, n_bodies, 2), -START_RANGE, START_RANGE)
+        return (self._uniform(generator, (self._n_rows, n_bodies, 2), -START_RANGE, START_RANGE),)
+
+    def _draw_noise(self, generator: torch.Generator) -> Drawn:
+        shape = (self._n_rows, self._config.n_preys, 2)
+        return (self._uniform(generator, shape, NOISE_LOW[self._config.prey_noise], 1.0),)
+
+    def _start(self, tasks: Tensor, *drawn: Tensor) -> HuntingState:
+        (pos,) = drawn
         return HuntingState(pos, torch.zeros_like(pos), tasks.clone(), torch.zeros_like(tasks))
 
     def _control(self, action: Tensor) -> Tensor:
@@ -122,8 +134,7 @@ class HuntingBatch(ParticleBatch):
         nearest = distance.argmin(dim=1, keepdim=True)  # (B, 1)
         gap = distance.gather(1, nearest).clamp_min(1e-12)  # in the very same place there is nowhere to flee to
         flight = away.take_along_dim(nearest[:, :, None], dim=1) / gap[:, :, None]  # (B, 1, 2)
-        shape = (self._n_rows, self._config.n_preys, 2)
-        noise = self._uniform(shape, NOISE_LOW[self._config.prey_noise], 1.0)
+        (noise,) = self._streams.step(self._draw_noise)
         is_target = self.now.target[:, None] == self._preys  # (B, n_preys)
         return torch.where(is_target[:, :, None], flight, noise)
 

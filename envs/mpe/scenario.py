@@ -19,6 +19,7 @@ from envs.core import Marker, Scene, Task, TaskFamily, everyone_else
 from envs.mpe.batch import ParticleBatch
 from envs.mpe.layout import LEARNING, MOVES, START_RANGE, Layout, ScenarioConfig, places_of, spec_of
 from envs.mpe.world import Motion, World
+from envs.streams import Drawn
 
 VIEW = 1.5  # m, half the side of pictures
 CORNER = (0.2 - VIEW, VIEW - 0.2)  # m, where pictures show agents that stand nowhere in particular
@@ -150,12 +151,15 @@ class ScenarioBatch(ParticleBatch):
         """(B, G, 3)."""
         return self._goal_colours_of(self.now.goals, self._colours)
 
-    def _start(self, tasks: Tensor) -> ScenarioState:
-        layout, world = self._layout, self._world
-        points = self._uniform((self._n_rows, self._n_movable + layout.n_landmarks, 2), -1.0, 1.0)
-        pos, landmarks = points.split((self._n_movable, layout.n_landmarks), dim=1)
+    def _draw(self, generator: torch.Generator) -> Drawn:
+        layout, device = self._layout, self._world.device
+        points = self._uniform(generator, (self._n_rows, self._n_movable + layout.n_landmarks, 2), -1.0, 1.0)
         shape = (self._n_rows, layout.n_goals)
-        goals = torch.randint(max(1, layout.n_landmarks), shape, device=world.device, generator=self._generator)
+        return points, torch.randint(max(1, layout.n_landmarks), shape, device=device, generator=generator)
+
+    def _start(self, tasks: Tensor, *drawn: Tensor) -> ScenarioState:
+        (points, goals), layout, world = drawn, self._layout, self._world
+        pos, landmarks = points.split((self._n_movable, layout.n_landmarks), dim=1)
         n_speakers = sum(kind.n_agents for kind in layout.kinds if kind.n_words)
         return ScenarioState(
             pos=pos * START_RANGE,

@@ -18,10 +18,12 @@ from envs.core import (
     Task,
     TaskFamily,
     everyone_else,
+    refuse_many_tasks,
     setting,
 )
 from envs.mpe.batch import ParticleBatch
 from envs.mpe.world import WALL_POSITION, Body, World
+from envs.streams import Drawn
 
 AGENT = Body(size=0.15, collides=False)
 LANDMARK_SIZE = 0.05  # m, drawn only
@@ -34,7 +36,7 @@ RING_JITTER = 0.2  # m; on a ring, landmarks stand in plus and minus this around
 @dataclass(frozen=True)
 class SpreadConfig:
     n_agents: int = setting(2, "agents, and landmarks that count", low=1)
-    n_landmarks: int = setting(3, "landmarks, all alike to see; at least as many as agents", low=1)
+    n_landmarks: int = setting(3, "landmarks, all alike to see; at least as many as agents", low=1, high=1000)
     n_held_out: int = setting(0, "tasks that are never trained on, drawn at random", low=0)
     landmarks: str = setting(
         "anywhere", "where they stand: anywhere, or each near its own place on a ring", choices=("anywhere", "ring")
@@ -45,6 +47,7 @@ class SpreadConfig:
         if self.n_landmarks < self.n_agents:
             raise ValueError(f"n_landmarks={self.n_landmarks} is less than n_agents={self.n_agents}")
         n_tasks = math.comb(self.n_landmarks, self.n_agents)
+        refuse_many_tasks(f"n_agents={self.n_agents}, n_landmarks={self.n_landmarks}", n_tasks, self.n_landmarks)
         if self.n_held_out >= n_tasks:
             raise ValueError(f"n_held_out={self.n_held_out} leaves none of {n_tasks} tasks to train on")
 
@@ -139,8 +142,11 @@ class SpreadBatch(ParticleBatch):
         seen = everyone_else(self._n_landmarks + spec.n_agents, target_masks.device)[self._n_landmarks :]
         self._seen = seen.flatten()  # (N (L + N - 1),)   all points but oneself, agent after agent
 
-    def _start(self, tasks: Tensor) -> SpreadState:
-        points = self._uniform((self._n_rows, self.spec.n_agents + self._n_landmarks, 2), -1.0, 1.0)
+    def _draw(self, generator: torch.Generator) -> Drawn:
+        return (self._uniform(generator, (self._n_rows, self.spec.n_agents + self._n_landmarks, 2), -1.0, 1.0),)
+
+    def _start(self, tasks: Tensor, *drawn: Tensor) -> SpreadState:
+        (points,) = drawn
         pos, landmarks = points.split((self.spec.n_agents, self._n_landmarks), dim=1)
         return SpreadState(
             pos=pos * START_RANGE,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.core import EnvSpec, Marker, Observation, Scene, Task, TaskFamily, setting
+from envs.core import EnvSpec, Marker, Observation, Scene, Task, TaskFamily, refuse_many_tasks, setting
 from envs.mpe.spread import AGENT, LANDMARK_SIZE, SpreadBatch, spread_spec
 
 TRAIN_STRENGTH = (3.0, 4.0)  # N; an action of 1 is a force of 5 N per axis
@@ -25,6 +25,10 @@ class WindConfig:
     n_test: int = setting(16, "held-out winds of the same strengths and directions", low=0)
     n_ood: int = setting(16, "winds out of range: half of unseen strengths, half of unseen directions", low=0)
     episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
+
+    def __post_init__(self) -> None:
+        asked = f"n_train={self.n_train}, n_test={self.n_test}, n_ood={self.n_ood}"
+        refuse_many_tasks(asked, self.n_train + self.n_test + self.n_ood)
 
 
 class Wind(TaskFamily):

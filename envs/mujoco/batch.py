@@ -16,6 +16,7 @@ from envs.mujoco.models import changed
 from envs.mujoco.robots import Array, Robot
 from envs.mujoco.simulator import Simulator
 from envs.mujoco.team import Team
+from envs.streams import Drawn, RowStreams
 
 
 class MujocoBatch:
@@ -40,7 +41,8 @@ class MujocoBatch:
         robot, model = team.robot, team.model
         self.spec = team.spec
         self._team, self._robot, self._tasks, self._name = team, robot, tasks, name
-        self._n_rows, self._generator, self._device, self._dtype = n_rows, generator, generator.device, dtype
+        self._n_rows, self._device, self._dtype = n_rows, generator.device, dtype
+        self._streams = RowStreams(generator, n_rows)
         models = [changed(model, task.params) for task in tasks]
         threads = torch.get_num_threads()
         self.simulator = Simulator(models, n_rows, robot.n_substeps, threads, feels_forces=robot.feels_forces)
@@ -57,7 +59,8 @@ class MujocoBatch:
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
         rows = np.arange(self._n_rows) if where is None else np.flatnonzero(where.cpu().numpy())
-        noise = self._noise()[rows]  # drawn for all rows, so that they do not depend on which are restarted
+        (drawn,) = self._streams.restart(self._draw, where)
+        noise = self._robot.reset_noise * drawn.cpu().numpy()[rows]
         self._task[rows] = tasks.cpu().numpy()[rows]
         qpos, qvel = np.split(self._rest + noise, [self.simulator.qpos.shape[1]], axis=1)
         if len(rows):
@@ -121,15 +124,14 @@ class MujocoBatch:
         squares: Array = np.square(forces.clip(-limit, limit)).sum(axis=(1, 2))
         return (robot.contact_cost * squares).clip(max=robot.largest_contact_cost)
 
-    def _noise(self) -> Array:
-        """Of positions and velocities at the start: (B, nq + nv)."""
+    def _draw(self, generator: torch.Generator) -> Drawn:
+        """Noise of positions and velocities at the start, of size 1: (B, nq + nv)."""
         n_positions, n_velocities = self.simulator.qpos.shape[1], self.simulator.qvel.shape[1]
-        shape, device = (self._n_rows, n_positions + n_velocities), self._generator.device
-        noise = torch.rand(shape, dtype=torch.float64, device=device, generator=self._generator) * 2 - 1
+        shape = (self._n_rows, n_positions + n_velocities)
+        noise = torch.rand(shape, dtype=torch.float64, device=generator.device, generator=generator) * 2 - 1
         if self._robot.has_normal_velocities:
-            noise[:, n_positions:].normal_(generator=self._generator)
-        drawn: Array = self._robot.reset_noise * noise.cpu().numpy()
-        return drawn
+            noise[:, n_positions:].normal_(generator=generator)
+        return (noise,)
 
     def _refuse_failures(self) -> None:
         if len(failed := self.simulator.failed()):

@@ -7,6 +7,7 @@ sees comes from, and how it is clipped. Afterwards observations of a batch are o
 
 from __future__ import annotations
 
+import math
 import re
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from envs.mujoco.imports import obsk_module
 from envs.mujoco.robots import ANY_NUMBERS, Array, Robot
 
 ONE_JOINT_EACH = (("Humanoid", "17x1"), ("Walker2d", "6x1"))  # partitions that gymnasium-robotics has no name for
+
+MAX_JOINTS = 400  # of a robot that is generated; MuJoCo reads bodies within bodies down to some 490
 
 
 class View(NamedTuple):
@@ -62,6 +65,8 @@ def factorization(robot: Robot, conf: str) -> Graph:
     """The agents of a robot. Raises ValueError, in one line, where there is no such partition."""
     if not _is_among(conf, robot.partitions):
         raise ValueError(f"agent_conf={conf!r}: {robot.label} is divided as: {', '.join(robot.partitions)}")
+    if robot.model is None and (n_joints := math.prod(map(int, conf.split("x")))) > MAX_JOINTS:
+        raise ValueError(f"agent_conf={conf!r}: {n_joints} joints, and {MAX_JOINTS} at most can be made")
     if (robot.label, conf) in ONE_JOINT_EACH:
         (everything,), edges, globals_ = obsk_module().get_parts_and_edges(robot.label, None)
         parts = [(node,) for node in sorted(everything, key=lambda node: node.act_ids)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.core import Task, setting
+from envs.core import Task, refuse_many_tasks, setting
 from envs.mujoco.family import MujocoFamily
 from envs.mujoco.models import FACTORS, actuated_joints
 from envs.mujoco.robots import ROBOTS
@@ -24,6 +24,7 @@ TRAIN_FACTORS = (0.5, 1.5)
 UNSEEN_FACTORS = ((1.5, 2.0), (0.35, 0.5))
 WIDE_FACTORS = (0.25, 4.0)
 UNSEEN_WIDE_FACTORS = ((4.0, 5.0), (0.2, 0.25))
+MAX_MODELS = 1_000  # half a megabyte each
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,18 @@ class DrawnConfig(MujocoConfig):
     n_train: int = setting(50, "tasks to train on", low=1)
     n_test: int = setting(10, "held-out tasks of the same range", low=0)
     n_ood: int = setting(10, "held-out tasks outside of it", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_many_tasks(self.asked, self.n_tasks)
+
+    @property
+    def asked(self) -> str:
+        return f"n_train={self.n_train}, n_test={self.n_test}, n_ood={self.n_ood}"
+
+    @property
+    def n_tasks(self) -> int:
+        return self.n_train + self.n_test + self.n_ood
 
     @property
     def splits(self) -> Iterator[tuple[str, int]]:
@@ -42,6 +55,10 @@ class DrawnConfig(MujocoConfig):
 @dataclass(frozen=True)
 class DirectionsConfig(MujocoConfig):
     n_directions: int = setting(8, "directions to train on, all around; as many in between are held out", low=2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_many_tasks(f"n_directions={self.n_directions}", 2 * self.n_directions)
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,7 @@ class Factors(MujocoFamily):
     config: DrawnConfig
 
     def _draw(self, generator: np.random.Generator) -> tuple[Task, ...]:
+        _refuse_many_models(self.config)
         tasks = []
         for split, i in self.config.splits:
             drawn = generator.uniform(*(UNSEEN_FACTORS[i % 2] if split == "ood" else TRAIN_FACTORS), len(FACTORS))
@@ -93,6 +111,7 @@ class WideFactors(MujocoFamily):
     config: DrawnConfig
 
     def _draw(self, generator: np.random.Generator) -> tuple[Task, ...]:
+        _refuse_many_models(self.config)
         tasks = []
         for split, i in self.config.splits:
             low, high = UNSEEN_WIDE_FACTORS[i % 2] if split == "ood" else WIDE_FACTORS
@@ -101,6 +120,14 @@ class WideFactors(MujocoFamily):
             features = tuple((drawn / math.log(WIDE_FACTORS[1])).tolist())
             tasks.append(Task(f"{split}-{i}", params, features, split))
         return tuple(tasks)
+
+
+def _refuse_many_models(config: DrawnConfig) -> None:
+    if config.n_tasks > MAX_MODELS:
+        raise ValueError(
+            f"{config.asked}: each of these {config.n_tasks} tasks is a model in every batch, and {MAX_MODELS} at most "
+            "can be held"
+        )
 
 
 class Directions(MujocoFamily):

@@ -11,6 +11,7 @@ from torch import Tensor
 from envs.core import EnvSpec, Observation, Scene, StepResult
 from envs.pettingzoo.rows import Game, Rows, record_type
 from envs.pettingzoo.workers import Workers
+from envs.streams import Drawn, RowStreams
 
 MAX_SEED = 2**31  # seeds that every random generator takes are below it
 
@@ -52,11 +53,12 @@ class PettingZooBatch:
     def __init__(self, spec: EnvSpec, rows: Rows | Workers, generator: torch.Generator) -> None:
         self.spec, self.n_rows = spec, len(rows.records)
         self._rows = rows
-        self._generator = generator
+        self._device = generator.device
+        self._streams = RowStreams(generator, self.n_rows)
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        records, device = self._rows.records, self._generator.device
-        seeds = torch.randint(MAX_SEED, (self.n_rows,), generator=self._generator, device=device).cpu().numpy()
+        records, (drawn,) = self._rows.records, self._streams.restart(self._draw, where)
+        seeds = drawn.cpu().numpy()
         restart = np.ones(self.n_rows, bool) if where is None else where.cpu().numpy()
         records["restart"] = restart
         records["task"] = np.where(restart, tasks.cpu().numpy(), records["task"])
@@ -81,8 +83,12 @@ class PettingZooBatch:
         """None: what an environment looks like is its own business."""
         return None
 
+    def _draw(self, generator: torch.Generator) -> Drawn:
+        """Seeds of the environments: (B,)."""
+        return (torch.randint(MAX_SEED, (self.n_rows,), generator=generator, device=generator.device),)
+
     def _shown(self, name: str) -> Tensor:
-        return torch.tensor(self._rows.records[name], device=self._generator.device)
+        return torch.tensor(self._rows.records[name], device=self._device)
 
     def _legal(self) -> Tensor | None:
         return self._shown("legal") if self.spec.is_discrete else None

@@ -14,6 +14,7 @@ from envs.rware.floor import N_DIRECTIONS, Array, Plan, Rules, empty_floor
 from envs.rware.movement import move
 from envs.rware.picture import picture
 from envs.rware.warehouse import Outcome, Start, begin, observe, work
+from envs.streams import Drawn, RowStreams
 
 if hasattr(work, "stats") and work.stats.cache_path:  # not so where NUMBA_DISABLE_JIT is set
     forget_outdated(Path(work.stats.cache_path), Path(__file__).parent)
@@ -30,7 +31,8 @@ class WarehouseBatch:
         self.spec = spec
         self.plan, self.rules = plan, rules
         self.floor = empty_floor(plan, rules, n_rows)
-        self._n_rows, self._generator, self._device = n_rows, generator, generator.device
+        self._n_rows, self._device = n_rows, generator.device
+        self._streams = RowStreams(generator, n_rows)
         self._n_chances = min(plan.goals.shape[1], rules.n_agents)
         number = torch.arange(plan.homes.shape[1], device=self._device)
         exists = number < torch.from_numpy(plan.n_shelves).to(self._device)[:, None]  # (L, S)
@@ -40,7 +42,7 @@ class WarehouseBatch:
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
         rows = np.ones(self._n_rows, np.bool_) if where is None else where.cpu().numpy()
-        begin(self.floor, self.plan, rows, self._drawn(tasks))
+        begin(self.floor, self.plan, rows, self._start(tasks, *self._streams.restart(self._draw, where)))
         return Observation(*self._seen(), None, self._all_alive())
 
     def place(self, where: Array, start: Start) -> None:
@@ -48,8 +50,8 @@ class WarehouseBatch:
         begin(self.floor, self.plan, where, start)
 
     def step(self, action: Tensor) -> StepResult:
-        shape = (self._n_rows, self._n_chances)
-        return self.step_with(action, torch.rand(shape, generator=self._generator, device=self._device))
+        (chance,) = self._streams.step(lambda generator: (self._chances(generator, self._n_chances),))
+        return self.step_with(action, chance)
 
     def step_with(self, action: Tensor, chance: Tensor) -> StepResult:
         """A step whose new requests are given: ``chance`` (B, D) float32, see ``work``."""
@@ -73,22 +75,31 @@ class WarehouseBatch:
         observe(self.floor, self.plan, self.rules, obs.numpy(), state.numpy())
         return obs.to(self._device), state.to(self._device)
 
-    def _drawn(self, tasks: Tensor) -> Start:
-        """Starts of all rows, so that they do not depend on which are restarted: distinct cells, distinct shelves."""
-        layout, rules = self._layout[tasks], self.rules
-        direction = torch.rand(self._n_rows, rules.n_agents, generator=self._generator, device=self._device)
-        queue = torch.empty(self._n_rows, rules.n_requests, dtype=torch.int64, device=self._device)
-        for colour, shelves in enumerate(self._of_colour):
-            wanted = queue[:, colour :: rules.n_colours]
-            wanted.copy_(self._some_of(shelves[layout], wanted.shape[1]) + 1)
-        cell = self._some_of(self._places[layout], rules.n_agents)
-        drawn = (tasks, cell, (direction * N_DIRECTIONS).long(), queue)
-        return Start(*[np.array(part.cpu().numpy(), dtype=np.int64) for part in drawn])
+    def _draw(self, generator: torch.Generator) -> Drawn:
+        """Chances of the starts: of directions (B, N), of shelves (B, S) for each colour, and of cells (B, P)."""
+        n_shelves, n_cells = self.plan.homes.shape[1], len(self.plan.where)
+        widths = (self.rules.n_agents, *[n_shelves] * self.rules.n_colours, n_cells)
+        return tuple([self._chances(generator, width) for width in widths])
 
-    def _some_of(self, allowed: Tensor, n: int) -> Tensor:
-        """Numbers (B, n) of distinct places where ``allowed`` (B, P), in random order."""
-        chance = torch.rand(allowed.shape, generator=self._generator, device=self._device)
-        return chance.masked_fill(~allowed, -1.0).topk(n, dim=1).indices
+    def _chances(self, generator: torch.Generator, width: int) -> Tensor:
+        return torch.rand(self._n_rows, width, generator=generator, device=self._device)
+
+    def _start(self, tasks: Tensor, *drawn: Tensor) -> Start:
+        """Starts of all rows: distinct cells, distinct shelves."""
+        layout, rules = self._layout[tasks], self.rules
+        of_direction, *of_shelves, of_cell = drawn
+        queue = torch.empty(self._n_rows, rules.n_requests, dtype=torch.int64, device=self._device)
+        for colour, (shelves, chance) in enumerate(zip(self._of_colour, of_shelves, strict=True)):
+            wanted = queue[:, colour :: rules.n_colours]
+            wanted.copy_(_some_of(shelves[layout], wanted.shape[1], chance) + 1)
+        cell = _some_of(self._places[layout], rules.n_agents, of_cell)
+        parts = (tasks, cell, (of_direction * N_DIRECTIONS).long(), queue)
+        return Start(*[np.array(part.cpu().numpy(), dtype=np.int64) for part in parts])
 
     def _all_alive(self) -> Tensor:
         return torch.ones(self._n_rows, self.spec.n_agents, dtype=torch.bool, device=self._device)
+
+
+def _some_of(allowed: Tensor, n: int, chance: Tensor) -> Tensor:
+    """Numbers (B, n) of distinct places where ``allowed`` (B, P), in an order by ``chance`` (B, P)."""
+    return chance.masked_fill(~allowed, -1.0).topk(n, dim=1).indices

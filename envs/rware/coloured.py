@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from envs.core import Task, setting
+from envs.core import Task, refuse_many_tasks, setting
 from envs.rware.family import Crew, Job, RegisteredConfig, WarehouseFamily, one_hot
 from envs.rware.layout import registered
 
@@ -58,6 +58,7 @@ class Coloured(WarehouseFamily):
         if self.config.roles == "fixed":
             return (self._job(ordered, "train"),)
         n_tasks = min(self.config.max_tasks, _n_assignments(ordered))
+        refuse_many_tasks(f"max_tasks={self.config.max_tasks}", n_tasks, len(ordered) * self.config.n_colours)
         drawn: dict[tuple[int, ...], None] = {}  # in the order they are drawn in
         while len(drawn) < n_tasks:
             drawn[tuple(generator.permutation(ordered).tolist())] = None

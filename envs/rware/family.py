@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from envs.core import Task, TaskFamily, setting
+from envs.core import Task, TaskFamily, refuse_many_tasks, setting
 from envs.rware.floor import REWARDS, Rules, plan_of, spec_of
-from envs.rware.layout import Layout, read_layouts, registered
+from envs.rware.layout import Layout, from_one_line, in_one_line, read_layouts, registered
 
 if TYPE_CHECKING:
     from envs.rware.batch import WarehouseBatch
@@ -140,8 +140,24 @@ class LayoutsConfig(WarehouseConfig):
 @dataclass(frozen=True)
 class ListedConfig(LayoutsConfig):
     layouts: str = setting(
-        "", "file of layouts: x shelf, . aisle, g goal, empty lines between them; empty: MG2L's five"
+        "",
+        "file of layouts: x shelf, . aisle, g goal, empty lines between them; empty: MG2L's five",
+        from_file=lambda name: in_one_line(read_layouts(Path(name))) if name else "",
     )
+
+    def __post_init__(self) -> None:
+        try:
+            n_layouts = len(self.each)
+        except ValueError as error:
+            raise ValueError(
+                f"layouts={self.layouts}: expected rows of layouts, / between rows, a space between layouts ({error}); "
+                "runs of earlier versions name a file instead: put what it holds in its place"
+            ) from error
+        refuse_many_tasks("layouts", n_layouts, n_layouts)
+
+    @property
+    def each(self) -> tuple[Layout, ...]:
+        return from_one_line(self.layouts) if self.layouts else read_layouts(PAPERS_LAYOUTS)
 
 
 class ListedLayouts(WarehouseFamily):
@@ -153,7 +169,7 @@ class ListedLayouts(WarehouseFamily):
         return Crew(self.config.n_agents, self.config.n_requests)
 
     def _draw(self, generator: np.random.Generator) -> tuple[Job, ...]:
-        layouts = read_layouts(Path(self.config.layouts) if self.config.layouts else PAPERS_LAYOUTS)
+        layouts = self.config.each
         return tuple(
             Job(Task(f"layout-{place + 1}", {"layout": layout.lines}, one_hot(place, len(layouts))), layout)
             for place, layout in enumerate(layouts)

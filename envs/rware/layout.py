@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 SHELF, AISLE, GOAL = "x", ".", "g"
 SIZES = {"tiny": (1, 3), "small": (2, 3), "medium": (2, 5), "large": (3, 5)}  # rware's: shelf rows, shelf columns
 COLUMN_HEIGHT = 8  # of rware's registrations [cells]
+MAX_FILE_SIZE = 1_000_000  # bytes
 REQUESTS_PER_AGENT = {"-easy": 2.0, "": 1.0, "-hard": 0.5}
 _REGISTRATION = re.compile(r"([a-z]+)-([1-9]|1\d)ag(-[a-z]+)?")
 
@@ -69,19 +72,39 @@ def read_layouts(path: Path) -> tuple[Layout, ...]:
     Lines before a layout that begin with ``# `` are comments.
     """
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_SIZE:
+            raise ValueError(f"{path}: expected a plain file, of {MAX_FILE_SIZE} bytes at most")
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: no layouts can be read from it: {error}") from error
     blocks = re.split(r"\n{2,}", "\n".join(map(str.strip, lines)).strip())
     texts = [re.sub(r"\A(#( .*)?(\n|\Z))+", "", block) for block in blocks]
+    try:
+        return _parse_all([text for text in texts if text])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def in_one_line(layouts: Sequence[Layout]) -> str:
+    """Layouts with a space between them, rows with a ``/``."""
+    return " ".join("/".join(layout.lines) for layout in layouts)
+
+
+def from_one_line(line: str) -> tuple[Layout, ...]:
+    """Layouts as ``in_one_line`` writes them. Raises ValueError, in one line."""
+    return _parse_all([text.replace("/", "\n") for text in line.split(" ")])
+
+
+def _parse_all(texts: Sequence[str]) -> tuple[Layout, ...]:
+    if not texts:
+        raise ValueError("there is no layout in it")
     layouts = []
-    for number, text in enumerate(text for text in texts if text):
+    for number, text in enumerate(texts):
         try:
             layouts.append(parse_layout(text))
         except ValueError as error:
-            raise ValueError(f"{path}: layout {number + 1}: {error}") from error
-    if not layouts:
-        raise ValueError(f"{path}: there is no layout in it")
+            raise ValueError(f"layout {number + 1}: {error}") from error
     return tuple(layouts)
 
 

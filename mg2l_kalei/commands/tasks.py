@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from envs import ENVS
 from envs.check import check_family
 from envs.core import TaskFamily
-from mg2l_kalei.config import ConfigError, load
+from mg2l_kalei.config import ConfigError, load, request
 from mg2l_kalei.config.settings import nearest, to_text
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, family_of
@@ -16,28 +16,53 @@ from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, family_of
 def tasks(words: Sequence[str]) -> int:
     """What families there are, what is in one, and whether it is sound."""
     actions = {"show": _show, "hash": _hash, "check": _check}
+<<<<<<< HEAD
     action = words[0] if words else ""
     if action == "list" and len(words) == 1:
         say("\n".join(map(_line, ENVS)))
+=======
+    if not words:
+        raise ConfigError([f"tasks: expected {', '.join(['list', *actions])}"])
+    action, *others = words
+    if action == "list" and not others:
+        print("\n".join(map(_line, ENVS)))
+>>>>>>> helper-c
         return 0
+    if action == "list":
+        raise ConfigError([f"tasks list {' '.join(others)}: expected nothing after list"])
     if action not in actions:
-        raise ConfigError([f"tasks {action}: expected list, {', '.join(actions)}{nearest(action, ['list', *actions])}"])
-    if len(words) < 2:
-        raise ConfigError([f"tasks {action}: expected a family, of {', '.join(ENVS)}"])
-    return actions[action](_family(words[1], words[2:]))
+        choices = ["list", *actions, *(f"show {name}" for name in ENVS)]
+        raise ConfigError([f"tasks {action}: expected list, {', '.join(actions)}{nearest(action, choices)}"])
+    return actions[action](_family(_named(action, others), others[1:]))
+
+
+def _named(action: str, words: Sequence[str]) -> str:
+    """The family's name, the first of the words. Raises ConfigError."""
+    name = words[0] if words else ""
+    if not name or "=" in name:
+        given = f"tasks {action} {name}".rstrip()
+        raise ConfigError([f"{given}: expected a family's name first, see tasks list"])
+    if name not in ENVS:
+        raise ConfigError([f"tasks {action} {name}: no such family{nearest(name, ENVS)}, see tasks list"])
+    return name
 
 
 def _family(name: str, settings: Sequence[str]) -> TaskFamily:
-    """The family as a training run with these settings has it."""
+    """The family as a training run with these settings has it. Raises ConfigError."""
+    if request(settings) != "train":
+        raise ConfigError(["tasks: --print-config is an option of train.py"])
     config = load([f"--env={name}", *settings], SCHEMA, CONFIG_DIR).config
-    return family_of(config)
+    try:
+        return family_of(config)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
 
 
 def _line(name: str) -> str:
     """Its summary; of a family that needs settings, which."""
     try:
         return _summary(_family(name, ()))
-    except ValueError as error:
+    except ConfigError as error:
         return f"{name:<20}  {error}"
 
 
@@ -51,9 +76,15 @@ def _summary(family: TaskFamily) -> str:
 
 
 def _show(family: TaskFamily) -> int:
+<<<<<<< HEAD
     width = max(len(task.name) for task in family.tasks)
     say(_summary(family))
     say(f"version {family.version}, fingerprint {family.fingerprint()}")
+=======
+    width = max((len(task.name) for task in family.tasks), default=0)
+    print(_summary(family))
+    print(f"version {family.version}, fingerprint {family.fingerprint()}")
+>>>>>>> helper-c
     for number, task in enumerate(family.tasks):
         params = " ".join(f"{key}={to_text(value)}" for key, value in task.params.items())
         say(f"{number:>4}  {task.split:<5}  {task.name:<{width}}  {params}".rstrip())

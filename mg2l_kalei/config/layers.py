@@ -62,6 +62,15 @@ class Layers:
                 self.problems.append(problem(COMMAND_LINE, full_key, value, reason))
             self._set(COMMAND_LINE, full_key, value, [self._rules[full_key]], speaks=True)
 
+    def read_files(self) -> None:
+        """Put what files hold in the place of their names. Not for settings out of a run's folder, which hold it."""
+        for key, rule in self._rules.items():
+            if rule.from_file and self.sources[key] != "default":
+                try:
+                    self.values[key] = rule.from_file(self.values[key])
+                except ValueError as error:
+                    self.problems.append(problem(self.sources[key], key, self.values[key], error))
+
     def _possible_kinds(self, section: str) -> list[str]:
         """The chosen kind; all of them where the choice was wrong; ``""`` where there are no kinds."""
         return [self._kinds[section]] if section in self._kinds else list(self._sections[section])

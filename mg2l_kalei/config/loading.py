@@ -39,6 +39,7 @@ def load(argv: Sequence[str], schema: Schema, config_dir: Path) -> Resolved:
     for file in choices.files:
         layers.add_file(file)
     layers.add_command_line(overrides)
+    layers.read_files()
     config = _build(schema, choices.names, kinds, layers)
     problems += choices.problems + layers.problems
     if problems or config is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -33,6 +33,7 @@ class Rule(NamedTuple):
     choices: tuple[Any, ...] | None = None
     extends: bool = False
     is_code: bool = False
+    from_file: Callable[[str], Any] | None = None
 
 
 def rules(config: Any) -> dict[str, Rule]:
@@ -134,7 +135,8 @@ def _rule(field: dataclasses.Field[Any], hint: Any, default: Any) -> Rule:
     if hint not in _NOUNS:
         raise TypeError(f"{field.name}: a setting is bool, int, float, str, or a tuple or option of these, not {hint}")
     shape["choices"] = None if choices is None else tuple(choices)
-    declared = {name: field.metadata[name] for name in ("meaning", "low", "above", "high", "extends", "is_code")}
+    names = ("meaning", "low", "above", "high", "extends", "is_code", "from_file")
+    declared = {name: field.metadata[name] for name in names}
     rule = Rule(hint, **declared, **shape)
     try:
         return rule._replace(default=read(default, rule))

@@ -212,7 +212,7 @@ BAD_REQUESTS: dict[str, tuple[Callable[[Path, Path, Path], list[object]], str]] 
     "task beyond": (lambda a, b, none: ["render", a, "task=4"], ".*task=4: toy-corners has tasks 0 to 3"),
     "no film": (lambda a, b, none: ["render", a, "out=film.png"], r".*out=film.png: .*\.gif"),
     "two films": (lambda a, b, none: ["render", a, b], "render: expected the folder of one run"),
-    "no family": (lambda a, b, none: ["tasks", "show", "toy"], r".*env=toy: .*did you mean toy-\w+"),
+    "no family": (lambda a, b, none: ["tasks", "show", "toy"], r"tasks show toy: .*did you mean toy-\w+"),
     "no action": (lambda a, b, none: ["tasks", "chek", "toy-turns"], r"tasks chek: .*did you mean check\?"),
     "no setting": (lambda a, b, none: ["tasks", "show", "toy-turns", "n_agent=2"], r".*did you mean \S*n_agents\?"),
 }

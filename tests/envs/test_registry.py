@@ -14,7 +14,7 @@ import torch
 import envs
 from envs import ENVS, make_family
 from envs.check import check_family
-from envs.core import TaskFamily
+from envs.core import MAX_TASKS, TaskFamily
 
 FIXED = ("mujoco-ant-dir", "mujoco-cheetah-cripple")  # tasks are held out, but none is drawn
 NEEDED: dict[str, dict[str, Any]] = {"pettingzoo": {"factory": "tests.envs.pettingzoo_envs:walk"}}
@@ -104,3 +104,40 @@ def test_no_name_is_registered_twice() -> None:
 @pytest.mark.parametrize("name", ENVS)
 def test_the_family_is_honest_on_a_gpu(name: str) -> None:
     assert check_family(family(name), "cuda") == []
+
+
+TOO_MANY = [
+    ("mpe-spread", {"n_agents": 20, "n_landmarks": 40}, "n_agents=20, n_landmarks=40: these are 137846528820 tasks"),
+    ("mpe-spread", {"n_agents": 500, "n_landmarks": 1000}, "these are about 10^299 tasks, and 10000 at most"),
+    (
+        "mpe-hunting",
+        {"n_preys": 2_000},
+        "n_preys=2000: 2000 tasks of 2000 features each are 4000000 numbers",
+    ),
+    ("mpe-wind", {"n_ood": 10**12}, "n_train=64, n_test=16, n_ood=1000000000000: these are 1000000000080 tasks"),
+    ("mujoco-cheetah-vel", {"n_train": 9_981}, "n_train=9981, n_test=10, n_ood=10: these are 10001 tasks, and 10000"),
+    ("mujoco-hopper-param", {"n_train": 981}, "n_train=981, .*each of these 1001 tasks is a model .*and 1000 at most"),
+    ("mujoco-ant-dir", {"n_directions": 5_001}, "n_directions=5001: these are 10002 tasks, and 10000 at most"),
+    ("mujoco-manysegmentswimmer-10x2", {"agent_conf": "90x90"}, "agent_conf='90x90': 8100 joints, and 400 at most"),
+    (
+        "rware-color",
+        {"registration": "medium-16ag", "roles": "hidden", "max_tasks": 10**6},
+        "max_tasks=1000000: these are 12870 tasks, and 10000 at most",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "message"), TOO_MANY)
+def test_more_tasks_than_can_be_made_are_refused_before_any_is(
+    name: str, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message.replace("^", r"\^")) as raised:
+        make_family(name, replace(ENVS[name][1], **settings), np.random.default_rng(0))
+    assert "\n" not in str(raised.value)
+
+
+def test_as_many_tasks_as_can_be_made_are_made() -> None:
+    made = make_family(
+        "mujoco-cheetah-vel", replace(ENVS["mujoco-cheetah-vel"][1], n_train=9_980), np.random.default_rng(0)
+    )
+    assert len(made.tasks) == MAX_TASKS

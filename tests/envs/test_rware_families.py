@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,17 +113,26 @@ def test_starts_are_spread_over_all_cells_directions_and_shelves() -> None:
             assert len(counts) == n and (np.abs(counts - expected) < 6 * expected**0.5).all()
 
 
-def test_a_file_of_ones_own_layouts_makes_tasks(tmp_path: Path) -> None:
-    path = tmp_path / "mine.txt"
-    path.write_text("# mine\nxxxx\n....\ng..g\n\nxxxxx\n.....\n.....\n..g..\n")
-    made = family("rware-layout", layouts=str(path), n_requests=2)
+def test_layouts_of_ones_own_make_tasks() -> None:
+    own = "xxxx/..../g..g xxxxx/...../...../..g.."
+    made = family("rware-layout", layouts=own, n_requests=2)
     assert [task.params["layout"] for task in made.tasks] == [
         ["xxxx", "....", "g..g"],
         ["xxxxx", ".....", ".....", "..g.."],
     ]
     assert check_family(made) == []
     with pytest.raises(ValueError, match=r"rware-layout, layout-1: 4 requests need more shelves than the 4 in 3 rows"):
-        family("rware-layout", layouts=str(path))
+        family("rware-layout", layouts=own)
+
+
+def test_what_is_no_layout_is_refused_with_what_earlier_versions_had_there() -> None:
+    with pytest.raises(ValueError, match=r"layouts=/a/b.txt: expected rows .*layout 1: row .* put what it holds in"):
+        family("rware-layout", layouts="/a/b.txt")
+
+
+def test_more_layouts_than_can_be_told_apart_are_refused() -> None:
+    with pytest.raises(ValueError, match="layouts: 1001 tasks of 1001 features each"):
+        family("rware-layout", layouts=" ".join(["xx/g."] * 1001))
 
 
 def carry_to_goal(roles: list[int], shelf: int) -> WarehouseBatch:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from envs.rware.family import PAPERS_LAYOUTS
-from envs.rware.layout import parse_layout, read_layouts, registered
+from envs.rware.layout import from_one_line, in_one_line, parse_layout, read_layouts, registered
 
 
 def test_a_layout_is_read_and_written() -> None:
@@ -16,6 +17,12 @@ def test_a_layout_is_read_and_written() -> None:
     assert layout.shelves == ((1, 0), (2, 0))
     assert layout.goals == ((0, 1), (2, 1))
     assert layout.lines == [".xx", "g.g"]
+
+
+def test_layouts_are_written_in_one_line_and_read_again() -> None:
+    layouts = (parse_layout(".xx\ng.g"), parse_layout("gx"))
+    assert in_one_line(layouts) == ".xx/g.g gx"
+    assert from_one_line(in_one_line(layouts)) == layouts
 
 
 def test_the_papers_layouts_are_five_of_ten_by_ten() -> None:
@@ -73,6 +80,15 @@ def test_a_file_without_a_layout_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere\.txt: no layouts can be read from it"):
         read_layouts(tmp_path / "nowhere.txt")
+
+
+def test_what_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
+    """Nor is a large one: to open what nobody writes to, or to read what never ends, would take for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(b"x" * 1_000_001)
+    for path in (tmp_path / "pipe", tmp_path / "large", tmp_path, Path("/dev/zero")):
+        with pytest.raises(ValueError, match=f"{path}: expected a plain file, of 1000000 bytes at most"):
+            read_layouts(path)
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-0ag", "tiny-20ag", "huge-4ag", "tiny-4ag-harder", "tiny-1ag-hard"])

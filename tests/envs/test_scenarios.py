@@ -31,8 +31,9 @@ def scenario(name: str, **settings: Any) -> Scenario:
     return family
 
 
-def started(name: str, n_rows: int = 64, **settings: Any) -> ScenarioBatch:
-    rows = scenario(name, **settings).make(n_rows, torch.device("cpu"), torch.Generator().manual_seed(0))
+def started(name: str, n_rows: int = 64, generator: torch.Generator | None = None, **settings: Any) -> ScenarioBatch:
+    generator = generator or torch.Generator().manual_seed(0)
+    rows = scenario(name, **settings).make(n_rows, torch.device("cpu"), generator)
     rows.reset(torch.zeros(n_rows, dtype=torch.int64))
     return rows
 
@@ -94,7 +95,8 @@ def test_opponents_that_do_not_learn_all_have_a_way_to_act() -> None:
 @pytest.mark.parametrize("opponents", OPPONENTS)
 @every_contest
 def test_opponents_act_as_learners_who_choose_the_same(name: str, opponents: str, is_discrete: bool) -> None:
-    played = started(name, opponents=opponents, is_discrete=is_discrete)
+    generator = torch.Generator().manual_seed(0)
+    played = started(name, generator=generator, opponents=opponents, is_discrete=is_discrete)
     by_hand = started(name, opponents="learning", is_discrete=is_discrete)
     assert played.spec.n_agents < by_hand.spec.n_agents
     opponent = 3 if name == "mpe-simple-tag" else 0  # the prey comes last, the adversary first
@@ -102,9 +104,9 @@ def test_opponents_act_as_learners_who_choose_the_same(name: str, opponents: str
     chance = torch.Generator().manual_seed(1)
     for _ in range(played.spec.episode_steps):
         action = random_actions(played, chance)
-        before = played._generator.get_state()
+        before = generator.get_state()
         everyones = played._everyones(action)
-        played._generator.set_state(before)
+        generator.set_state(before)
         assert torch.equal(everyones[:, learners], action)
         ours, theirs = played.step(action), by_hand.step(everyones)
         assert torch.equal(ours.obs, theirs.obs[:, learners, : played.spec.obs_dim])
