@@ -10,11 +10,7 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-<<<<<<< HEAD
-from collections.abc import Collection, Mapping
-=======
-from collections.abc import Callable, Mapping, Sequence
->>>>>>> helper-c
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import field
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
@@ -45,14 +41,10 @@ def setting(
 
     ``low <= value``, ``above < value``, ``value <= high``, ``value in choices``: the config loader enforces them.
     ``extends`` marks settings that only extend or watch a run (iterations, logging): they do not make it another run.
-<<<<<<< HEAD
     ``is_code`` marks settings that name code to import, or what it is called with: those of a run's folder are not
     followed unless confirmed.
-=======
-    ``is_code`` marks settings that name code to import: those of a run's folder are not followed unless confirmed.
     ``from_file`` makes the value out of the file whose name users give; the value is the run's, the file is not. It
     raises ValueError, in one line.
->>>>>>> helper-c
     """
     limits = {"low": low, "above": above, "high": high, "choices": choices}
     metadata = {"meaning": meaning, **limits, "extends": extends, "is_code": is_code, "from_file": from_file}

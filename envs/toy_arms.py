@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from envs.core import EnvSpec, Marker, Observation, Scene, StepResult, Task, TaskFamily, replace_rows, setting
+from envs.streams import RowStreams
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,17 @@ class ArmsBatch:
     now: ArmsState
 
     def __init__(self, spec: EnvSpec, n_rows: int, generator: torch.Generator) -> None:
-        self.spec, self._n_rows, self._generator = spec, n_rows, generator
+        self.spec, self._shape, self._streams = spec, (n_rows, spec.n_agents, 1), RowStreams(generator, n_rows)
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
-        fresh = ArmsState(tasks.clone(), torch.zeros_like(tasks), self._noise())
+        (noise,) = self._streams.restart(self._draw, where)
+        fresh = ArmsState(tasks.clone(), torch.zeros_like(tasks), noise)
         self.now = fresh if where is None else replace_rows(self.now, fresh, where)
         return self._shown()
 
     def step(self, action: Tensor) -> StepResult:
-        self.now = ArmsState(self.now.best, self.now.elapsed + 1, self._noise())
+        (noise,) = self._streams.step(self._draw)
+        self.now = ArmsState(self.now.best, self.now.elapsed + 1, noise)
         reward = (action == self.now.best.unsqueeze(-1)).float()
         truncated = self.now.elapsed >= self.spec.episode_steps
         obs, state, legal, alive = self._shown()
@@ -91,6 +94,5 @@ class ArmsBatch:
         alive = torch.ones(noise.shape[:2], dtype=torch.bool, device=noise.device)
         return Observation(noise.clone(), noise.flatten(1), None, alive)
 
-    def _noise(self) -> Tensor:
-        shape = (self._n_rows, self.spec.n_agents, 1)
-        return torch.rand(shape, generator=self._generator, device=self._generator.device)
+    def _draw(self, generator: torch.Generator) -> tuple[Tensor]:
+        return (torch.rand(self._shape, generator=generator, device=generator.device),)

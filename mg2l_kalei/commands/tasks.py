@@ -16,17 +16,11 @@ from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, family_of
 def tasks(words: Sequence[str]) -> int:
     """What families there are, what is in one, and whether it is sound."""
     actions = {"show": _show, "hash": _hash, "check": _check}
-<<<<<<< HEAD
-    action = words[0] if words else ""
-    if action == "list" and len(words) == 1:
-        say("\n".join(map(_line, ENVS)))
-=======
     if not words:
         raise ConfigError([f"tasks: expected {', '.join(['list', *actions])}"])
     action, *others = words
     if action == "list" and not others:
-        print("\n".join(map(_line, ENVS)))
->>>>>>> helper-c
+        say("\n".join(map(_line, ENVS)))
         return 0
     if action == "list":
         raise ConfigError([f"tasks list {' '.join(others)}: expected nothing after list"])
@@ -76,15 +70,9 @@ def _summary(family: TaskFamily) -> str:
 
 
 def _show(family: TaskFamily) -> int:
-<<<<<<< HEAD
-    width = max(len(task.name) for task in family.tasks)
-    say(_summary(family))
-    say(f"version {family.version}, fingerprint {family.fingerprint()}")
-=======
     width = max((len(task.name) for task in family.tasks), default=0)
-    print(_summary(family))
-    print(f"version {family.version}, fingerprint {family.fingerprint()}")
->>>>>>> helper-c
+    say(_summary(family))
+    say(f"version {family.version}, fingerprint {family.fingersay()}")
     for number, task in enumerate(family.tasks):
         params = " ".join(f"{key}={to_text(value)}" for key, value in task.params.items())
         say(f"{number:>4}  {task.split:<5}  {task.name:<{width}}  {params}".rstrip())
