@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
             raise
-        print("error: out of memory: fewer n_rows, or a smaller context.capacity, need less", file=sys.stderr)
+        print("error: out of memory: fewer n_rows, or a smaller replay.capacity, need less", file=sys.stderr)
         return 1
 
 
