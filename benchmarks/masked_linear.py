@@ -36,7 +36,7 @@ def median_ratio(kind: str) -> float:
     """Median over interleaved pairs of (layer's time / peer's time)."""
     generator = torch.Generator().manual_seed(0)
     sharing_class, config = SHARINGS[kind]
-    layer = sharing_class(config, AGENTS, generator).linear(WIDTH, WIDTH, gain=1.0)
+    layer = sharing_class(config, range(AGENTS), generator).linear(WIDTH, WIDTH, gain=1.0)
     x = torch.randn(ROWS, AGENTS, WIDTH, generator=generator, requires_grad=True)
     grad = torch.randn(ROWS, AGENTS, WIDTH, generator=generator)
     dense_weight = torch.randn(AGENTS, WIDTH, WIDTH, generator=generator, requires_grad=True)

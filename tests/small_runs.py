@@ -23,16 +23,17 @@ ALL = {
     "eval_episodes": 2,
     "eval_trials": 2,
     "env.episode_steps": 4,
+    "network.hidden": "[8]",
     "context.batch": 4,
     "context.length": 4,
     "context.n_updates": 2,
     "context.n_early_iterations": 0,
-    "context.capacity": 6,  # so that the ring comes round
+    "replay.capacity": 6,  # so that the ring comes round
     "context.explore_rows": 2,
     "context.explore_interval": 2,
 }
 BY_KIND: dict[str, dict[str, Any]] = {  # settings that a kind of an axis has
-    "mappo": {"learner.hidden": "[8]", "learner.n_epochs": 2, "learner.n_minibatches": 2},
+    "mappo": {"learner.n_epochs": 2, "learner.n_minibatches": 2},
     "mg2l": {"encoder.hidden": "[8]", "encoder.latent_dim": 4, "encoder.n_heads": 2},
     # Thresholds start near the weights, and resets come every iteration, or masks would play no part.
     "kaleidoscope": {"sharing.reset_interval": 16, "sharing.reset_probability": 0.5, "sharing.threshold_bias": 0.0},

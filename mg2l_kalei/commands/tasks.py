@@ -72,7 +72,7 @@ def _summary(family: TaskFamily) -> str:
 def _show(family: TaskFamily) -> int:
     width = max((len(task.name) for task in family.tasks), default=0)
     say(_summary(family))
-    say(f"version {family.version}, fingerprint {family.fingersay()}")
+    say(f"version {family.version}, fingerprint {family.fingerprint()}")
     for number, task in enumerate(family.tasks):
         params = " ".join(f"{key}={to_text(value)}" for key, value in task.params.items())
         say(f"{number:>4}  {task.split:<5}  {task.name:<{width}}  {params}".rstrip())

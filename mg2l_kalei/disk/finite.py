@@ -43,9 +43,14 @@ def check_finite(
 
 def check_trial(rollout: Rollout, batch_path: Path) -> None:
     """Raise NonFiniteError if anything in a trial is not finite, naming what was bad first."""
-    acted = rollout._replace(contexts=None)._asdict()
-    parts = {**acted.pop("steps")._asdict(), **acted}
+    parts = trial_parts(rollout._replace(contexts=None))
     check_finite({name: parts[name] for name in (*WITHIN_A_STEP, *parts)}, batch_path, time_first=True)
+
+
+def trial_parts(rollout: Rollout) -> dict[str, Any]:
+    """What a trial consists of, by name: fields of its steps, then its own."""
+    parts = rollout._asdict()
+    return {**parts.pop("steps")._asdict(), **parts}
 
 
 def _flat(named: Mapping[str, Tensor | tuple[Any, ...] | None], prefix: str = "") -> Iterator[tuple[str, Tensor]]:

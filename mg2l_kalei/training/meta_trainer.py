@@ -12,7 +12,7 @@ from torch import Tensor
 from mg2l_kalei.acting.collector import Team
 from mg2l_kalei.buffers.contexts import ContextSampler
 from mg2l_kalei.buffers.trials import TrialReplay
-from mg2l_kalei.disk.finite import check_finite
+from mg2l_kalei.disk.finite import check_finite, trial_parts
 from mg2l_kalei.disk.shards import Shard
 from mg2l_kalei.seeding import torch_generator
 from mg2l_kalei.training.phases import Iteration, Workshop, phases_of
@@ -91,7 +91,7 @@ class MetaTrainer:
     def _check_update(self, iteration: Iteration, metrics: Mapping[str, Tensor]) -> None:
         networks = {"encoder": self.system.encoder, **self.system.learner.networks}
         parameters = {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
-        fresh = {} if iteration.rollout is None else iteration.rollout._asdict()
+        fresh = {} if iteration.rollout is None else trial_parts(iteration.rollout)
         check_finite({**fresh, **metrics, **parameters}, self.bad_batch)
 
     def note_evaluation(self, evaluated: Mapping[str, float]) -> bool:

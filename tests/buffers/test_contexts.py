@@ -186,7 +186,7 @@ def test_a_restored_buffer_goes_on_as_the_saved_one(n_trials: int) -> None:
     saved, restored = make_sampler(), make_sampler()
     fill(restored, [2] * 8, first=50)
     fill(saved, [i % 3 for i in range(n_trials)])
-    restored.replay.load_state_dict(copy.deepcopy(saved.replay.state_dict()))
+    restored.replay.restore(*copy.deepcopy(saved.replay.since(0)))
     for sampler in (saved, restored):
         fill(sampler, [1, 0], first=20)
     assert len(restored.replay) == len(saved.replay)

@@ -20,7 +20,7 @@ def test_too_little_memory_is_one_line_and_a_failure(
 
     monkeypatch.setattr("mg2l_kalei.commands.train.train", fail)
     assert train.main(tiny(tmp_path)) == 1
-    assert capsys.readouterr().err == "error: out of memory: fewer n_rows, or a smaller context.capacity, need less\n"
+    assert capsys.readouterr().err == "error: out of memory: fewer n_rows, or a smaller replay.capacity, need less\n"
 
 
 def test_an_error_of_the_code_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

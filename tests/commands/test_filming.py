@@ -15,7 +15,7 @@ from envs.core import CannotDraw, Scene
 from envs.toy import CornersBatch
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.learners.mappo import Mappo
-from mg2l_kalei.types import ActionSample
+from mg2l_kalei.types import ActionSample, Clock
 from tests.small_runs import folder_of, tiny
 
 
@@ -59,8 +59,8 @@ def test_a_run_whose_evaluations_sample_actions_is_evaluated_and_filmed_so(
     monkeypatch.setattr("mg2l_kalei.training.assessment.save_picture", lambda path, draw: False)
     act, told = Mappo.act, set()
 
-    def watched(learner: Mappo, *given: Any, explore: bool) -> ActionSample:
-        told.add(explore)
+    def watched(learner: Mappo, *given: Any, explore: Clock | None) -> ActionSample:
+        told.add(explore is not None)
         return act(learner, *given, explore=explore)
 
     monkeypatch.setattr(Mappo, "act", watched)

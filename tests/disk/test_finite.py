@@ -30,7 +30,7 @@ def batch() -> Batch:
 
 
 PLACES: dict[str, Any] = {
-    "rollout.steps.obs": lambda named: named["rollout"].obs,
+    "rollout.obs": lambda named: named["rollout"].obs,
     "rollout.latent.local": lambda named: named["rollout"].latent.local,
     "loss": lambda named: named["loss"].reshape(1, 1),
     "grad.half": lambda named: named["grad.half"],
@@ -50,7 +50,7 @@ def test_the_first_bad_tensor_is_named_and_the_batch_written(tmp_path: Path, pla
     with pytest.raises(NonFiniteError, match=rf"^{place} has 1 non-finite values? .*{path}"):
         check_finite(values, path)
     stored = tensor_file.from_bytes(path.read_bytes())
-    assert set(stored) == {"rollout.steps.obs", "rollout.task", "rollout.latent.local", "loss", "grad.half", "later"}
+    assert set(stored) == {"rollout.obs", "rollout.task", "rollout.latent.local", "loss", "grad.half", "later"}
     assert torch.equal(stored["rollout.task"], torch.arange(4))
 
 

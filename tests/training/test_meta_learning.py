@@ -14,7 +14,7 @@ from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 from tests.small_systems import generator
 
-LEARNER = ("learner.hidden=[32,32]", "learner.actor_lr=2e-3", "learner.critic_lr=2e-3")
+LEARNER = ("network.hidden=[32,32]", "learner.actor_lr=2e-3", "learner.critic_lr=2e-3")
 ENCODER = ("encoder.hidden=[32,32]", "context.n_updates=12", "context.n_early_iterations=0")
 
 
@@ -29,7 +29,7 @@ def learnt_returns(algo: str, n_iters: int, *words: str) -> tuple[float, float, 
         trainer.iterate()
     env = system.family.make(64, torch.device("cpu"), generator())
     team = Team(system.learner, system.encoder, generator(1))
-    reward = collect(env, team, torch.arange(64) % 4, 40, explore=False).reward.mean(-1)  # (T, B)
+    reward = collect(env, team, torch.arange(64) % 4, 40, explore=None).steps.reward.mean(-1)  # (T, B)
     return float(reward[:20].sum(0).mean()), float(reward[20:].sum(0).mean()), system.family.uninformed_return
 
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from mg2l_kalei.training.assessment import assess
-from mg2l_kalei.training.meta_trainer import mean_episode_return
+from mg2l_kalei.training.phases import mean_episode_return
 from mg2l_kalei.training.stopwatch import Stopwatch
-from mg2l_kalei.types import ActionSample, Rollout
-from tests.small_systems import random_rollout
-from tests.training.test_system import make_trainer, tiny
+from mg2l_kalei.types import ActionSample, Clock, Rollout
+from tests.small_systems import random_rollout, with_steps
+from tests.training.trainers import make_trainer, tiny
 
 
 def rollout_of(rewards: list[float], truncated: list[int]) -> Rollout:
@@ -23,7 +23,7 @@ def rollout_of(rewards: list[float], truncated: list[int]) -> Rollout:
     reward = torch.tensor(rewards)[:, None, None].expand_as(rollout.steps.reward)
     ends = torch.zeros_like(rollout.steps.truncated)
     ends[truncated] = True
-    return rollout._replace(reward=reward, truncated=ends)
+    return with_steps(rollout, reward=reward, truncated=ends)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_episodes_that_the_trial_cut_off_do_not_count_beside_whole_ones(truncate
 
 def test_a_task_that_ends_ends_an_episode_as_time_does() -> None:
     rollout = rollout_of([1.0, 2.0, 4.0], [])
-    ended = rollout._replace(terminated=torch.tensor([[False], [True], [False]]))
+    ended = with_steps(rollout, terminated=torch.tensor([[False], [True], [False]]))
     assert float(mean_episode_return(ended)) == 3
 
 
@@ -56,8 +56,8 @@ def test_evaluation_plays_the_actions_that_it_is_told_to(actions: str, monkeypat
     system = make_trainer(tiny()).system
     act, told = system.learner.act, set()
 
-    def watched(*given: Any, explore: bool) -> ActionSample:
-        told.add(explore)
+    def watched(*given: Any, explore: Clock | None) -> ActionSample:
+        told.add(explore is not None)
         return act(*given, explore=explore)
 
     monkeypatch.setattr(system.learner, "act", watched)
@@ -76,7 +76,7 @@ def test_random_numbers_of_another_kind_of_device_are_refused_with_a_way_out() -
     state = make_trainer(tiny()).state_dict()
     state["training"]["generators"]["env"] = torch.zeros(16, dtype=torch.uint8)  # as a GPU's are
     with pytest.raises(ValueError, match=r"not begun on cpu.*resume=never"):
-        make_trainer(tiny()).load_state_dict(state)
+        make_trainer(tiny()).load_state_dict(state, [])
 
 
 def test_a_blocks_time_is_taken_off_the_block_around_it(monkeypatch: pytest.MonkeyPatch) -> None:

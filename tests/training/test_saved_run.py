@@ -16,8 +16,8 @@ import torch
 import train
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.training.plan import reference_folders
 from mg2l_kalei.training.saved_run import LoadedRun, load_run
-from mg2l_kalei.training.training_run import reference_folders
 from mg2l_kalei.types import State, Transition
 from tests.small_runs import copy_of, folder_of, tiny
 
@@ -35,20 +35,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def some_actions(loaded: LoadedRun) -> torch.Tensor:
     """What the team does in a fixed trial, (T, B, N, 2)."""
     env = loaded.family.make(2, torch.device("cpu"), torch.Generator().manual_seed(0))
-    team, task, actions = loaded.policy(), torch.tensor([0, 3]), []
+    team, task, actions = loaded.team(), torch.tensor([0, 3]), []
     seen = env.reset(task)
     team.begin(task)
     for _ in range(3):
         actions.append(team.act(seen.obs).action)
         result = env.step(actions[-1])
-        team.observe(Transition(seen.obs, actions[-1], result.reward, result.obs))
-        seen = seen._replace(obs=result.obs)
+        start = team.episode_start
+        team.observe(Transition(seen.obs, actions[-1], result.reward, result.obs, start, seen.alive))
+        seen = seen._replace(obs=result.obs, alive=result.alive)
     return torch.stack(actions)
 
 
 def test_a_loaded_run_acts_in_five_lines(run: RunFolder) -> None:
     loaded = load_run(run.path)
-    team, task = loaded.policy(seed=1), torch.tensor([2])
+    team, task = loaded.team(seed=1), torch.tensor([2])
     env = loaded.family.make(1, torch.device("cpu"), torch.Generator())
     team.begin(task)
     result = env.step(team.act(env.reset(task).obs).action)

@@ -23,7 +23,7 @@ from mg2l_kalei.disk.checkpoint import Checkpoints
 from mg2l_kalei.disk.metric_log import MetricLog
 from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
 from mg2l_kalei.learners import mappo
-from mg2l_kalei.training import assessment, meta_trainer, training_run
+from mg2l_kalei.training import assessment, phases, training_run
 from tests.small_runs import folder_of, tiny
 
 STEPS = 4  # of an episode, and of a trial
@@ -132,7 +132,7 @@ def test_a_nan_stops_the_run_by_name_with_the_batch_on_disk_and_the_last_good_ch
     batch = folder.path / "bad_batch.safetensors"
     assert error.endswith(f"the batch is in {batch}")
     written = tensor_file.from_bytes(batch.read_bytes())
-    assert written["obs"].shape[:2] == (STEPS, 4) and "acting.log_prob" in written
+    assert written["obs"].shape[:2] == (STEPS, 4) and "log_prob" in written
     loaded = Checkpoints(folder.checkpoints, 1).load_latest()
     assert loaded is not None and loaded.step == 1
 
@@ -162,7 +162,7 @@ def test_a_held_out_task_is_neither_trained_on_nor_has_a_say_in_what_is_best(
     monkeypatch.setitem(ENVS, "toy-corners", (HeldOutCorners, CornersConfig()))
     played: list[int] = []
     assessed: list[tuple[str, int]] = []
-    collect, assess = meta_trainer.collect, training_run.assess
+    collect, assess = phases.collect, training_run.assess
 
     def watched_collect(env: EnvBatch, team: Any, task: Tensor, *others: Any, **named: Any) -> Any:
         played.extend(task.tolist())
@@ -172,7 +172,7 @@ def test_a_held_out_task_is_neither_trained_on_nor_has_a_say_in_what_is_best(
         assessed.append((split, len(played)))
         return assess(system, env_steps, split, **named)
 
-    monkeypatch.setattr(meta_trainer, "collect", watched_collect)
+    monkeypatch.setattr(phases, "collect", watched_collect)
     monkeypatch.setattr(training_run, "assess", watched_assess)
     assert train.main(tiny(tmp_path, context__source=source)) == 0
     assert set(played) == {0, 1, 2}
@@ -211,7 +211,7 @@ def test_a_picture_that_fails_is_a_warning_and_the_run_ends_well(
     if failure == "saving":
         occupy(folder.path)
     else:
-        for name in ("adaptation_figure", "task_space_figure", "mask_figure"):
+        for name in ("adaptation_figure", "task_space_figure", "member_figure"):
             monkeypatch.setattr(assessment, name, lambda *given: 1 / 0)
     assert train.main(words) == 0
     warnings = [record.getMessage() for record in caplog.records if "was not written" in record.getMessage()]

@@ -25,7 +25,7 @@ TERMINATED = 128 + signal.SIGTERM
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     " replay": {"context__source": "replay"},
-    " recurrent": {"learner__recurrent": True},
+    " recurrent": {"network__memory": "episode"},
 }
 RECIPES = [algo for algo in names_in(CONFIG_DIR / "algo")] + ["mg2l_kalei replay", "mg2l_kalei recurrent"]
 

@@ -1,0 +1,62 @@
+"""Recipes made small, and trainers of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mg2l_kalei.config import RunConfig, load
+from mg2l_kalei.training.meta_trainer import MetaTrainer
+from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
+from mg2l_kalei.types import Metrics
+
+RECIPES = sorted(path.stem for path in (CONFIG_DIR / "algo").glob("*.yaml"))
+every_recipe = pytest.mark.parametrize("algo", RECIPES)
+
+# Settings that make any kind small and quick, where it has them.
+TINY: dict[str, Any] = {
+    "hidden": (8, 8),
+    "latent_dim": 4,
+    "n_heads": 2,
+    "window": 4,
+    "n_epochs": 1,
+    "n_minibatches": 2,
+    "episode_steps": 4,
+    "factory": "tests.envs.pettingzoo_envs:walk",
+    "reset_interval": 20,
+    "capacity": 120,  # a trial of every training task of any family
+    "batch": 4,
+    "length": 4,
+    "n_updates": 1,
+    "n_early_updates": 1,
+    "n_early_iterations": 1,
+    "explore_interval": 2,
+}
+PARTS = ("env", "encoder", "sharing", "learner", "network", "context", "replay")
+
+
+def load_words(*words: str) -> RunConfig:
+    return load(words, SCHEMA, CONFIG_DIR).config
+
+
+def tiny(algo: str = "mg2l_kalei", env: str = "toy-corners", *words: str, **settings: Any) -> RunConfig:
+    """A recipe's config made small; ``settings`` are those of any kind that has them."""
+    config = load_words(f"--algo={algo}", f"--env={env}", "n_rows=4", "trial_steps=6", "device=cpu", *words)
+
+    def shrunk(part: Any) -> Any:
+        has = {field.name for field in dataclasses.fields(part)}
+        return dataclasses.replace(part, **{name: value for name, value in (TINY | settings).items() if name in has})
+
+    return dataclasses.replace(config, **{axis: shrunk(getattr(config, axis)) for axis in PARTS})
+
+
+def make_trainer(config: RunConfig) -> MetaTrainer:
+    return MetaTrainer(build(config, torch.device("cpu")), Path("unused"))
+
+
+def without_time(metrics: Metrics) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if not name.startswith("time/")}
