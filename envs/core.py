@@ -58,12 +58,16 @@ def refuse_many_tasks(settings: str, n_tasks: int, n_features: int = 1) -> None:
     """
     if n_tasks > MAX_TASKS:
         count = str(n_tasks) if n_tasks < 10**15 else f"about 10^{math.log10(n_tasks):.0f}"
-        raise ValueError(f"{settings}: these are {count} tasks, and {MAX_TASKS} at most can be made")
+        raise Refusal(f"{settings}: these are {count} tasks, and {MAX_TASKS} at most can be made")
     if n_tasks * n_features > MAX_FEATURES:
-        raise ValueError(
+        raise Refusal(
             f"{settings}: {n_tasks} tasks of {n_features} features each are {n_tasks * n_features} numbers, and "
             f"{MAX_FEATURES} at most can be held"
         )
+
+
+class Refusal(ValueError):
+    """What was asked for cannot be. The message says so in one line, to whoever asked; any other error is a bug."""
 
 
 class EnvFailure(RuntimeError):
@@ -78,7 +82,7 @@ class Interruption(BaseException):
     is_interruption = True
 
 
-class CannotDraw(ValueError):
+class CannotDraw(Refusal):
     """This machine lacks what scenes are drawn with; the message says in one line what that is."""
 
 

@@ -19,6 +19,7 @@ from envs.core import (
     EnvSpec,
     Marker,
     Observation,
+    Refusal,
     Scene,
     StepResult,
     Task,
@@ -38,7 +39,7 @@ class TurnsConfig:
 
     def __post_init__(self) -> None:
         if self.n_actions <= self.n_agents:  # one that pays nobody is illegal each step
-            raise ValueError(f"n_actions={self.n_actions} is not more than n_agents={self.n_agents}")
+            raise Refusal(f"n_actions={self.n_actions} is not more than n_agents={self.n_agents}")
 
 
 class TurnsState(NamedTuple):

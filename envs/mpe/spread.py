@@ -14,6 +14,7 @@ from torch import Tensor
 from envs.core import (
     EnvSpec,
     Marker,
+    Refusal,
     Scene,
     Task,
     TaskFamily,
@@ -45,11 +46,11 @@ class SpreadConfig:
 
     def __post_init__(self) -> None:
         if self.n_landmarks < self.n_agents:
-            raise ValueError(f"n_landmarks={self.n_landmarks} is less than n_agents={self.n_agents}")
+            raise Refusal(f"n_landmarks={self.n_landmarks} is less than n_agents={self.n_agents}")
         n_tasks = math.comb(self.n_landmarks, self.n_agents)
         refuse_many_tasks(f"n_agents={self.n_agents}, n_landmarks={self.n_landmarks}", n_tasks, self.n_landmarks)
         if self.n_held_out >= n_tasks:
-            raise ValueError(f"n_held_out={self.n_held_out} leaves none of {n_tasks} tasks to train on")
+            raise Refusal(f"n_held_out={self.n_held_out} leaves none of {n_tasks} tasks to train on")
 
 
 class SpreadState(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.core import Refusal
 from envs.mujoco.imports import obsk_module
 from envs.mujoco.robots import ANY_NUMBERS, Array, Robot
 
@@ -56,7 +57,7 @@ def partition_of(robot: Robot, conf: str, obsk: int, shapes: dict[str, tuple[int
     farthest = _farthest(graph)
     if obsk > farthest:
         valid = ", ".join(str(k) for k in range(farthest + 1))
-        raise ValueError(f"agent_obsk={obsk}: in {robot.label} {conf} no joint is that far; valid are: {valid}")
+        raise Refusal(f"agent_obsk={obsk}: in {robot.label} {conf} no joint is that far; valid are: {valid}")
     views = tuple(_view(robot, graph, part, obsk, shapes) for part in graph.parts)
     return Partition(tuple(tuple(node.act_ids for node in part) for part in graph.parts), views)
 
@@ -64,9 +65,9 @@ def partition_of(robot: Robot, conf: str, obsk: int, shapes: dict[str, tuple[int
 def factorization(robot: Robot, conf: str) -> Graph:
     """The agents of a robot. Raises ValueError, in one line, where there is no such partition."""
     if not _is_among(conf, robot.partitions):
-        raise ValueError(f"agent_conf={conf!r}: {robot.label} is divided as: {', '.join(robot.partitions)}")
+        raise Refusal(f"agent_conf={conf!r}: {robot.label} is divided as: {', '.join(robot.partitions)}")
     if robot.model is None and (n_joints := math.prod(map(int, conf.split("x")))) > MAX_JOINTS:
-        raise ValueError(f"agent_conf={conf!r}: {n_joints} joints, and {MAX_JOINTS} at most can be made")
+        raise Refusal(f"agent_conf={conf!r}: {n_joints} joints, and {MAX_JOINTS} at most can be made")
     if (robot.label, conf) in ONE_JOINT_EACH:
         (everything,), edges, globals_ = obsk_module().get_parts_and_edges(robot.label, None)
         parts = [(node,) for node in sorted(everything, key=lambda node: node.act_ids)]
@@ -104,5 +105,5 @@ def _view(robot: Robot, graph: Graph, part: Any, obsk: int, shapes: dict[str, tu
     high, low = seen(small + 1e9), seen(-small - 1e9)
     is_clipped = high < 1e8
     if not (np.array_equal(small[columns], seen(small)) and np.array_equal(high[is_clipped], -low[is_clipped])):
-        raise ValueError(f"{robot.label}: agents see something else than clipped numbers of {', '.join(names)}")
+        raise Refusal(f"{robot.label}: agents see something else than clipped numbers of {', '.join(names)}")
     return View(columns, np.where(is_clipped, high, np.inf))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from envs.core import Task, refuse_many_tasks, setting
+from envs.core import Refusal, Task, refuse_many_tasks, setting
 from envs.mujoco.family import MujocoFamily
 from envs.mujoco.models import FACTORS, actuated_joints
 from envs.mujoco.robots import ROBOTS
@@ -124,7 +124,7 @@ class WideFactors(MujocoFamily):
 
 def _refuse_many_models(config: DrawnConfig) -> None:
     if config.n_tasks > MAX_MODELS:
-        raise ValueError(
+        raise Refusal(
             f"{config.asked}: each of these {config.n_tasks} tasks is a model in every batch, and {MAX_MODELS} at most "
             "can be held"
         )
@@ -139,7 +139,7 @@ class Directions(MujocoFamily):
         n = self.config.n_directions
         if self.team.robot.is_planar:
             able = ", ".join(robot.label for robot in ROBOTS.values() if not robot.is_planar)
-            raise ValueError(f"robot={self.config.robot}: it has one way to run and back; in the plane move: {able}")
+            raise Refusal(f"robot={self.config.robot}: it has one way to run and back; in the plane move: {able}")
         tasks = []
         for split, offset in (("train", 0.0), ("test", 0.5)):
             for i in range(n):
@@ -159,7 +159,7 @@ class Weakness(MujocoFamily):
         config = self.config
         joints = actuated_joints(self.team.model)
         if config.held_out not in joints:
-            raise ValueError(f"held_out={config.held_out}: the joints of {config.robot} are {', '.join(joints)}")
+            raise Refusal(f"held_out={config.held_out}: the joints of {config.robot} are {', '.join(joints)}")
         features = {joint: tuple(float(joint == other) for other in joints) for joint in joints}
         trained = [joint for joint in joints if joint != config.held_out]
         return tuple(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.core import EnvSpec, setting
+from envs.core import EnvSpec, Refusal, setting
 from envs.mujoco.models import pristine
 from envs.mujoco.partition import Partition, View, factorization, partition_of
 from envs.mujoco.robots import ROBOTS, Array, Robot
@@ -33,7 +33,7 @@ class MujocoConfig:
 
     def __post_init__(self) -> None:
         if self.observation != "partial" and self.agent_obsk:
-            raise ValueError(f"agent_obsk={self.agent_obsk}: with observation={self.observation} all see everything")
+            raise Refusal(f"agent_obsk={self.agent_obsk}: with observation={self.observation} all see everything")
 
     @property
     def regime(self) -> str:

@@ -13,14 +13,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from envs.core import one_line
+from envs.core import Refusal, one_line
 from envs.pettingzoo.interrupts import raise_interruption
 
 if TYPE_CHECKING:
     from pettingzoo import ParallelEnv
 
 
-class Complaint(ValueError):
+class Complaint(Refusal):
     """What is wrong with an environment, in one line that says it all: where it was raised adds nothing."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from envs.core import TaskFamily, setting
+from envs.core import Refusal, TaskFamily, setting
 from envs.pettingzoo.factory import require_pettingzoo, versions
 from envs.pettingzoo.keywords import read_tasks
 
@@ -42,7 +42,7 @@ class PettingZooConfig:
 
     def __post_init__(self) -> None:
         if self.factory is not None and not _FACTORY.fullmatch(self.factory):
-            raise ValueError(f"factory={self.factory}: expected module:function, as in mpe2.simple_tag_v3:parallel_env")
+            raise Refusal(f"factory={self.factory}: expected module:function, as in mpe2.simple_tag_v3:parallel_env")
         read_tasks(self.keyword_sets)
 
     @property
@@ -63,7 +63,7 @@ class PettingZooFamily(TaskFamily):
     def __init__(self, name: str, config: PettingZooConfig, generator: np.random.Generator) -> None:
         super().__init__(name, config, generator)
         if config.factory is None:
-            raise ValueError("env.factory=module:function is needed, which makes a PettingZoo ParallelEnv")
+            raise Refusal("env.factory=module:function is needed, which makes a PettingZoo ParallelEnv")
         self.factory, self._config = config.factory, config
         self.tasks = read_tasks(config.keyword_sets)
         require_pettingzoo()
@@ -71,7 +71,7 @@ class PettingZooFamily(TaskFamily):
         layouts = [layout.ordered(layouts[0].agents) for layout in layouts]
         for task, layout in zip(self.tasks, layouts, strict=True):
             if layout.traits != layouts[0].traits:
-                raise ValueError(
+                raise Refusal(
                     f"{self.factory}: all tasks need the same agents and kind of actions; {self.tasks[0].name!r} has "
                     f"{layouts[0].traits}, {task.name!r} has {layout.traits}"
                 )
@@ -112,7 +112,7 @@ class PettingZooFamily(TaskFamily):
     def _own_limit(self, layouts: Sequence[Layout]) -> int:
         limits = [layout.max_cycles for layout in layouts]
         if 0 in limits:
-            raise ValueError(
+            raise Refusal(
                 f"{self.factory}: the environment states no max_cycles: env.episode_steps=... has to say how long an "
                 "episode may last"
             )

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from envs.core import Task
+from envs.core import Refusal, Task
 
 _COMMENT = re.compile(r"(?:^|\s)#")  # YAML would drop it without a word
 _NEXT_KEYWORD = re.compile(r"\s+(?=[^\W\d]\w*=)")
@@ -24,10 +24,10 @@ def read_keywords(text: str) -> dict[str, Any]:
     for part in _NEXT_KEYWORD.split(text.strip()) if text.strip() else ():
         match = _KEYWORD.fullmatch(part)
         if match is None:
-            raise ValueError(f"{text!r}: expected keywords as in 'N=2 local_ratio=0.3', not {part!r}")
+            raise Refusal(f"{text!r}: expected keywords as in 'N=2 local_ratio=0.3', not {part!r}")
         name, value = match.groups()
         if name in keywords:
-            raise ValueError(f"{text!r}: {name} is given twice")
+            raise Refusal(f"{text!r}: {name} is given twice")
         keywords[name] = _value(text, part, value)
     return keywords
 
@@ -35,12 +35,12 @@ def read_keywords(text: str) -> dict[str, Any]:
 def _value(text: str, part: str, value: str) -> Any:
     try:
         if "\n" in value or _COMMENT.search(value):
-            raise ValueError("more than one value")
+            raise Refusal("more than one value")
         read = OmegaConf.to_container(OmegaConf.create(f"value: {value}"), resolve=False)
         assert isinstance(read, dict)
         json.dumps(read, allow_nan=False)
     except (YAMLError, OmegaConfBaseException, AssertionError, TypeError, ValueError) as error:
-        raise ValueError(f"{text!r}: {part!r} is no number, text, true, false, null or list of these") from error
+        raise Refusal(f"{text!r}: {part!r} is no number, text, true, false, null or list of these") from error
     return read["value"]
 
 
@@ -54,7 +54,7 @@ def read_tasks(splits: Mapping[str, Sequence[str]]) -> tuple[Task, ...]:
     sets = [read_keywords(text) for texts in splits.values() for text in texts]
     for place, keywords in enumerate(sets):
         if keywords in sets[:place]:
-            raise ValueError(f"{names[place]}: the keywords '{_written(keywords)}' are given twice")
+            raise Refusal(f"{names[place]}: the keywords '{_written(keywords)}' are given twice")
     inside = [split != "ood" for split in names]
     features = zip(*_scaled_numbers(sets, inside), strict=True) if _differ_in_numbers(sets) else _one_hot(len(sets))
     return tuple(map(Task, map(_written, sets), sets, map(tuple, features), names))

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from envs.core import Task, refuse_many_tasks, setting
+from envs.core import Refusal, Task, refuse_many_tasks, setting
 from envs.rware.family import Crew, Job, RegisteredConfig, WarehouseFamily, one_hot
 from envs.rware.layout import registered
 
@@ -31,7 +31,7 @@ class ColouredConfig(RegisteredConfig):
     def __post_init__(self) -> None:
         n_agents = registered(self.registration).n_agents
         if self.n_colours > n_agents:
-            raise ValueError(f"n_colours={self.n_colours} is more than the {n_agents} agents of {self.registration}")
+            raise Refusal(f"n_colours={self.n_colours} is more than the {n_agents} agents of {self.registration}")
 
     @property
     def regime(self) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from envs.core import Task, TaskFamily, refuse_many_tasks, setting
+from envs.core import Refusal, Task, TaskFamily, refuse_many_tasks, setting
 from envs.rware.floor import REWARDS, Rules, plan_of, spec_of
 from envs.rware.layout import Layout, from_one_line, in_one_line, read_layouts, registered
 
@@ -65,7 +65,7 @@ class WarehouseFamily(TaskFamily):
             try:
                 _refuse(job.layout, crew)
             except ValueError as error:
-                raise ValueError(f"{name}, {job.task.name}: {error}") from error
+                raise Refusal(f"{name}, {job.task.name}: {error}") from error
         self.tasks = tuple(job.task for job in self._jobs)
         self.rules = Rules(
             **crew._asdict(),
@@ -102,7 +102,7 @@ def _refuse(layout: Layout, crew: Crew) -> None:
     n_shelves, n_requests = len(layout.shelves) // crew.n_colours, math.ceil(crew.n_requests / crew.n_colours)
     if crew.n_requests < crew.n_colours or n_requests >= n_shelves:
         have = f"{crew.n_requests} requests and {len(layout.shelves)} shelves"
-        raise ValueError(f"{crew.n_colours} colours each need a request, and more shelves than those; there are {have}")
+        raise Refusal(f"{crew.n_colours} colours each need a request, and more shelves than those; there are {have}")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class ListedConfig(LayoutsConfig):
         try:
             n_layouts = len(self.each)
         except ValueError as error:
-            raise ValueError(
+            raise Refusal(
                 f"layouts={self.layouts}: expected rows of layouts, / between rows, a space between layouts ({error}); "
                 "runs of earlier versions name a file instead: put what it holds in its place"
             ) from error

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from envs.core import Task, setting
+from envs.core import Refusal, Task, setting
 from envs.rware.family import Crew, Job, LayoutsConfig, WarehouseFamily
 from envs.rware.layout import Layout
 
@@ -32,9 +32,7 @@ class GeneratedConfig(LayoutsConfig):
         n_known, n_larger = len(blueprints(KNOWN)), len(blueprints(LARGER))
         if self.n_train + self.n_test > n_known or self.n_ood > n_larger:
             wanted = f"n_train={self.n_train}, n_test={self.n_test}, n_ood={self.n_ood}"
-            raise ValueError(
-                f"{wanted}: there are {n_known} layouts to train on or hold out, and {n_larger} larger ones"
-            )
+            raise Refusal(f"{wanted}: there are {n_known} layouts to train on or hold out, and {n_larger} larger ones")
 
 
 class Blueprint(NamedTuple):

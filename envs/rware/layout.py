@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from envs.core import Refusal
+
 SHELF, AISLE, GOAL = "x", ".", "g"
 SIZES = {"tiny": (1, 3), "small": (2, 3), "medium": (2, 5), "large": (3, 5)}  # rware's: shelf rows, shelf columns
 COLUMN_HEIGHT = 8  # of rware's registrations [cells]
@@ -35,9 +37,9 @@ class Layout(NamedTuple):
         n_cells, n_shelves = self.width * self.height, len(self.shelves)
         size = f"in {self.height} rows of {self.width} columns"
         if n_agents > n_cells:
-            raise ValueError(f"{n_agents} agents are more than the {n_cells} cells {size}")
+            raise Refusal(f"{n_agents} agents are more than the {n_cells} cells {size}")
         if n_requests >= n_shelves:
-            raise ValueError(f"{n_requests} requests need more shelves than the {n_shelves} {size}")
+            raise Refusal(f"{n_requests} requests need more shelves than the {n_shelves} {size}")
 
 
 class Registration(NamedTuple):
@@ -55,14 +57,14 @@ def parse_layout(text: str) -> Layout:
     cells: dict[str, list[tuple[int, int]]] = {SHELF: [], AISLE: [], GOAL: []}
     for y, line in enumerate(lines):
         if len(line) != width:
-            raise ValueError(f"row {y + 1} ends at column {len(line)}, row 1 at column {width}")
+            raise Refusal(f"row {y + 1} ends at column {len(line)}, row 1 at column {width}")
         for x, mark in enumerate(line.lower()):
             if mark not in cells:
-                raise ValueError(f"row {y + 1}, column {x + 1}: {line[x]!r} is none of x (shelf), . (aisle), g (goal)")
+                raise Refusal(f"row {y + 1}, column {x + 1}: {line[x]!r} is none of x (shelf), . (aisle), g (goal)")
             cells[mark].append((x, y))
     for mark, name in ((GOAL, "goal"), (SHELF, "shelf")):
         if not cells[mark]:
-            raise ValueError(f"no {name} ({mark}) from row 1, column 1 to row {len(lines)}, column {width}")
+            raise Refusal(f"no {name} ({mark}) from row 1, column 1 to row {len(lines)}, column {width}")
     return Layout(width, len(lines), tuple(cells[SHELF]), tuple(cells[GOAL]))
 
 
@@ -74,16 +76,16 @@ def read_layouts(path: Path) -> tuple[Layout, ...]:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_SIZE:
-            raise ValueError(f"{path}: expected a plain file, of {MAX_FILE_SIZE} bytes at most")
+            raise Refusal(f"{path}: expected a plain file, of {MAX_FILE_SIZE} bytes at most")
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no layouts can be read from it: {error}") from error
+        raise Refusal(f"{path}: no layouts can be read from it: {error}") from error
     blocks = re.split(r"\n{2,}", "\n".join(map(str.strip, lines)).strip())
     texts = [re.sub(r"\A(#( .*)?(\n|\Z))+", "", block) for block in blocks]
     try:
         return _parse_all([text for text in texts if text])
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise Refusal(f"{path}: {error}") from error
 
 
 def in_one_line(layouts: Sequence[Layout]) -> str:
@@ -98,13 +100,13 @@ def from_one_line(line: str) -> tuple[Layout, ...]:
 
 def _parse_all(texts: Sequence[str]) -> tuple[Layout, ...]:
     if not texts:
-        raise ValueError("there is no layout in it")
+        raise Refusal("there is no layout in it")
     layouts = []
     for number, text in enumerate(texts):
         try:
             layouts.append(parse_layout(text))
         except ValueError as error:
-            raise ValueError(f"layout {number + 1}: {error}") from error
+            raise Refusal(f"layout {number + 1}: {error}") from error
     return tuple(layouts)
 
 
@@ -113,10 +115,10 @@ def registered(name: str) -> Registration:
     match = _REGISTRATION.fullmatch(name)
     size, n_agents, difficulty = match.groups(default="") if match else ("", "0", "")
     if size not in SIZES or difficulty not in REQUESTS_PER_AGENT:
-        raise ValueError(f"registration={name}: expected SIZE-Nag, -Nag-easy or -Nag-hard, {', '.join(SIZES)}, N to 19")
+        raise Refusal(f"registration={name}: expected SIZE-Nag, -Nag-easy or -Nag-hard, {', '.join(SIZES)}, N to 19")
     n_requests = int(int(n_agents) * REQUESTS_PER_AGENT[difficulty])
     if n_requests == 0:
-        raise ValueError(f"registration={name}: half a request is none; -hard needs 2 agents")
+        raise Refusal(f"registration={name}: half a request is none; -hard needs 2 agents")
     return Registration(_made_of(*SIZES[size]), int(n_agents), n_requests)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from envs.core import setting
+from envs.core import Refusal, setting
 from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.types import Contexts
 
@@ -72,7 +72,7 @@ class ContextSampler:
         first, after = torch.searchsorted(sorted_tasks, tasks), torch.searchsorted(sorted_tasks, tasks, right=True)
         if (first == after).any():
             lacking, capacity = int(tasks[first == after][0]), self.replay.capacity
-            raise ValueError(f"no trial of task {lacking} among the last {capacity}: raise replay.capacity")
+            raise Refusal(f"no trial of task {lacking} among the last {capacity}: raise replay.capacity")
         return slots, first, after - first
 
     def _steps(self, K: int, R: int, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from envs.core import EnvSpec, setting
+from envs.core import EnvSpec, Refusal, setting
 from mg2l_kalei.types import Step, Transition
 
 GIB = 2**30
@@ -135,11 +135,11 @@ def replay_size(config: ReplayConfig, spec: EnvSpec, n_steps: int, fields: Colle
 
 
 def refuse_too_large(config: ReplayConfig, spec: EnvSpec, n_steps: int, fields: Collection[str]) -> None:
-    """Raise ValueError, before anything is allocated, where a replay would take more than it may."""
+    """Raise Refusal, before anything is allocated, where a replay would take more than it may."""
     size = replay_size(config, spec, n_steps, fields)
     if size > config.max_gib:
         fits = max(1, int(config.capacity * config.max_gib / size))
-        raise ValueError(
+        raise Refusal(
             f"replay.capacity={config.capacity} trials of {n_steps} steps take {size:.3g} GiB, more than "
             f"replay.max_gib={config.max_gib:g}: replay.capacity={fits} fits"
         )

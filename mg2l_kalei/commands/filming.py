@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from envs.core import EnvBatch, Observation, Picture, Scene, StepResult
+from envs.core import EnvBatch, Observation, Picture, Refusal, Scene, StepResult
 from mg2l_kalei.acting.collector import collect
 from mg2l_kalei.evaluation.probe import task_probabilities
 from mg2l_kalei.evaluation.render import Film, trial_captions
@@ -22,7 +22,7 @@ def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, n_steps: int =
     """A trial on task number ``task``, or its first ``n_steps``, played as the run's evaluations are.
 
     ``seed`` draws the trial. The belief is that of a probe on each agent's own latent, fitted on other trials of all
-    tasks of the task's split; without latents there is none. Raises ValueError where the family has no scenes, or they
+    tasks of the task's split; without latents there is none. Raises Refusal where the family has no scenes, or they
     cannot be drawn here.
     """
     family = run.family
@@ -70,5 +70,5 @@ class _Filmed:
     def scene(self, row: int) -> Scene | Picture:
         scene = self.env.scene(row)
         if scene is None:
-            raise ValueError(f"{self.name} cannot be drawn: its environments have no scenes")
+            raise Refusal(f"{self.name} cannot be drawn: its environments have no scenes")
         return scene

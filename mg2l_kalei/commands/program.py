@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from envs.core import EnvFailure
 from mg2l_kalei.commands.curves import CurvesOptions, draw_curves
 from mg2l_kalei.commands.evaluate import EvaluateOptions, evaluate
+from mg2l_kalei.commands.outcome import exit_code
 from mg2l_kalei.commands.render import RenderOptions, render
 from mg2l_kalei.commands.tasks import tasks
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.options import option_lines
 from mg2l_kalei.config.settings import nearest
-from mg2l_kalei.disk.checkpoint import CheckpointError
 from mg2l_kalei.disk.output import say
 
 
@@ -48,13 +48,10 @@ def run(words: Sequence[str]) -> int:
         say(usage(), is_error=not words)
         return 0 if words else 2
     command, *rest = words
-    try:
-        if command not in COMMANDS:
-            raise ConfigError([f"{command}: expected {', '.join(COMMANDS)}{nearest(command, COMMANDS)}"])
-        return COMMANDS[command](rest)
-    except (FileNotFoundError, ValueError) as error:
-        say(str(error), is_error=True)
-        return 2
-    except (CheckpointError, EnvFailure, OSError) as error:
-        say(f"error: {error}", is_error=True)
-        return 1
+    return exit_code(partial(_run, command, rest))
+
+
+def _run(command: str, words: Sequence[str]) -> int:
+    if command not in COMMANDS:
+        raise ConfigError([f"{command}: expected {', '.join(COMMANDS)}{nearest(command, COMMANDS)}"])
+    return COMMANDS[command](words)

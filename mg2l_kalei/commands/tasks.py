@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from envs import ENVS
 from envs.check import check_family
-from envs.core import TaskFamily
+from envs.core import Refusal, TaskFamily
 from mg2l_kalei.config import ConfigError, load, request
 from mg2l_kalei.config.settings import nearest, to_text
 from mg2l_kalei.disk.output import say
@@ -48,7 +48,7 @@ def _family(name: str, settings: Sequence[str]) -> TaskFamily:
     config = load([f"--env={name}", *settings], SCHEMA, CONFIG_DIR).config
     try:
         return family_of(config)
-    except ValueError as error:
+    except Refusal as error:
         raise ConfigError([str(error)]) from error
 
 

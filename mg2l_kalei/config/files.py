@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from envs.core import Refusal
 from mg2l_kalei.config.settings import Rule, nearest, problem, read
 from mg2l_kalei.disk.durable import read_bounded
 
@@ -21,7 +22,7 @@ DEFAULTS = {"expt": "default", "algo": "mg2l_kalei", "env": "mpe-spread"}
 Kinds = Mapping[str, Iterable[str]]  # axis -> the kinds there are
 
 
-class ConfigError(ValueError):
+class ConfigError(Refusal):
     """A configuration that cannot run. ``problems`` says why, one line each."""
 
     def __init__(self, problems: Sequence[str]) -> None:

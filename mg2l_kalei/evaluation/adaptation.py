@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.core import TaskFamily
+from envs.core import Refusal, TaskFamily
 from mg2l_kalei.evaluation.probe import read_probes
 from mg2l_kalei.evaluation.results import AdaptationResult
 from mg2l_kalei.evaluation.statistics import Array, aggregate
@@ -80,7 +80,7 @@ def evaluate(
 
 
 def refuse_overlap(family: TaskFamily, split: str) -> None:
-    """Raise ValueError if ``split`` is held out and one of its tasks has the parameters of a training task."""
+    """Raise Refusal if ``split`` is held out and one of its tasks has the parameters of a training task."""
     if split == "train":
         return
     trained = {canonical(task.params): task.name for task in family.splits.get("train", ())}
@@ -88,7 +88,7 @@ def refuse_overlap(family: TaskFamily, split: str) -> None:
     overlap = [(task.name, trained[key]) for task in held_out if (key := canonical(task.params)) in trained]
     if overlap:
         pairs = ", ".join(f"{name!r} = {seen!r}" for name, seen in overlap[:3])
-        raise ValueError(
+        raise Refusal(
             f"{family.name}: {len(overlap)} of the {len(held_out)} {split!r} tasks are training tasks ({pairs}); "
             "held-out tasks must have parameters that were never trained on"
         )
@@ -129,7 +129,7 @@ def _play_all(
         rollout = play(task, n_steps, sample)
         returns = episode_returns(rollout, n_episodes)
         if returns.isnan().any():
-            raise ValueError(
+            raise Refusal(
                 f"trials of {len(rollout.latent)} steps did not finish {n_episodes} episodes of {episode_steps} steps"
             )
         reward = rollout.steps.reward.mean(dim=-1).T  # (B, T)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from envs.core import Refusal
 from mg2l_kalei.evaluation.results import AdaptationResult
 from mg2l_kalei.evaluation.statistics import Array, Estimate, Score, adaptation_score, estimate
 
@@ -45,10 +46,10 @@ def compare(
     """Aggregate a run (several runs of one method are its seeds) and its references, by label.
 
     The score needs references called "none" and "oracle". ``generator`` draws the bootstrap.
-    Raises ValueError where family, split, episodes, actions, or numbers of tasks and trials within a line differ.
+    Raises Refusal where family, split, episodes, actions, or numbers of tasks and trials within a line differ.
     """
     if label in references:
-        raise ValueError(f"{label}: the run and a reference line have the same name")
+        raise Refusal(f"{label}: the run and a reference line have the same name")
     methods = {label: tuple(run)} | {name: tuple(results) for name, results in references.items()}
     for name, results in methods.items():
         _refuse_mixture(name, results, run[0])
@@ -75,12 +76,10 @@ def _refuse_mixture(label: str, results: Sequence[AdaptationResult], run: Adapta
     for result in results:
         given, expected = _kind(result), _kind(run)
         if given != expected:
-            raise ValueError(
-                f"{label}: (family, split, episodes, steps, actions) is {given}, but the run's is {expected}"
-            )
+            raise Refusal(f"{label}: (family, split, episodes, steps, actions) is {given}, but the run's is {expected}")
         if result.returns.shape != results[0].returns.shape:
             shapes = f"{result.returns.shape[:2]} and {results[0].returns.shape[:2]}"
-            raise ValueError(f"{label}: seeds differ in (tasks, trials): {shapes}; evaluate them alike")
+            raise Refusal(f"{label}: seeds differ in (tasks, trials): {shapes}; evaluate them alike")
 
 
 def _kind(result: AdaptationResult) -> tuple[str, str, int, int, str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from envs.core import EnvBatch, TaskFamily, one_line
+from envs.core import EnvBatch, Refusal, TaskFamily, one_line
 from mg2l_kalei.acting.collector import Team
 from mg2l_kalei.config import ConfigError, RunConfig, deciding_settings, from_dict, read_yaml
 from mg2l_kalei.config.settings import nearest, rules, to_text
@@ -24,6 +24,10 @@ from mg2l_kalei.training.system import SCHEMA, System, build
 from mg2l_kalei.types import State
 
 MAX_TASKS_SIZE = 1 << 26  # bytes of a tasks.json
+
+
+class NoSuchRun(Refusal, FileNotFoundError):
+    """There is no run in the folder."""
 
 
 class LoadedRun(NamedTuple):
@@ -68,7 +72,7 @@ def load_run(
     No code that the folder names is run, unless ``factory`` names the same. ``n_workers``: processes that play its
     environments, where it can have some; None: as many as in training, which a script may start under
     ``if __name__ == "__main__":`` alone. Raises FileNotFoundError where there is no run, CheckpointError where its
-    checkpoints are missing or damaged, and ValueError where its settings are not legal or today's family gives other
+    checkpoints are missing or damaged, and Refusal where its settings are not legal or today's family gives other
     tasks or agents than those it was trained on.
     """
     folder = RunFolder(Path(path))
@@ -118,7 +122,7 @@ def read_config(folder: RunFolder) -> RunConfig:
     """Of the run in ``folder``. Raises FileNotFoundError where there is none, ConfigError where it is not legal."""
     if not folder.config.is_file():
         missing = f"{folder.path} holds no run, which has a {folder.config.name}"
-        raise FileNotFoundError(missing + _nearest_run(folder.path))
+        raise NoSuchRun(missing + _nearest_run(folder.path))
     content = read_yaml(folder.config)
     try:
         return from_dict(content, SCHEMA)
@@ -162,21 +166,21 @@ def describe_tasks(family: TaskFamily) -> dict[str, object]:
 
 
 def check_tasks(folder: RunFolder, family: TaskFamily) -> None:
-    """Raise ValueError if the tasks and agents that the run was trained on are not those of ``family``."""
+    """Raise Refusal if the tasks and agents that the run was trained on are not those of ``family``."""
     if not folder.tasks.is_file():
-        raise ValueError(f"{folder.path} lacks its tasks ({folder.tasks.name}): the run is not whole")
+        raise Refusal(f"{folder.path} lacks its tasks ({folder.tasks.name}): the run is not whole")
     now = _plain(describe_tasks(family))
     try:
         trained_on = json.loads(read_bounded(folder.tasks, MAX_TASKS_SIZE))
         trained_on = {"agents": now.get("agents"), **trained_on}  # runs of before did not write them down
         differing = [name for name, value in now.items() if trained_on[name] != value]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{folder.tasks} is damaged ({type(error).__name__}: {error})") from error
+        raise Refusal(f"{folder.tasks} is damaged ({type(error).__name__}: {error})") from error
     if differing == ["agents"]:
         names = f"{to_text(trained_on['agents'])}, {family.name} now has {to_text(family.agents)}"
-        raise ValueError(f"{folder.path} was trained with other agents: {names}")
+        raise Refusal(f"{folder.path} was trained with other agents: {names}")
     if differing:
-        raise ValueError(
+        raise Refusal(
             f"{folder.path} was trained on other tasks than those of {family.name} version {family.version}, "
             f"fingerprint {family.fingerprint()[:12]}: {folder.tasks.name} differs in {', '.join(differing)}"
         )

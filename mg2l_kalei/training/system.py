@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from envs import ENVS, make_family
-from envs.core import EnvSpec, TaskFamily
+from envs.core import EnvSpec, Refusal, TaskFamily
 from mg2l_kalei.buffers.contexts import ContextConfig
 from mg2l_kalei.buffers.trials import ReplayConfig, refuse_too_large
 from mg2l_kalei.config import ConfigError, RunConfig, Schema
@@ -67,7 +67,7 @@ class System(NamedTuple):
             self.learner.load_weights(state["learner"])
         except (KeyError, RuntimeError, ValueError) as error:
             first = " ".join(str(error).split("\n\t")[:2])
-            raise ValueError(f"its networks are not those of these settings: {first}") from error
+            raise Refusal(f"its networks are not those of these settings: {first}") from error
 
 
 def family_of(config: RunConfig) -> TaskFamily:
@@ -85,13 +85,13 @@ def build(
     family = family_of(config).ordered(agents)
     n_train = len(family.splits["train"])
     if any(task.split != "train" for task in family.tasks[:n_train]):
-        raise ValueError(f"{family.name}: training tasks must come first, as encoders number them from 0")
+        raise Refusal(f"{family.name}: training tasks must come first, as encoders number them from 0")
     encoder_class, learner_class = ENCODERS[config.kinds["encoder"]][0], LEARNERS[config.kinds["learner"]][0]
     generator = torch_generator(config.seed, "init", "encoder")
     encoder = encoder_class(config.encoder, family.spec, family.features(), n_train, generator)
     capacity = config.replay.capacity
     if encoder.learns and config.context.source == "replay" and capacity < n_train:
-        raise ValueError(f"replay.capacity={capacity} is less than a trial for each of {n_train} training tasks")
+        raise Refusal(f"replay.capacity={capacity} is less than a trial for each of {n_train} training tasks")
     if problems := list(learner_class.problems(config.learner, family.spec)):
         raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
     generator = torch_generator(config.seed, "init", "learner")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from envs.core import Refusal
 from mg2l_kalei.config import ConfigError, RunConfig, differences, run_dir, to_yaml
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints, Loaded
 from mg2l_kalei.disk.durable import write_atomically, write_json
@@ -58,8 +59,8 @@ class TrainingRun:
             self.system = build(config, device, agents_of(start) if start else ())
             for split in self.system.family.splits:
                 refuse_overlap(self.system.family, split)
-        except ValueError as error:
-            raise ConfigError([str(error)]) from error
+        except Refusal as error:
+            raise ConfigError(str(error).split("\n")) from error
         self.trainer = MetaTrainer(self.system, self.folder.path / "bad_batch.safetensors")
         self.checkpoints = Checkpoints(
             self.folder.checkpoints, config.keep_checkpoints, identity(config, self.system.family)
@@ -152,7 +153,7 @@ class TrainingRun:
             self._started_from = ancestors_of(source.folder)
             refuse_trained_on(self.system.family, self._started_from)
             self.system.load_weights(source.system.weights(source.iteration, source.env_steps))
-        except (FileNotFoundError, ValueError) as error:
+        except Refusal as error:
             raise ConfigError([f"init_from={path}: {error}"]) from error
         say(f"initial weights from {path}, iteration {source.iteration}; all optimisers are fresh")
 

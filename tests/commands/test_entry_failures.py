@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 import train
+from envs.core import Refusal
+from mg2l_kalei import __main__ as program
 from tests.small_runs import tiny
 
 
@@ -30,3 +32,27 @@ def test_an_error_of_the_code_is_not_hidden(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("mg2l_kalei.commands.train.train", fail)
     with pytest.raises(RuntimeError, match="shapes differ"):
         train.main(tiny(tmp_path))
+
+
+def test_a_bug_keeps_its_traceback_and_is_not_called_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ValueError that nobody raised to refuse something, wherever it comes from: building a run, or a command."""
+
+    def fail(*given: Any, **named: Any) -> Any:
+        raise ValueError("shapes differ")
+
+    monkeypatch.setattr("mg2l_kalei.training.system.make_family", fail)
+    for main, words in ((train.main, tiny(tmp_path)), (program.main, ["tasks", "show", "toy-turns"])):
+        with pytest.raises(ValueError, match="shapes differ"):
+            main(words)
+
+
+def test_what_is_refused_is_one_line_from_either_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*given: Any, **named: Any) -> Any:
+        raise Refusal("n_agents=2 is too many")
+
+    monkeypatch.setattr("mg2l_kalei.training.system.make_family", refuse)
+    for main, words in ((train.main, tiny(tmp_path)), (program.main, ["tasks", "show", "toy-turns"])):
+        assert main(words) == 2
+        assert capsys.readouterr().err == "n_agents=2 is too many\n"
