@@ -90,6 +90,8 @@ CONFIGS = st.builds(
         note=st.text().filter(lambda text: "${" not in text),
     ),
     context=st.builds(ContextConfig, size=st.integers(1)),
+    network=st.just(EmptyConfig()),
+    replay=st.just(EmptyConfig()),
     seed=st.integers(0),
     gpu_id=st.none() | st.integers(0, 9),
     init_from=st.none() | st.sampled_from(["null", "none", "~", "1e3", "a: b", "???", " x", "007", "true"]),
