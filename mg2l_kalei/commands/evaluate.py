@@ -51,6 +51,8 @@ def evaluate(words: Sequence[str]) -> int:
             raise ConfigError([problem("command line", "split", options.split, reason)])
         splits = (options.split,)
     references = _references(runs, options)
+    if runs[0].config.algo in references:
+        raise ConfigError([f"{runs[0].folder.path} is evaluated: it cannot be the line {runs[0].config.algo} as well"])
     for label, others in _others(runs, options).items():
         if label in references:
             raise ConfigError([f"beside={others[0].folder.path}: there is a line {label} already"])

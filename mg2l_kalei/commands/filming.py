@@ -48,7 +48,13 @@ def _belief(run: LoadedRun, rollout: Rollout, split: str, n_episodes: int) -> Ar
     local = rollout.latent[:, 0].cpu().numpy()  # (T, N, local_dim)
     actions = run.config.eval_actions
     fitted_on = assess(
-        run.system, run.env_steps, split, n_episodes=n_episodes, n_trials=PROBE_TRIALS, actions=actions
+        run.system,
+        run.env_steps,
+        split,
+        n_episodes=n_episodes,
+        n_trials=PROBE_TRIALS,
+        actions=actions,
+        bad_batch=run.folder.bad_batch,
     ).latents
     return None if fitted_on is None or local.shape[-1] == 0 else task_probabilities(fitted_on, local)
 

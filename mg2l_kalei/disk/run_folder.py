@@ -17,6 +17,8 @@ from mg2l_kalei.disk.durable import remove_leftovers
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)  # what file systems without locks answer
 
+MAX_TASKS_SIZE = 1 << 26  # bytes of a tasks.json
+
 _log = logging.getLogger(__name__)
 
 
@@ -58,6 +60,11 @@ class RunFolder(NamedTuple):
     @property
     def figures(self) -> Path:
         return self.path / "figures"
+
+    @property
+    def bad_batch(self) -> Path:
+        """Where a batch with values that are not finite is written."""
+        return self.path / "bad_batch.safetensors"
 
     @property
     def replay(self) -> Path:

@@ -58,6 +58,11 @@ class TaskEncoder(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} infers nothing from contexts")
 
     @property
+    def is_stochastic(self) -> bool:
+        """Whether ``sample`` makes a difference to latents."""
+        return False
+
+    @property
     def learns(self) -> bool:
         """Whether ``loss`` trains anything."""
         return False

@@ -188,9 +188,13 @@ class Mg2lEncoder(TaskEncoder):
         return posterior
 
     def _draw(self, q: Gaussian, sample: bool, generator: torch.Generator | None) -> Tensor:
-        return q.sample(generator) if sample and self.config.posterior == "gaussian" else q.mean
+        return q.sample(generator) if sample and self.is_stochastic else q.mean
 
     # --- learning ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_stochastic(self) -> bool:
+        return self.config.posterior == "gaussian"
 
     @property
     def learns(self) -> bool:

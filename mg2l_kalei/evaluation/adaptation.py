@@ -44,13 +44,14 @@ def evaluate(
     *,
     seed: int = 0,
     env_steps: int = 0,
-    also_sampled: bool = True,
+    also_sampled: bool = False,
 ) -> AdaptationResult:
     """Play ``n_trials`` trials of ``n_episodes`` episodes on every task of ``split``.
 
-    ``play`` is called with at most ``MAX_ROWS`` rows at a time, and must never play the same episode twice.
-    ``seed`` and ``env_steps`` describe the run and are stored. Raises KeyError for a split that the family lacks,
-    ValueError where held-out tasks overlap training tasks, and where trials are too short for their episodes.
+    ``also_sampled``: then the same with sampled latents. ``play`` is called with at most ``MAX_ROWS`` rows at a time,
+    and must never play the same episode twice. ``seed`` and ``env_steps`` describe the run and are stored. Raises
+    KeyError for a split that the family lacks, Refusal where held-out tasks overlap training tasks, and where trials
+    are too short for their episodes.
     """
     refuse_overlap(family, split)
     tasks = family.task_ids(split)

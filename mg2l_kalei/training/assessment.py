@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mg2l_kalei.acting.collector import Team, collect
 from mg2l_kalei.disk.durable import write_atomically
+from mg2l_kalei.disk.finite import check_finite, check_trial
 from mg2l_kalei.disk.metric_log import attempt
 from mg2l_kalei.disk.output import printable
 from mg2l_kalei.disk.run_folder import RunFolder
@@ -42,26 +43,39 @@ def assess(
     n_episodes: int,
     n_trials: int,
     actions: str,
+    bad_batch: Path,
     purpose: str = "report",
 ) -> AdaptationResult:
     """Play evaluation trials with online beliefs and ``actions`` ("mode" or "sampled"), on environments of their own.
 
     ``env_steps``: what the system was trained for; with the seed, the split and the purpose it decides every random
-    number. ``purpose``: "selection" of the best checkpoint plays other episodes than those of a "report".
+    number. ``purpose``: "selection" of the best checkpoint plays other episodes than those of a "report", which also
+    plays with sampled latents where the encoder has some to sample. Raises NonFiniteError, with the trial in
+    ``bad_batch``, where anything in a trial or a return is not finite.
     """
     generator = torch_generator(system.config.seed, "evaluation", purpose, split, env_steps, device=system.device)
-
     explore = Clock(0, env_steps, env_steps) if actions == "sampled" else None  # as at the end of training
 
     def play(task: Tensor, n_steps: int, sample: bool) -> Rollout:
         env = system.family.make(len(task), system.device, generator)
         team = Team(system.learner, system.encoder, generator)
-        return collect(env, team, task.to(system.device), n_steps, explore=explore, sample=sample)
+        trial = collect(env, team, task.to(system.device), n_steps, explore=explore, sample=sample)
+        check_trial(trial, bad_batch)
+        return trial
 
     with torch.no_grad():
         result = evaluate(
-            play, system.family, split, n_episodes, n_trials, seed=system.config.seed, env_steps=env_steps
+            play,
+            system.family,
+            split,
+            n_episodes,
+            n_trials,
+            seed=system.config.seed,
+            env_steps=env_steps,
+            also_sampled=purpose == "report" and system.encoder.is_stochastic,
         )
+    sums = {"returns": result.returns, "sampled_returns": result.sampled_returns, "step_reward": result.step_reward}
+    check_finite({name: torch.from_numpy(x) for name, x in sums.items() if x is not None}, bad_batch)
     return result._replace(actions=actions)
 
 
@@ -92,7 +106,15 @@ def assess_runs(
         place_of(run, out).refuse_links()
 
     def play(run: LoadedRun) -> AdaptationResult:
-        return assess(run.system, run.env_steps, split, n_episodes=n_episodes, n_trials=n_trials, actions=actions)
+        return assess(
+            run.system,
+            run.env_steps,
+            split,
+            n_episodes=n_episodes,
+            n_trials=n_trials,
+            actions=actions,
+            bad_batch=place_of(run, out).bad_batch,
+        )
 
     results = [play(run) for run in runs]
     beside = {line: [play(run) for run in seeds] for line, seeds in references.items()}

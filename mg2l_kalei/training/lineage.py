@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envs.core import Refusal, TaskFamily
-from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.disk.durable import read_bounded
+from mg2l_kalei.disk.run_folder import MAX_TASKS_SIZE, RunFolder
 from mg2l_kalei.evaluation.adaptation import canonical
 
 Ancestors = Sequence[Mapping[str, Any]]  # per run: its folder, its family's name, parameters of its training tasks
@@ -19,7 +20,7 @@ Ancestors = Sequence[Mapping[str, Any]]  # per run: its folder, its family's nam
 def ancestors_of(folder: RunFolder) -> Ancestors:
     """The run in ``folder``, and what it started from. Raises Refusal where its tasks.json cannot be read."""
     try:
-        described = json.loads(folder.tasks.read_bytes())
+        described = json.loads(read_bounded(folder.tasks, MAX_TASKS_SIZE))
         trained = [task["params"] for task in described["tasks"] if task["split"] == "train"]
         own = {"run": str(folder.path), "family": described["family"], "trained_on": trained}
         return [own, *described.get("started_from", ())]

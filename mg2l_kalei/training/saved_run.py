@@ -18,12 +18,11 @@ from mg2l_kalei.config import ConfigError, RunConfig, deciding_settings, from_di
 from mg2l_kalei.config.settings import nearest, rules, to_text
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.disk.durable import read_bounded
-from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.disk.run_folder import MAX_TASKS_SIZE, RunFolder
 from mg2l_kalei.seeding import torch_generator
+from mg2l_kalei.training.lineage import ancestors_of, refuse_trained_on
 from mg2l_kalei.training.system import SCHEMA, System, build
 from mg2l_kalei.types import State
-
-MAX_TASKS_SIZE = 1 << 26  # bytes of a tasks.json
 
 
 class NoSuchRun(Refusal, FileNotFoundError):
@@ -82,6 +81,7 @@ def load_run(
         config = dataclasses.replace(config, env=dataclasses.replace(config.env, n_workers=n_workers))
     system = build(config, torch.device(device), agents_of(path))
     check_tasks(folder, system.family)
+    refuse_trained_on(system.family, ancestors_of(folder)[1:])
     checkpoints = Checkpoints(folder.checkpoints, config.keep_checkpoints, identity(config, system.family))
     loaded = checkpoints.load_best(weights_only=True) if best else checkpoints.load_latest(weights_only=True)
     if loaded is None:

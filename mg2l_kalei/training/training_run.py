@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+import torch
+
 from envs.core import Refusal
 from mg2l_kalei.config import ConfigError, RunConfig, differences, run_dir, to_yaml
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints, Loaded
@@ -61,7 +63,7 @@ class TrainingRun:
                 refuse_overlap(self.system.family, split)
         except Refusal as error:
             raise ConfigError(str(error).split("\n")) from error
-        self.trainer = MetaTrainer(self.system, self.folder.path / "bad_batch.safetensors")
+        self.trainer = MetaTrainer(self.system, self.folder.bad_batch)
         self.checkpoints = Checkpoints(
             self.folder.checkpoints, config.keep_checkpoints, identity(config, self.system.family)
         )
@@ -112,8 +114,13 @@ class TrainingRun:
             counts(loaded.state["weights"])
             trainer.load_state_dict(loaded.state, loaded.shards)
             unlogged = loaded.state["training"]["unlogged"]
+            n_threads = loaded.state["training"]["n_threads"]
             self._unlogged = {name: float(value) for name, value in unlogged.items()}
         say(f"{self.folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
+        if n_threads != torch.get_num_threads():
+            now = torch.get_num_threads()
+            reason = f"{now} threads instead of {n_threads}: last bits may differ, n_threads={n_threads} keeps them"
+            say(f"warning: {reason}", is_error=True)
         if trainer.iteration > n_iters:
             say(f"warning: n_iters={n_iters}, but this run is longer; a run_name begins another", is_error=True)
 
@@ -186,7 +193,7 @@ class TrainingRun:
     def _save(self, best: bool = False) -> None:
         unlogged = {name: float(value) for name, value in self._unlogged.items()}
         state = self.trainer.state_dict()
-        state["training"]["unlogged"] = unlogged
+        state["training"] |= {"unlogged": unlogged, "n_threads": torch.get_num_threads()}
         trials = self.trainer.trials_since(self.checkpoints.n_trials_saved)
         oldest = self.trainer.oldest_trial
         self.checkpoints.save(state, self.trainer.iteration, shard=trials, oldest_trial=oldest, best=best)
@@ -200,6 +207,7 @@ class TrainingRun:
             n_episodes=config.eval_episodes,
             n_trials=config.eval_trials,
             actions=config.eval_actions,
+            bad_batch=self.folder.bad_batch,
             purpose=purpose,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from mg2l_kalei.training.stopwatch import Stopwatch
 from mg2l_kalei.types import ActionSample, Clock, Rollout
 from tests.small_systems import random_rollout, with_steps
 from tests.training.trainers import make_trainer, tiny
+
+NOWHERE = Path("nothing is bad")
 
 
 def rollout_of(rewards: list[float], truncated: list[int]) -> Rollout:
@@ -45,7 +48,7 @@ def test_a_task_that_ends_ends_an_episode_as_time_does() -> None:
 def test_the_best_checkpoint_is_chosen_on_other_episodes_than_those_reported() -> None:
     system = make_trainer(tiny()).system
     chosen, reported, again = (
-        assess(system, 0, "train", n_episodes=1, n_trials=4, actions="mode", purpose=purpose).returns
+        assess(system, 0, "train", n_episodes=1, n_trials=4, actions="mode", bad_batch=NOWHERE, purpose=purpose).returns
         for purpose in ("selection", "report", "report")
     )
     assert (reported == again).all() and not (chosen == reported).any()
@@ -61,7 +64,7 @@ def test_evaluation_plays_the_actions_that_it_is_told_to(actions: str, monkeypat
         return act(*given, explore=explore)
 
     monkeypatch.setattr(system.learner, "act", watched)
-    result = assess(system, 0, "train", n_episodes=1, n_trials=2, actions=actions)
+    result = assess(system, 0, "train", n_episodes=1, n_trials=2, actions=actions, bad_batch=NOWHERE)
     assert told == {actions == "sampled"} and result.actions == actions
 
 
