@@ -45,10 +45,10 @@ class Actor(nn.Module):
         super().__init__()
         self.is_discrete = spec.is_discrete
         self.moments = RunningMoments(spec.obs_dim, decay=OBS_DECAY, clip=10.0)
+        self.log_std = None if spec.is_discrete else sharing.vector(spec.action_dim, initial_log_std)
         network = RecurrentMlp if config.is_recurrent else GroupedMlp
         in_features, place_id = spec.obs_dim + latent_dim, config.agent_id
         self.body = network(sharing, in_features, spec.action_dim, config, output_gain=0.01, place_id=place_id)
-        self.log_std = None if spec.is_discrete else sharing.vector(spec.action_dim, initial_log_std)
         is_padded = bool(spec.action_sizes) and min(spec.action_sizes) < spec.action_dim
         sizes = torch.tensor(spec.action_sizes or (spec.action_dim,) * spec.n_agents)
         mask = torch.arange(spec.action_dim) < sizes.unsqueeze(-1)
