@@ -92,7 +92,7 @@ def test_learner_and_sharing_scheme_keep_what_all_owe(
     learner_tests.test_gradients_that_others_left_behind_do_not_matter(learner, sharing, spec)
     learner_tests.test_illegal_actions_are_never_taken(learner, sharing)
     learner_tests.test_metrics_are_finite_numbers_under_their_groups_names(learner, sharing, spec)
-    monkeypatch.setitem(learner_tests.FAST, "reinforce", {"hidden": (32, 32), "lr": 2e-2})
+    monkeypatch.setitem(learner_tests.FAST, "reinforce", {"hidden": (32, 32), "lr": 4e-2})
     learner_tests.test_every_scheme_learns_the_turns(learner, sharing)
 
 
@@ -122,7 +122,7 @@ def test_a_run_of_all_of_them_stops_and_goes_on_bit_for_bit(tmp_path: Path) -> N
     choice = "--env=levers learner=reinforce sharing=low_rank encoder.pooling=mean"
     small = "n_rows=4 episode_steps=4 encoder.hidden=[8] n_heads=2 network.hidden=[8] context.batch=4 context.length=4 "
     small += (
-        "context.n_updates=2 context.n_early_iterations=0 replay.capacity=8 eval_trials=2 eval_interval=0 n_threads=1"
+        "context.n_updates=2 context.n_early_iterations=0 replay.capacity=8 eval_trials=2 eval_interval=2 n_threads=1"
     )
     left = []
     for name, lengths in (("whole", [4]), ("in two parts", [2, 4])):

@@ -70,6 +70,7 @@ class Layers:
                     self.values[key] = rule.from_file(self.values[key])
                 except ValueError as error:
                     self.problems.append(problem(self.sources[key], key, self.values[key], error))
+                    self.values[key] = rule.default  # which has no problem of its own
 
     def _possible_kinds(self, section: str) -> list[str]:
         """The chosen kind; all of them where the choice was wrong; ``""`` where there are no kinds."""

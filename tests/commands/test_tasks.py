@@ -16,10 +16,7 @@ WRONG = {
     ("check",): "tasks check: expected a family's name first, see tasks list",
     ("check", ""): "tasks check: expected a family's name first, see tasks list",
     ("show", "seed=3"): "tasks show seed=3: expected a family's name first, see tasks list",
-    (
-        "show",
-        "toy",
-    ): "tasks show toy: no such family (did you mean toy-arms or toy-corners or toy-turns?), see tasks list",
+    ("show", "ant"): "tasks show ant: no such family (did you mean mujoco-ant-4x2 or mujoco-ant-dir?), see tasks list",
     ("hash", "mpe-spred"): "tasks hash mpe-spred: no such family (did you mean mpe-spread?), see tasks list",
     ("show", "toy-turns", "toy-corners"): "command line: toy-corners: expected key=value",
     ("show", "toy-turns", "n_agent=2"): "command line: n_agent=2: no such setting (did you mean n_agents?)",

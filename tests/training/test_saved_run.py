@@ -126,7 +126,7 @@ def test_a_run_on_other_tasks_than_its_family_draws_now_is_refused(
     changed.tasks.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"tasks\.json"):
         load_run(changed.path)
-    assert train.main(tiny(tmp_path)) == 1  # to go on with it is refused too
+    assert train.main(tiny(tmp_path)) == 2  # to go on with it is refused too
     assert "tasks.json" in capsys.readouterr().err
 
 

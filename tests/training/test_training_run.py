@@ -230,7 +230,7 @@ def test_init_from_a_run_that_is_not_there_or_does_not_fit_is_refused_and_nothin
     source = tiny(tmp_path / "a", n_iters=1)
     assert train.main(source) == 0
     path = folder_of(source).path
-    for settings in ({"init_from": f"{path}x"}, {"init_from": path, "learner__hidden": "[9]"}):
+    for settings in ({"init_from": f"{path}x"}, {"init_from": path, "network__hidden": "[9]"}):
         capsys.readouterr()
         assert train.main(tiny(tmp_path / "b", **settings)) == 2
         captured = capsys.readouterr()
