@@ -96,7 +96,7 @@ TWISTS: dict[str, Twist] = {
 
 
 class Listing(Walk):
-    """walker_0 ends in its second step, and is listed in the steps that follow as ``listed`` says."""
+    """walker_0 ends in its second step, unless ``flag`` is "", and is listed from then on as ``listed`` says."""
 
     def __init__(self, flag: str, listed: tuple[bool, ...]) -> None:
         super().__init__(0.0, 2, max_cycles=6)
@@ -105,7 +105,7 @@ class Listing(Walk):
     def step(self, actions: dict[str, Any]) -> Any:
         obs, rewards, ends, late, infos = super().step(actions)
         if self.steps >= 2:
-            {"terminated": ends, "truncated": late}[self.flag]["walker_0"] = self.steps == 2
+            {"terminated": ends, "truncated": late, "": {}}[self.flag]["walker_0"] = self.steps == 2
             is_listed = self.steps - 2 < len(self.listed) and self.listed[self.steps - 2]
             others = [agent for agent in self.agents if agent != "walker_0"]
             self.agents = ["walker_0", *others] if is_listed else others

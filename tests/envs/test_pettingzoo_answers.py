@@ -120,6 +120,11 @@ def test_an_agent_that_ended_and_left_cannot_come_back() -> None:
         acted(rows, *[(1, 1)] * 4)
 
 
+def test_an_agent_that_left_without_an_end_may_come_back() -> None:
+    rows = batch(f"{FAULTS}:listing", train=("flag='' listed=[false,true,false,true]",))
+    assert [step.alive[0, 0].item() for step in acted(rows, *[(1, 1)] * 5)] == [True, False, True, False, True]
+
+
 def test_the_last_observation_of_one_that_is_terminated_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(env: Compass, actions: dict[str, int]) -> object:
         obs, rewards, _, late, infos = usual(env, actions)
