@@ -68,7 +68,7 @@ SCHEMA = Schema(
         "sharing": {"full": (object, EmptyConfig())},
         "learner": {"mappo": (object, MappoConfig()), "qmix": (object, QmixConfig())},
     },
-    groups={"context": ContextConfig(), "network": EmptyConfig(), "replay": EmptyConfig()},
+    groups={"network": EmptyConfig(), "context": ContextConfig(), "replay": EmptyConfig()},
     checks=(qmix_wants_one_agent,),
 )
 RECIPE = "encoder: {kind: mg2l, latent_dim: 8}\nsharing: full\nlearner: {kind: mappo}\n"

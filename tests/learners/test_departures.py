@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -9,10 +10,10 @@ from mg2l_kalei.types import Rollout
 from tests.small_systems import acted_by, make_encoder, make_learner, random_rollout, update, with_steps
 
 
-def weights_after(rollout: Rollout, misjudged: int | None = None) -> dict[str, Tensor]:
+def weights_after(rollout: Rollout, misjudged: int | None = None, scale: str = "auto") -> dict[str, Tensor]:
     """Actor and critic after an update; ``misjudged``: the agent whose log-probabilities are wrong."""
     encoder = make_encoder("none")
-    learner = make_learner(encoder)
+    learner = make_learner(encoder, reward_scale=scale)
     rollout = acted_by(learner, encoder, rollout)
     if misjudged is not None:
         assert rollout.log_prob is not None
@@ -35,16 +36,37 @@ def agent_2_leaves(step: int, paid_afterwards: float = 0.0, paid_in_its_last_ste
     return with_steps(rollout, alive=alive, next_alive=next_alive, truncated=no_end)
 
 
-def test_what_departed_agents_did_does_not_train_the_actors() -> None:
-    right, departed_wrong, present_wrong = (weights_after(agent_2_leaves(-1), agent) for agent in (None, 2, 1))
+every_scale = pytest.mark.parametrize("scale", ["team", "agent"])
+
+
+@every_scale
+def test_what_departed_agents_did_does_not_train_the_actors(scale: str) -> None:
+    agents = (None, 2, 1)
+    right, departed_wrong, present_wrong = (weights_after(agent_2_leaves(-1), agent, scale) for agent in agents)
     assert torch.equal(right["actor"], departed_wrong["actor"])
     assert not torch.equal(right["actor"], present_wrong["actor"])
 
 
-def test_what_follows_a_departure_trains_nobody_and_what_came_before_does() -> None:
-    usual = weights_after(agent_2_leaves(4))
-    paid_when_gone = weights_after(agent_2_leaves(4, paid_afterwards=100.0))
-    paid_before = weights_after(agent_2_leaves(4, paid_in_its_last_step=100.0))
+@every_scale
+def test_what_follows_a_departure_trains_nobody_and_what_came_before_does(scale: str) -> None:
+    usual = weights_after(agent_2_leaves(4), scale=scale)
+    paid_when_gone = weights_after(agent_2_leaves(4, paid_afterwards=1e30), scale=scale)
+    paid_before = weights_after(agent_2_leaves(4, paid_in_its_last_step=100.0), scale=scale)
     for network, weights in usual.items():
         assert torch.equal(weights, paid_when_gone[network]), network
         assert not torch.equal(weights, paid_before[network]), network
+
+
+@every_scale
+@pytest.mark.parametrize("memory", ["none", "trial"])
+def test_an_update_on_a_single_step_of_a_single_living_agent_is_finite(memory: str, scale: str) -> None:
+    """There is no deviation to divide by, and nothing to explain."""
+    encoder = make_encoder("none")
+    learner = make_learner(encoder, reward_scale=scale, memory=memory, n_epochs=3)
+    rollout = random_rollout(n_steps=1, n_rows=1)
+    rollout.steps.alive[:] = torch.tensor([True, False, False])
+    for i in range(2):
+        metrics = update(learner, encoder, acted_by(learner, encoder, rollout), 36 * (i + 1))
+        assert all(torch.as_tensor(value).isfinite() for value in metrics.values()), metrics
+    for network in learner.networks.values():
+        assert all(tensor.isfinite().all() for tensor in network.state_dict().values())

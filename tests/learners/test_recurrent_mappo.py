@@ -57,6 +57,11 @@ class Recollection:
         return Observation(obs, obs.flatten(1), None, torch.ones(obs.shape[:2], dtype=torch.bool))
 
 
+OF_THE_TRIAL: dict[str, Any] = {"memory": "trial", "inputs": ("action", "reward", "episode_start")}
+MEMORIES = {"episode": {"memory": "episode"}, "trial, told everything": OF_THE_TRIAL}
+every_memory = pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES)
+
+
 def recurrent(encoder: TaskEncoder, spec: EnvSpec = RECALL, **settings: Any) -> Mappo:
     own: dict[str, Any] = {"memory": "episode", "hidden": (16, 8)} | settings
     learner = make_learner(encoder, spec, kind="mappo", **own)
@@ -85,39 +90,72 @@ def test_the_first_ratio_is_one(kind: str, chunk_length: int, sharing: str) -> N
         assert float(metrics["train/ratio_error"]) > 1e-4
 
 
-def test_what_the_learner_replays_is_what_was_acted_with() -> None:
+@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("chunk_length", [1, 3, 4, 10, 40])
+def test_the_first_ratio_is_one_of_a_memory_of_the_whole_trial_that_is_told_everything(
+    chunk_length: int, sharing: str
+) -> None:
+    """Chunks begin within the trial with what was remembered from episodes before."""
+    encoder = make_encoder("none", RECALL)
+    learner = recurrent(encoder, sharing=sharing, chunk_length=chunk_length, actor_lr=1e-2, **OF_THE_TRIAL)
+    for i in range(2):
+        metrics = update(learner, encoder, play(learner, encoder, 10, seed=i), 60 * (i + 1), seed=i)
+        assert float(metrics["train/first_ratio_error"]) <= 1e-5
+        assert float(metrics["train/ratio_error"]) > 1e-4
+
+
+@every_memory
+def test_what_the_learner_replays_is_what_was_acted_with(memory: dict[str, Any]) -> None:
     """A pass over the whole trial makes the states, distributions and latents of the steps one by one."""
     encoder = make_encoder("mg2l", RECALL)
-    learner = recurrent(encoder)
+    learner = recurrent(encoder, **memory)
     rollout = play(learner, encoder, 10)
-    state = learner.initial_memory(6)
+    state, seen = learner.initial_memory(6), learner.recall.extend(rollout.steps)
+    forgets = learner.recall.forgets(rollout.steps.episode_start)
     assert state is not None and rollout.memory.shape == (10, 6, 2, 16)
     with torch.no_grad():
-        memory = Memory(state, rollout.steps.episode_start)
-        distribution, states = learner.actor_network(rollout.steps.obs, rollout.latent, None, memory)
+        distribution, states = learner.actor_network(seen.obs, rollout.latent, None, Memory(state, forgets))
     torch.testing.assert_close(distribution.log_prob(rollout.steps.action), rollout.log_prob)
-    before = torch.cat([state[None], states[:-1]]) * ~rollout.steps.episode_start[:, :, None, None]
+    before = torch.cat([state[None], states[:-1]]) * ~forgets[:, :, None, None]
     torch.testing.assert_close(before, rollout.memory)
+
+
+def test_a_memory_of_the_trial_crosses_its_episodes_and_never_trials() -> None:
+    encoder = make_encoder("none", RECALL)
+    for memory, is_kept in (("trial", True), ("episode", False)):
+        learner = recurrent(encoder, memory=memory)
+        team = Team(learner, encoder, generator())
+        for _ in range(2):
+            rollout = collect(Recollection(6), team, torch.zeros(6, dtype=torch.int64), 10, explore=at(0))
+            assert rollout.memory is not None
+            starts = rollout.steps.episode_start
+            assert (rollout.memory[0] == 0).all() and starts.sum(0).tolist() == [3] * 6
+            at_starts = rollout.memory[1:][starts[1:]]
+            assert bool((at_starts == 0).all()) != is_kept and bool((at_starts != 0).any()) == is_kept
 
 
 @pytest.mark.parametrize("chunk_length", [3, 4, 10, 40])
 @pytest.mark.parametrize("per_agent", [False, True], ids=["one critic", "critic per agent"])
-def test_values_are_those_of_the_critic_step_by_step(per_agent: bool, chunk_length: int) -> None:
+@every_memory
+def test_values_are_those_of_the_critic_step_by_step(
+    memory: dict[str, Any], per_agent: bool, chunk_length: int
+) -> None:
     """Over the whole trial, over its successors, and again over chunks of it, with episodes of four steps."""
     encoder = make_encoder("mg2l", RECALL)
-    learner = recurrent(encoder, critic_per_agent=per_agent, chunk_length=chunk_length)
+    learner = recurrent(encoder, critic_per_agent=per_agent, chunk_length=chunk_length, **memory)
     rollout = play(learner, encoder, 10)
     rollout = with_steps(rollout, terminated=rollout.steps.truncated, truncated=rollout.steps.terminated)
     latent = draw(11, 6, encoder.global_dim)
-    value, next_value, _ = learner._values(rollout.steps, latent)
+    seen, forgets = learner.recall.extend(rollout.steps), learner.recall.forgets(rollout.steps.episode_start)
+    value, next_value, _ = learner._values(seen, latent)
     state = torch.zeros(6, 2 if per_agent else 1, 16)
     for t in range(10):
-        state = state * ~rollout.steps.episode_start[t, :, None, None]
-        expected, (state,) = learner.critic(rollout.steps.state[None, t], latent[None, t], Memory(state))
+        state = state * ~forgets[t, :, None, None]
+        expected, (state,) = learner.critic(seen.state[None, t], latent[None, t], Memory(state))
         torch.testing.assert_close(value[t], expected[0])
-        expected, _ = learner.critic(rollout.steps.next_state[None, t], latent[None, t + 1], Memory(state))
+        expected, _ = learner.critic(seen.next_state[None, t], latent[None, t + 1], Memory(state))
         torch.testing.assert_close(next_value[t], expected[0])
-    samples, _ = learner._prepare(rollout, rollout.steps, latent)
+    samples, _ = learner._prepare(rollout, seen, latent)
     again, _ = learner.critic(samples.state, samples.global_latent, samples.critic_memory)
     counts = torch.ones_like(again, dtype=torch.bool) if samples.alive is None else samples.alive
     assert counts.sum() == 10 * 6 * 2

@@ -18,7 +18,7 @@ from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.saved_run import load_run
 from mg2l_kalei.training.system import CONFIG_DIR
 from mg2l_kalei.training.training_run import TrainingRun
-from mg2l_kalei.types import Metrics
+from mg2l_kalei.types import Metrics, State
 from tests.small_runs import files_in, folder_of, remains, tiny
 
 TERMINATED = 128 + signal.SIGTERM
@@ -200,6 +200,11 @@ def test_resume_never_sets_the_old_run_aside_and_starts_afresh(tmp_path: Path) -
     assert remains(folder_of(words)).step == "step-00000001"
 
 
+def optimisers(training: State) -> list[State]:
+    """Those of the actors, of the critic and of the encoder."""
+    return [*(training["learner"][name]["adam"] for name in ("actor", "critic")), training["phases"]["infer"]]
+
+
 def test_init_from_gives_a_new_run_the_networks_of_another(
     tmp_path: Path, after_iteration: Callable[..., None]
 ) -> None:
@@ -212,12 +217,14 @@ def test_init_from_gives_a_new_run_the_networks_of_another(
         train.main(words)
     given, taken = (Checkpoints(folder_of(w).checkpoints, 1).load_latest() for w in (source, words))
     assert given and taken
-    had, has = given.state["weights"], taken.state["weights"]
-    assert has["iteration"] == has["env_steps"] == 0
+    weights, new_weights = given.state["weights"], taken.state["weights"]
+    assert new_weights["iteration"] == new_weights["env_steps"] == 0
     for part in ("actor", "critic"):
-        for name, tensor in had["learner"][part].items():
-            assert tensor.equal(has["learner"][part][name]), name
-    assert all(tensor.equal(has["encoder"][name]) for name, tensor in had["encoder"].items())
+        for name, tensor in weights["learner"][part].items():
+            assert tensor.equal(new_weights["learner"][part][name]), name
+    assert all(tensor.equal(new_weights["encoder"][name]) for name, tensor in weights["encoder"].items())
+    for trained, fresh in zip(*(optimisers(loaded.state["training"]) for loaded in (given, taken)), strict=True):
+        assert trained["state"] and not fresh["state"]
     generators = [loaded.state["training"]["generators"]["acting"] for loaded in (given, taken)]
     assert not generators[0].equal(generators[1])
     assert train.main(words) == 0  # goes on, and does not begin with the other's networks again

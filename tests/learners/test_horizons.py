@@ -1,0 +1,99 @@
+"""Do returns sum over the episode, or over all that is left of the trial, as told?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mg2l_kalei.learners.mappo import Mappo, within_the_trial
+from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages
+from mg2l_kalei.types import Rollout
+from tests.small_systems import (
+    acted_by,
+    draw,
+    make_encoder,
+    make_learner,
+    random_rollout,
+    update,
+    with_steps,
+)
+
+# Three rows of five steps, rewards 1, 2, 4, 8, 16; an episode ends with step 2 in rows 0 (the task) and 1 (time).
+# Step 4 is the end of nothing in row 0, of the task in row 1, of time in row 2.
+REWARD = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0])[:, None, None].expand(5, 3, 1)
+TERMINATED = torch.zeros(5, 3, dtype=torch.bool)
+TERMINATED[2, 0] = TERMINATED[4, 1] = True
+TRUNCATED = torch.zeros(5, 3, dtype=torch.bool)
+TRUNCATED[2, 1] = TRUNCATED[4, 2] = True
+ALIVE = torch.ones(5, 3, 1, dtype=torch.bool)
+
+
+def advantages(values: Values, next_alive: Tensor = ALIVE, gae_lambda: float = 1.0) -> Tensor:
+    values, ends = within_the_trial(values, TERMINATED, TRUNCATED, next_alive)
+    return generalized_advantages(REWARD, values, *ends, gamma=0.5, gae_lambda=gae_lambda)
+
+
+def test_what_is_left_of_the_trial_counts_across_its_episodes_by_hand() -> None:
+    """1 + 2/2 + 4/4 + 8/8 + 16/16 = 5, and where the trial is cut off, 100/32 of what would come."""
+    values = Values(torch.zeros(5, 3, 1), torch.full((5, 3, 1), 100.0))
+    got = advantages(values)[..., 0]
+    assert got[0].tolist() == [5 + 100 / 32, 5.0, 5 + 100 / 32]
+    assert got[3].tolist() == [16 + 25.0, 16.0, 16 + 25.0]
+    assert got[4].tolist() == [16 + 50.0, 16.0, 16 + 50.0]
+
+
+def test_what_follows_a_step_within_the_trial_is_the_next_step_whatever_ends() -> None:
+    value, next_value = draw(5, 3, 1), draw(5, 3, 1, seed=1)
+    got = advantages(Values(value, next_value), gae_lambda=0.0)
+    torch.testing.assert_close(got[:-1], REWARD[:-1] + 0.5 * value[1:] - value[:-1])
+    goes_on = torch.tensor([1.0, 0.0, 1.0])[:, None]
+    torch.testing.assert_close(got[-1], REWARD[-1] + 0.5 * goes_on * next_value[-1] - value[-1])
+
+
+def test_an_agent_that_leaves_an_episode_is_back_in_the_next_but_not_after_the_trial() -> None:
+    next_alive = ALIVE.clone()
+    next_alive[1:3] = next_alive[4] = False
+    got = advantages(Values(torch.zeros(5, 3, 1), torch.full((5, 3, 1), 100.0)), next_alive)[..., 0]
+    assert got[0].tolist() == [5.0] * 3 and got[4].tolist() == [16.0] * 3
+
+
+def test_what_is_given_is_left_as_it_was() -> None:
+    values = Values(draw(5, 3, 1), draw(5, 3, 1, seed=1))
+    given = [x.clone() for x in (*values, TERMINATED, TRUNCATED, ALIVE)]
+    within_the_trial(values, TERMINATED, TRUNCATED, ALIVE)
+    assert all(map(torch.equal, given, (*values, TERMINATED, TRUNCATED, ALIVE)))
+
+
+def targets(horizon: str, rollout: Rollout) -> Tensor:
+    """Returns (T, B, N) that a learner takes a rollout's steps to have, in units of reward."""
+    encoder = make_encoder("none")
+    learner = make_learner(encoder, horizon=horizon)
+    assert isinstance(learner, Mappo)
+    rollout = acted_by(learner, encoder, rollout)
+    T, B, N = rollout.steps.reward.shape
+    samples, _ = learner._prepare(rollout, rollout.steps, torch.zeros(T + 1, B, 0))
+    return learner.critic.moments.denormalise(samples.returns).view(T, B, N)
+
+
+@pytest.mark.parametrize(("horizon", "reaches_back"), [("episode", False), ("trial", True)])
+def test_learners_take_the_horizon_that_they_are_told(horizon: str, reaches_back: bool) -> None:
+    rollout = random_rollout()  # episodes of 4 steps, 9 steps
+    reward = rollout.steps.reward.clone()
+    reward[4:8] += 10
+    usual, paid = targets(horizon, rollout), targets(horizon, with_steps(rollout, reward=reward))
+    gain = paid - usual
+    assert (gain[4:7] > 1).all() and gain[8].abs().max() < 1e-3
+    assert (gain[:4] > 1).all() == reaches_back and (gain[:4].abs() < 1e-3).all() != reaches_back
+
+
+@pytest.mark.parametrize("memory", ["none", "episode", "trial"])
+def test_an_update_over_the_whole_trial_is_finite_with_any_memory(memory: str) -> None:
+    settings: dict[str, Any] = {"horizon": "trial", "memory": memory, "inputs": ("reward",), "chunk_length": 4}
+    encoder = make_encoder("mg2l")
+    learner = make_learner(encoder, **settings)
+    metrics = update(learner, encoder, acted_by(learner, encoder, random_rollout()))
+    assert all(torch.as_tensor(value).isfinite() for value in metrics.values())
+    assert float(metrics["train/first_ratio_error"]) <= 1e-5

@@ -1,0 +1,98 @@
+"""Is every environment step of a run foreseen, and is only kept and done what somebody learns from?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from mg2l_kalei.learners import Experience
+from mg2l_kalei.types import Step, Transition
+from tests.training.trainers import every_recipe, make_trainer, tiny
+
+N_ITERS = 5
+SOURCES = ("online", "replay")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@every_recipe
+def test_the_steps_foreseen_are_those_that_a_run_makes(algo: str, source: str) -> None:
+    config = tiny(algo, "toy-corners", f"n_iters={N_ITERS}", source=source, explore_interval=2, explore_rows=3)
+    trainer = make_trainer(config)
+    made = {name: 0 for name in trainer.phases}
+    for _ in range(N_ITERS):
+        before = trainer.clock
+        assert before.total_env_steps == trainer.total_env_steps
+        trainer.iterate()
+    assert trainer.env_steps == trainer.total_env_steps
+    explores = source == "replay" and trainer.system.encoder.learns
+    made["collect"] = N_ITERS * 4 * 6  # rows, steps of a trial
+    made["explore"] = (2 + 1 + 1) * 3 * 6 if explores else 0  # one trial of every corner, then one row's each
+    assert {name: phase.env_steps(N_ITERS) for name, phase in trainer.phases.items()} == made
+
+
+@pytest.mark.parametrize("n_iters", [1, 2, 3, 7])
+def test_a_run_of_any_length_is_foreseen(n_iters: int) -> None:
+    trainer = make_trainer(tiny("mg2l", "toy-turns", f"n_iters={n_iters}", source="replay", explore_interval=3))
+    for _ in range(n_iters):
+        trainer.iterate()
+    assert trainer.env_steps == trainer.total_env_steps
+
+
+def test_phases_are_told_the_time_that_is_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learners, whose schedules follow it, count the steps that they learn from."""
+    trainer = make_trainer(tiny("mg2l", "toy-corners", "n_iters=2", source="replay", explore_interval=1))
+    update, told = trainer.system.learner.update, []
+
+    def watched(experience: Any, clock: Any, generator: torch.Generator) -> Any:
+        told.append(clock)
+        return update(experience, clock, generator)
+
+    monkeypatch.setattr(trainer.system.learner, "update", watched)
+    for number in range(2):
+        trainer.iterate()
+        assert told[-1] == (number, trainer.env_steps, trainer.total_env_steps)
+
+
+@every_recipe
+def test_trials_are_kept_where_somebody_learns_from_them(algo: str) -> None:
+    trainer = make_trainer(tiny(algo, "toy-corners"))
+    trainer.iterate()
+    if not trainer.system.encoder.learns:
+        assert trainer.replay is None and trainer.shop.replay is None and trainer.shop.inference is None
+        assert trainer.state_dict()["training"]["replay"] is None
+        assert trainer.system.replayed_fields == ()
+        return
+    assert trainer.replay is not None
+    assert set(trainer.replay.layouts) == set(Transition._fields) < set(Step._fields)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_contexts_come_from_exploration_alone_where_latents_are_replayed(source: str) -> None:
+    """What was acted on a latent of the task would tell the encoder what it knew already."""
+    trainer = make_trainer(tiny("mg2l_kalei", "toy-corners", source=source, explore_interval=2, explore_rows=4))
+    kept = []
+    for _ in range(3):
+        trainer.iterate()
+        assert trainer.replay is not None
+        kept.append(trainer.replay.n_added)
+    assert kept == ([4, 8, 12] if source == "online" else [4, 4, 8])
+
+
+def test_latents_are_held_where_they_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in SOURCES:
+        trainer = make_trainer(tiny("mg2l_kalei", "toy-corners", source=source))
+        seen: list[Experience] = []
+        update = trainer.system.learner.update
+
+        def watched(experience: Any, *others: Any, update: Any = update, seen: list[Experience] = seen) -> Any:
+            seen.append(experience)
+            return update(experience, *others)
+
+        monkeypatch.setattr(trainer.system.learner, "update", watched)
+        trainer.iterate()
+        (experience,) = seen
+        assert experience.replay is trainer.replay and experience.encoder is trainer.system.encoder
+        is_held = bool((experience.fresh.latent == experience.fresh.latent[:1]).all())
+        assert is_held == (experience.fresh.contexts is not None) == (source == "replay")
