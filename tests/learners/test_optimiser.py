@@ -23,7 +23,7 @@ N, IN, OUT, TOTAL = 3, 5, 4, 1000
 
 def make(**settings: Any) -> Optimiser:
     sharing = FullSharing(FullConfig(), range(N), generator())
-    return Optimiser(sharing.linear(IN, OUT, gain=1.0), sharing, **{"lr": 1e-2, "max_grad_norm": 1e9} | settings)
+    return Optimiser("net", sharing.linear(IN, OUT, gain=1.0), sharing, **{"lr": 1e-2, "max_grad_norm": 1e9} | settings)
 
 
 def loss_of(network: nn.Module, scale: float = 1.0) -> Tensor:
@@ -74,7 +74,7 @@ def test_gradients_are_clipped_together_and_their_norm_before_is_told(scale: flo
     whole = [*gradients(reference), scale * draw(IN)]
     assert other.grad is not None
     clipped = [*gradients(optimiser.network), other.grad]
-    assert float(told["grad_norm"]) == pytest.approx(norm(whole), rel=1e-5)
+    assert float(told["train/net_grad_norm"]) == pytest.approx(norm(whole), rel=1e-5)
     for ours, theirs in zip(clipped, whole, strict=True):
         torch.testing.assert_close(ours, theirs * min(1.0, 10.0 / norm(whole)), rtol=1e-4, atol=1e-6)
 
@@ -109,15 +109,15 @@ def test_a_loss_that_is_no_scalar_is_stepped_on_by_its_gradient() -> None:
 def masked(**settings: Any) -> Optimiser:
     config = KaleidoscopeConfig(threshold_bias=0.5, threshold_scale=2.0, reset_interval=100, reset_probability=1.0)
     sharing = KaleidoscopeSharing(config, range(N), generator())
-    return Optimiser(sharing.linear(IN, OUT, gain=1.0), sharing, **{"lr": 1e-2, "max_grad_norm": 1e9} | settings)
+    return Optimiser("net", sharing.linear(IN, OUT, gain=1.0), sharing, **{"lr": 1e-2, "max_grad_norm": 1e9} | settings)
 
 
 def test_sharings_term_is_stepped_on_too_where_there_is_a_main_loss() -> None:
     with_term, without, reference = masked(), masked(), masked()
     main_loss = torch.tensor(-2.5)
     told = with_term.step(loss_of(with_term.network), main_loss=main_loss)
-    assert set(told) == {"grad_norm", "sharing/diversity", "sharing/coefficient"}
-    assert set(without.step(loss_of(without.network))) == {"grad_norm"}
+    assert set(told) == {"train/net_grad_norm", "sharing/diversity", "sharing/coefficient"}
+    assert set(without.step(loss_of(without.network))) == {"train/net_grad_norm"}
     term, _ = reference.sharing.loss(reference.network, main_loss)
     (loss_of(reference.network) + term).backward()
     for ours, theirs in zip(gradients(with_term.network), gradients(reference.network), strict=True):
@@ -148,7 +148,7 @@ class Halving(Processes):
 
 def test_gradients_are_averaged_over_processes_before_they_are_clipped() -> None:
     alone, of_two, clipped = make(), make(processes=Halving()), make(processes=Halving(), max_grad_norm=1.0)
-    own, mean, again = (float(o.step(loss_of(o.network))["grad_norm"]) for o in (alone, of_two, clipped))
+    own, mean, again = (float(o.step(loss_of(o.network))["train/net_grad_norm"]) for o in (alone, of_two, clipped))
     assert mean == again == pytest.approx(own / 2)
     assert norm(gradients(clipped.network)) == pytest.approx(1.0, rel=1e-4)
 
