@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,18 @@ import torch
 from torch import Tensor
 
 from envs import ENVS
-from envs.core import EnvSpec
+from envs.core import EnvSpec, setting
 from envs.toy import Turns
 from mg2l_kalei.acting.collector import Team, collect
+from mg2l_kalei.config import load
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
-from mg2l_kalei.learners.base import Learner
+from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.sharing import SHARINGS
-from mg2l_kalei.types import Rollout
+from mg2l_kalei.training.assessment import assess
+from mg2l_kalei.training.meta_trainer import MetaTrainer
+from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
+from mg2l_kalei.types import ActionSample, Clock, Metrics, Rollout
 from tests.small_systems import (
     CONTINUOUS,
     DISCRETE,
@@ -191,3 +197,74 @@ def test_what_a_continuous_action_was_is_what_its_probability_is_of() -> None:
     assert sample.action.shape == rollout.steps.action[0].shape
     assert sample.log_prob is not None
     assert sample.log_prob.shape == rollout.steps.reward[0].shape == (4, CONTINUOUS.n_agents)
+
+
+# --- learners that are not on-policy ----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class QTableConfig:
+    rate: float = setting(2.0, "of gradient steps", above=0)
+
+
+class QTable(Learner):
+    """Off-policy: the mean reward of each action, of replayed steps. It knows no log-probabilities."""
+
+    is_on_policy = False
+    replays = ("obs", "action", "reward")
+
+    def __init__(self, config: QTableConfig, setup: Setup) -> None:
+        super().__init__(config, setup)
+        self.networks = {"actor": setup.make_sharing(None).linear(self.spec.obs_dim, self.spec.action_dim, gain=1.0)}
+        self.chances: list[float] = []  # of a random action
+
+    def act(
+        self,
+        obs: Tensor,
+        legal: Tensor | None,
+        latent: Tensor,
+        memory: Tensor | None,
+        generator: torch.Generator,
+        *,
+        explore: Clock | None,
+    ) -> ActionSample:
+        best = self.actor(obs).argmax(-1)
+        if explore is None:
+            return ActionSample(best)
+        self.chances.append(max(0.1, 1 - 2 * explore.env_steps / explore.total_env_steps))
+        is_random = torch.rand(best.shape, generator=generator) < self.chances[-1]
+        drawn = torch.randint(self.spec.action_dim, best.shape, generator=generator)
+        return ActionSample(torch.where(is_random, drawn, best))
+
+    def update(self, experience: Experience, clock: Clock, generator: torch.Generator) -> Metrics:
+        replay = experience.replay
+        assert replay is not None and experience.fresh.log_prob is None
+        optimiser, loss = torch.optim.SGD(self.actor.parameters(), self.config.rate), torch.zeros(())
+        for _ in range(10):
+            trial, step = (torch.randint(n, (256,), generator=generator) for n in (len(replay), replay.n_steps))
+            drawn = replay.steps(trial, step)
+            value = self.actor(drawn["obs"]).gather(-1, drawn["action"].unsqueeze(-1)).squeeze(-1)
+            loss = (value - drawn["reward"]).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        return {"train/td_loss": loss.detach()}
+
+
+def test_an_off_policy_learner_trains_from_the_replay_and_explores_by_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LEARNERS, "q_table", (QTable, QTableConfig()))
+    words = ["--env=toy-turns", "--algo=mappo", "learner=q_table", "sharing=independent", "n_rows=16"]
+    config = load([*words, "n_iters=30", "replay.capacity=256", "n_threads=1"], SCHEMA, CONFIG_DIR).config
+    system = build(config, torch.device("cpu"))
+    assert isinstance(system.learner, QTable)
+    trainer = MetaTrainer(system, tmp_path / "bad")
+    assert trainer.replay is not None and set(trainer.replay.layouts) == {"obs", "action", "reward"}
+    for _ in range(config.n_iters):
+        trainer.iterate()
+    chances = system.learner.chances
+    assert chances[0] == 1 and chances[-1] == 0.1 and chances == sorted(chances, reverse=True)
+    result = assess(system, 0, "train", n_episodes=1, n_trials=32, actions="mode", bad_batch=tmp_path / "bad")
+    assert isinstance(system.family, Turns)
+    assert result.returns.mean() > 0.9 * system.family.optimal_return
