@@ -18,6 +18,7 @@ from envs.rware.layout import parse_layout
 from envs.rware.picture import CELL, EMPTY_HANDED, GOAL, LOADED, PAPER, REQUESTED, SHELF
 from envs.rware.warehouse import Start
 from tests.envs.warehouses import batch_of, rules_of
+from tests.representatives import one_per_kind
 
 NAMES = [name for name in ENVS if name.startswith("rware-")]
 LANE = parse_layout("xx\n..\ng.")  # shelves 1 and 2; a goal two steps below shelf 1
@@ -232,7 +233,7 @@ def test_a_picture_shows_requests_loads_and_goals() -> None:
     assert colours(0, 0)[0] not in (SHELF, REQUESTED[0]) and colours(0, 1) == (SHELF, LOADED)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", one_per_kind(NAMES))
 def test_a_row_is_drawn(name: str) -> None:
     rows = batch(family(name), 1)
     rows.reset(torch.zeros(1, dtype=torch.int64))

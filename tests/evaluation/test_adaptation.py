@@ -70,7 +70,7 @@ def test_each_task_and_trial_lands_in_its_own_cell(make_rollout: MakeRollout, ma
         local = (number + 10_000.0 * torch.arange(n_steps)[:, None])[..., None, None].expand(-1, -1, 2, 1)
         return make_rollout(reward, ended, task=task, local=local)
 
-    result = evaluate(play, family, "ood", 2, n_trials, seed=5, env_steps=77)
+    result = evaluate(play, family, "ood", 2, n_trials, seed=5, env_steps=77, also_sampled=True)
     assert max(played) <= MAX_ROWS and len(played) == 4, "two chunks for means, two for samples"
     assert result.tasks == ("t1", "t3", "t5")
     np.testing.assert_array_equal(result.returns, np.broadcast_to([[[4.0]], [[12.0]], [[20.0]]], (3, n_trials, 2)))

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -38,7 +39,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return folder_of(words)
 
 
-@pytest.mark.parametrize("how", ["full", "closed", "a broken pipe"])
+def slow(how: str) -> Any:
+    """It starts processes, as the others do."""
+    return pytest.param(how, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("how", [slow("full"), "closed", slow("a broken pipe")])
 def test_training_goes_on_without_anybody_to_listen(tmp_path: Path, how: str, finished: RunFolder) -> None:
     command = [sys.executable, "-c", FAST, *tiny(tmp_path, n_iters=1)]
     if how == "closed":

@@ -18,6 +18,7 @@ from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build, choose_device, family_of
+from tests.representatives import REPRESENTATIVES, one_per_kind
 from tests.training.trainers import every_recipe, load_words, make_trainer, tiny
 
 
@@ -41,12 +42,20 @@ def train_two_iterations(config: RunConfig) -> None:
     assert global_randomness() == before
 
 
-@pytest.mark.parametrize("env", ENVS)
+@pytest.mark.parametrize("env", one_per_kind(ENVS))
 @every_recipe
 def test_every_recipe_trains_on_every_family(algo: str, env: str) -> None:
     train_two_iterations(tiny(algo, env))
 
 
+@every_recipe
+def test_every_recipe_is_built_on_a_family_of_each_kind_with_its_own_settings(algo: str) -> None:
+    for env in REPRESENTATIVES - {"pettingzoo"}:
+        config = load([f"--env={env}", f"--algo={algo}"], SCHEMA, CONFIG_DIR).config
+        assert build(config, torch.device("cpu")).family.name.split(" (")[0] == env
+
+
+@pytest.mark.slow
 @every_recipe
 def test_every_recipe_is_built_on_every_family_with_its_own_settings(algo: str) -> None:
     for env in ENVS.keys() - {"pettingzoo"}:
