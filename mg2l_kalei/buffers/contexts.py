@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from envs.core import Refusal, setting
+from envs.core import setting
 from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.types import Contexts
 
@@ -29,6 +29,10 @@ class ContextConfig:
     n_early_iterations: int = setting(40, "how many iterations are early", low=0)
     explore_rows: int = setting(4, "replay: rows of an exploration trial, which acts on a prior latent", low=1)
     explore_interval: int = setting(5, "replay: iterations between exploration trials", low=1)
+
+
+class ReplayTooSmall(RuntimeError):
+    """The replay holds no trial of a task that a context is wanted of."""
 
 
 class ContextSampler:
@@ -67,12 +71,12 @@ class ContextSampler:
         return starts
 
     def _trials_of(self, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Slots sorted by task; where those of each of ``tasks`` (R,) begin, and how many. ValueError where none."""
+        """Slots sorted by task; where those of each of ``tasks`` (R,) begin, and how many; ReplayTooSmall."""
         sorted_tasks, slots = self.replay.task[: len(self.replay)].sort()
         first, after = torch.searchsorted(sorted_tasks, tasks), torch.searchsorted(sorted_tasks, tasks, right=True)
         if (first == after).any():
             lacking, capacity = int(tasks[first == after][0]), self.replay.capacity
-            raise Refusal(f"no trial of task {lacking} among the last {capacity}: raise replay.capacity")
+            raise ReplayTooSmall(f"no trial of task {lacking} among the last {capacity}: raise replay.capacity")
         return slots, first, after - first
 
     def _steps(self, K: int, R: int, generator: torch.Generator) -> Tensor:

@@ -19,7 +19,9 @@ GIB = 2**30
 @dataclass(frozen=True)
 class ReplayConfig:
     capacity: int = setting(4096, "trials that are kept for what learns from them again", low=2)
-    max_gib: float = setting(8.0, "memory that they may take [GiB]: more is refused before a run begins", above=0)
+    max_gib: float = setting(
+        8.0, "memory that they may take [GiB]: more is refused before a run begins", above=0, extends=True
+    )
 
 
 class Layout(NamedTuple):
@@ -52,13 +54,15 @@ def layouts(spec: EnvSpec, n_steps: int, fields: Collection[str]) -> dict[str, L
         "alive": Layout((T, N), torch.bool),
         "next_alive": Layout((T, N), torch.bool),
     }
-    return {name: known[name] for name in Step._fields if name in fields}
+    kept = [name for name in Step._fields if name in fields]
+    return {name: known[name] for name in kept if spec.is_discrete or name not in ("legal", "next_legal")}
 
 
 class TrialReplay:
     """The last ``capacity`` trials of T steps, of which the named fields of ``Step`` are kept.
 
-    Memory is asked for at once and taken up as trials come. Trials without an action mask count as all legal.
+    Memory is asked for at once; on a CPU it is taken up as trials come. Steps without an action mask count as all
+    legal.
     """
 
     def __init__(
@@ -76,11 +80,6 @@ class TrialReplay:
     @property
     def device(self) -> torch.device:
         return self.task.device
-
-    @property
-    def gib(self) -> float:
-        """What it takes when it is full [GiB]."""
-        return self.capacity * sum(layout.n_bytes for layout in self.layouts.values()) / GIB
 
     def __len__(self) -> int:
         return min(self.n_added, self.capacity)
@@ -138,8 +137,9 @@ def refuse_too_large(config: ReplayConfig, spec: EnvSpec, n_steps: int, fields: 
     """Raise Refusal, before anything is allocated, where a replay would take more than it may."""
     size = replay_size(config, spec, n_steps, fields)
     if size > config.max_gib:
-        fits = max(1, int(config.capacity * config.max_gib / size))
+        fits = int(config.capacity * config.max_gib / size)
+        way_out = f"replay.capacity={fits} fits" if fits > 1 else "not even two trials fit"
         raise Refusal(
             f"replay.capacity={config.capacity} trials of {n_steps} steps take {size:.3g} GiB, more than "
-            f"replay.max_gib={config.max_gib:g}: replay.capacity={fits} fits"
+            f"replay.max_gib={config.max_gib:g}: {way_out}"
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from envs.core import EnvFailure, Refusal
+from mg2l_kalei.buffers.contexts import ReplayTooSmall
 from mg2l_kalei.disk.checkpoint import CheckpointError
 from mg2l_kalei.disk.finite import NonFiniteError
 from mg2l_kalei.disk.output import say
@@ -20,7 +21,7 @@ def exit_code(do: Callable[[], int]) -> int:
     except Refusal as error:
         say(str(error), is_error=True)
         return 2
-    except (CheckpointError, EnvFailure, RunFolderLocked, NonFiniteError, OSError) as error:
+    except (CheckpointError, EnvFailure, RunFolderLocked, NonFiniteError, ReplayTooSmall, OSError) as error:
         say(f"error: {error}", is_error=True)
         return 1
     except (RuntimeError, MemoryError) as error:

@@ -162,7 +162,7 @@ class Mg2lEncoder(TaskEncoder):
 
     def latents(self, rollout: Rollout) -> TaskLatent:
         if rollout.contexts is not None:  # held through the trial
-            T = len(rollout.latent)
+            T = len(rollout.steps.reward)
             latent = self.encode(rollout.contexts)
             return TaskLatent(latent.global_.expand(T + 1, -1, -1), latent.local.expand(T + 1, -1, -1, -1))
         transition = rollout.transition

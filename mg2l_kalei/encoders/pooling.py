@@ -112,7 +112,9 @@ class WindowedAttentionPooling(Pooling):
 
     def add(self, state: PoolState, embedding: Tensor, alive: Tensor) -> PoolState:
         embeddings, known = state
-        return torch.cat([embeddings[1:], embedding.unsqueeze(0)]), torch.cat([known[1:], alive.unsqueeze(0)])
+        shifted = torch.cat([embeddings[1:], embedding.unsqueeze(0)])
+        newest = torch.cat([known[1:], torch.ones_like(known[:1])])
+        return torch.where(alive.unsqueeze(-1), shifted, embeddings), torch.where(alive, newest, known)
 
     def read(self, state: PoolState) -> Tensor:
         x, known = state  # (W, ..., dim), (W, ...)
@@ -124,9 +126,20 @@ class WindowedAttentionPooling(Pooling):
 
     def prefixes(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
         empty, unknown = self.initial(tuple(embeddings.shape[1:-1]))
+        if not alive.all():
+            return self._prefixes_with_departures(embeddings, lengths, alive)
         padded, known = torch.cat([empty, embeddings]), torch.cat([unknown, alive])  # (W + T, ..., *)
         steps = lengths + torch.arange(self.window, device=lengths.device).unsqueeze(-1)  # (W, L): a window per length
         return self.read((padded[steps], known[steps]))
+
+    def _prefixes_with_departures(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
+        """Step by step: each row's window holds other steps."""
+        state = self.initial(tuple(embeddings.shape[1:-1]))
+        states = [state]
+        for embedding, is_there in zip(embeddings, alive, strict=True):
+            state = self.add(state, embedding, is_there)
+            states.append(state)
+        return torch.stack([self.read(states[length]) for length in lengths.tolist()])
 
 
 class AttentionBlock(nn.Module):

@@ -44,7 +44,7 @@ class GivenEncoder(TaskEncoder):
         return TaskLatent(rows, rows.unsqueeze(-2).expand(-1, self.n_agents, -1))
 
     def latents(self, rollout: Rollout) -> TaskLatent:
-        T = len(rollout.latent)
+        T = len(rollout.steps.reward)
         global_, local = self.latent(rollout.task)
         return TaskLatent(global_.expand(T + 1, -1, -1), local.expand(T + 1, -1, -1, -1))
 

@@ -35,7 +35,7 @@ class Experience(NamedTuple):
     """What there is to learn from."""
 
     fresh: Rollout  # made by this learner's policy, as it is now
-    replay: TrialReplay | None  # earlier trials and the fresh ones; None: the learner asked for none
+    replay: TrialReplay | None  # trials kept for whoever learns from them again; None: nobody does
     encoder: TaskEncoder
 
 
@@ -47,6 +47,7 @@ class Learner(ABC):
     """
 
     is_on_policy: ClassVar[bool] = True  # False: log-probabilities are not needed, and ``replays`` is what it asks for
+    supports_memory: ClassVar[bool] = True  # whether ``network.memory`` may be other than none
     replays: ClassVar[Sequence[str]] = ()  # fields of ``Step`` that are to be kept of past trials
 
     def __init__(self, config: Any, setup: Setup) -> None:
@@ -120,7 +121,7 @@ class Learner(ABC):
 
     def figures(self) -> list[MemberFigure]:
         """What is worth looking at of how its networks' weights are shared."""
-        return [figure for o in self.optimisers.values() for figure in o.sharing.figures(o.network)]
+        return [figure for optimiser in self.optimisers.values() for figure in optimiser.figures()]
 
     def to(self, device: torch.device) -> Learner:
         """Move the networks; before the first update."""

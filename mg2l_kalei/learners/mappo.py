@@ -49,7 +49,9 @@ class MappoConfig:
     gamma: float = setting(0.99, "discount per step", low=0, high=1)
     gae_lambda: float = setting(0.95, "of generalised advantages", low=0, high=1)
     horizon: str = setting(
-        "episode", "what returns sum over: the episode, or, as in RL², all that is left of the trial", choices=HORIZONS
+        "episode",
+        "where returns end: with the episode, or, as in RL², with the trial, whose end is a time limit",
+        choices=HORIZONS,
     )
     clip_eps: float = setting(0.2, "clipping of the ratio and of the value estimate", above=0)
     value_clipping: bool = setting(False, "clip value estimates around the old ones")
@@ -155,8 +157,9 @@ class Mappo(Learner):
         values = Values(moments.denormalise(value), moments.denormalise(next_value))
         ends = (seen.terminated, seen.truncated, seen.next_alive)
         if config.horizon == "trial":
-            values, ends = within_the_trial(values, *ends)
-        advantage = generalized_advantages(seen.reward, values, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda)
+            values, ends = within_the_trial(values, seen, config.gamma)
+        reward = torch.where(seen.alive, seen.reward, 0.0)
+        advantage = generalized_advantages(reward, values, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda)
         returns = advantage + values.value
         is_first = moments.count == 0
         self.critic.fit_returns(returns, seen.alive)
@@ -181,7 +184,8 @@ class Mappo(Learner):
         if critic_state is None or rollout.memory is None:
             return cut(samples, None, 1), metrics
         memories = Memories(self.recall.forgets(seen.episode_start), rollout.memory, critic_state)
-        return cut(samples, memories, min(self.network_config.chunk_length, len(seen.obs))), metrics
+        length = self.network_config.chunk_length or len(seen.obs)
+        return cut(samples, memories, min(length, len(seen.obs))), metrics
 
     def _values(self, seen: Step, latent: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Normalised values (T, B, N) of states and of their true successors, and the critic's states before each."""
@@ -230,14 +234,18 @@ def scale_per_agent(reward_scale: str, spec: EnvSpec) -> bool:
     return reward_scale == "agent" or (reward_scale == "auto" and not spec.shared_reward and spec.n_agents > 1)
 
 
-def within_the_trial(
-    values: Values, terminated: Tensor, truncated: Tensor, next_alive: Tensor
-) -> tuple[Values, tuple[Tensor, Tensor, Tensor]]:
+def within_the_trial(values: Values, seen: Step, gamma: float) -> tuple[Values, tuple[Tensor, Tensor, Tensor]]:
     """Values and ends (T, B, ...) of a trial taken as one episode: what follows a step within it is the next step.
 
-    Its last step is cut off where it is not the end of an episode.
+    Of an agent that is not there, the value is what that of its next living step is worth by then. The trial's end is a
+    time limit, unless its last episode terminates there.
     """
-    next_value = torch.cat([values.value[1:], values.next_value[-1:]])
-    terminated, truncated, next_alive = terminated.clone(), torch.zeros_like(truncated), next_alive.clone()
-    terminated[:-1], truncated[-1], next_alive[:-1] = False, ~terminated[-1], True
-    return Values(values.value, next_value), (terminated, truncated, next_alive)
+    value, next_value = values.value.clone(), values.next_value.clone()
+    for t in reversed(range(len(value))):
+        if t + 1 < len(value):
+            next_value[t] = value[t + 1]
+        value[t] = torch.where(seen.alive[t], value[t], gamma * next_value[t])
+    terminated, truncated = seen.terminated.clone(), torch.zeros_like(seen.truncated)
+    next_alive = torch.ones_like(seen.next_alive)
+    terminated[:-1], truncated[-1], next_alive[-1] = False, ~terminated[-1], seen.next_alive[-1]
+    return Values(value, next_value), (terminated, truncated, next_alive)

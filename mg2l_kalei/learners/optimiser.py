@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from mg2l_kalei.processes import ALONE, Processes
-from mg2l_kalei.sharing.base import ParameterSharing
+from mg2l_kalei.sharing.base import MemberFigure, ParameterSharing
 from mg2l_kalei.types import Clock, Metrics, State
 
 DECAYS = ("linear", "none")
+ACTOR = "actor"
 
 
 class Optimiser:
@@ -69,12 +70,23 @@ class Optimiser:
         self.processes.mean_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
         self.adam.step()
-        return {f"train/{self.name}_grad_norm": norm.detach(), **metrics}
+        return {f"train/{self.name}_grad_norm": norm.detach(), **self._named(metrics)}
 
     def after_update(self, clock: Clock, generator: torch.Generator) -> Metrics:
         """What sharing does between updates, such as resets, and what it logs."""
         metrics = self.sharing.on_env_steps(self.network, self.adam, clock, generator)
-        return metrics | self.sharing.metrics(self.network)
+        return self._named(metrics | self.sharing.metrics(self.network))
+
+    def figures(self) -> list[MemberFigure]:
+        """What is worth looking at of how its network's weights are shared."""
+        figures = self.sharing.figures(self.network)
+        return [f if self.name == ACTOR else f._replace(name=f"{self.name}-{f.name}") for f in figures]
+
+    def _named(self, metrics: Metrics) -> Metrics:
+        """Sharing's metrics by the network's name too, but for the actor's, the usual one."""
+        if self.name == ACTOR:
+            return metrics
+        return {f"sharing/{self.name}_{name.removeprefix('sharing/')}": value for name, value in metrics.items()}
 
     def state_dict(self) -> State:
         return {"adam": self.adam.state_dict(), "sharing": self.sharing.state_dict()}

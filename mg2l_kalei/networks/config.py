@@ -28,7 +28,7 @@ class NetworkConfig:
         "an episode starts",
         choices=INPUTS,
     )
-    chunk_length: int = setting(10, "steps that a GRU's gradients go back through time", low=1)
+    chunk_length: int = setting(10, "steps that a GRU's gradients go back through time; 0: the whole trial", low=0)
 
     def __post_init__(self) -> None:
         if self.is_recurrent and not self.hidden:

@@ -67,7 +67,7 @@ class GroupedVector(nn.Module):
     def __init__(self, value: Tensor, places: Tensor | None = None) -> None:
         super().__init__()
         self.value = nn.Parameter(value)  # (size,), or (G, size)
-        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("places", places)
 
     places: Tensor | None  # (N,) int64   the member of each place; None: the places are the members
 
@@ -87,6 +87,7 @@ class ParameterSharing(ABC):
     def __init__(self, config: SharingConfig, members: Sequence[int], generator: torch.Generator) -> None:
         self.config = config
         self.members = tuple(members)
+        assert set(self.members) == set(range(max(self.members) + 1)), "members are numbered 0, 1, ... without gaps"
         self.n_places, self.n_members = len(self.members), max(self.members) + 1
         self.generator = generator
 
@@ -95,8 +96,10 @@ class ParameterSharing(ABC):
     @staticmethod
     def members_of(config: SharingConfig, spec: EnvSpec) -> Sequence[int]:
         """The member that each agent is, by the config's ``members``."""
-        by_type = getattr(config, "members", "agents") == "types"
-        return (spec.agent_types or (0,) * spec.n_agents) if by_type else range(spec.n_agents)
+        if getattr(config, "members", "agents") == "agents":
+            return range(spec.n_agents)
+        types = spec.agent_types or (0,) * spec.n_agents
+        return tuple(sorted(set(types)).index(kind) for kind in types)
 
     @property
     def places(self) -> Tensor | None:
@@ -131,13 +134,15 @@ class ParameterSharing(ABC):
         """What is due by the clock, such as mask resets, which also clear moments of reset entries."""
         return {}
 
-    @property
-    def needs_fit(self) -> bool:
-        """Whether ``fit`` is to be called before the next update."""
+    def needs_fit(self, replay: TrialReplay | None, clock: Clock) -> bool:
+        """Whether ``fit`` is to be called before the next update, with what is replayed by then."""
         return False
 
-    def fit(self, replay: TrialReplay, spec: EnvSpec, generator: torch.Generator) -> Metrics:
-        """Find out from replayed trials who shares with whom; metrics under ``sharing/``."""
+    def fit(self, network: nn.Module, replay: TrialReplay, spec: EnvSpec, generator: torch.Generator) -> Metrics:
+        """Find out from replayed trials who shares with whom; set the layers' ``places``; metrics under ``sharing/``.
+
+        ``places`` are saved with the weights.
+        """
         return {}
 
     def metrics(self, network: nn.Module) -> Metrics:

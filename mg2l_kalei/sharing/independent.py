@@ -33,7 +33,7 @@ class IndependentLinear(GroupedLinear):
         n_members, self.out_features, self.in_features = weight.shape
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(n_members, self.out_features))
-        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("places", places)
 
     def forward(self, x: Tensor) -> Tensor:
         return grouped_affine(x, self.weight, self.bias, self.places)

@@ -47,7 +47,7 @@ class MaskedLinear(GroupedLinear):
         super().__init__()
         _, self.out_features, self.in_features = thresholds.shape
         self.role = role
-        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("places", places)
         self.weight = nn.Parameter(weight)
         self.thresholds = nn.Parameter(thresholds)
         self.bias = nn.Parameter(torch.zeros(self.out_features))

@@ -130,7 +130,7 @@ class Explore(Stateless):
 
     def _n_trials(self, iteration: int) -> int:
         """Trials of ``explore_rows`` rows in this iteration."""
-        if self.config.source == "online" or self.shop.inference is None or iteration % self.config.explore_interval:
+        if iteration % self.config.explore_interval:
             return 0
         return -(-len(self.shop.train_tasks) // self.config.explore_rows) if iteration == 0 else 1
 
@@ -151,7 +151,7 @@ class Collect(Stateless):
                 held = shop.inference.held_latents(task)
         iteration.rollout = rollout = shop.play(self.env, task, iteration.clock, held)
         iteration.count(shop.system.steps_per_iteration)
-        if held is None or not shop.system.learner.is_on_policy:  # else exploration alone fills the replay
+        if held is None:  # else exploration alone fills the replay
             shop.keep(rollout)
         return {"train/episode_return": mean_episode_return(rollout)}
 
@@ -182,14 +182,16 @@ class FitSharing(Stateless):
     """Sharing schemes that find out from what was lived through who shares with whom."""
 
     def is_due(self, clock: Clock) -> bool:
-        return any(sharing.needs_fit for sharing in self.shop.system.learner.sharings())
+        learner, replay = self.shop.system.learner, self.shop.replay
+        return any(sharing.needs_fit(replay, clock) for sharing in learner.sharings())
 
     def run(self, iteration: Iteration) -> Metrics:
         shop, metrics = self.shop, Metrics()
         assert shop.replay is not None
-        for sharing in shop.system.learner.sharings():
-            if sharing.needs_fit:
-                metrics |= sharing.fit(shop.replay, shop.system.family.spec, shop.generators["sharing"])
+        for optimiser in shop.system.learner.optimisers.values():
+            sharing, spec = optimiser.sharing, shop.system.family.spec
+            if sharing.needs_fit(shop.replay, iteration.clock):
+                metrics |= sharing.fit(optimiser.network, shop.replay, spec, shop.generators["sharing"])
         return metrics
 
 
@@ -206,8 +208,9 @@ class Learn(Stateless):
 
 def phases_of(shop: Workshop) -> dict[str, Phase]:
     """In the order in which an iteration goes through them."""
+    explores = shop.inference is not None and shop.inference.config.source == "replay"
     return {
-        "explore": Explore(shop),
+        **({"explore": Explore(shop)} if explores else {}),
         "collect": Collect(shop),
         "infer": Infer(shop),
         "fit_sharing": FitSharing(shop),

@@ -58,14 +58,15 @@ def train(config: RunConfig) -> int:
 
 def _await(config: RunConfig, stop: StopSignal) -> None:
     """Until another process is done with a run, which is then finished here if it was left."""
-    while True:
-        with stop.at_once():
-            try:
-                with RunFolder(run_dir(config)).lock():
-                    break
-            except RunFolderLocked:
+    code = None
+    while code is None:
+        try:
+            with RunFolder(run_dir(config)).lock():
+                pass
+            code = TrainingRun(config).go()  # it may have been left unfinished
+        except RunFolderLocked:
+            with stop.at_once():
                 time.sleep(POLL_PERIOD)
-    code = TrainingRun(config).go()  # it may have been left unfinished
     if code >= STOPPED:
         stop.received = code - STOPPED
         stop.check()
@@ -74,12 +75,14 @@ def _await(config: RunConfig, stop: StopSignal) -> None:
 def reference_configs(config: RunConfig) -> dict[str, RunConfig]:
     """The same run without task inference, and with the oracle: full sharing, all other settings the same.
 
-    Memory that lasts for the trial infers the task too, so references have none. They are filed under what they are: by
-    the learner, and the encoder if it is one.
+    Memory that lasts for the trial infers the task too: references have none, and returns that end with the episode.
+    They are filed under what they are: by the learner, and the encoder if it is one.
     """
-    network = config.network
+    network, learner = config.network, config.learner
     if network.memory == "trial":
         network = dataclasses.replace(network, memory="none", inputs=())
+        if hasattr(learner, "horizon"):
+            learner = dataclasses.replace(learner, horizon="episode")
     lines = {}
     for encoder in REFERENCES:
         kinds = {**config.kinds, "encoder": encoder, "sharing": "full"}
@@ -89,7 +92,9 @@ def reference_configs(config: RunConfig) -> dict[str, RunConfig]:
             algo=_filed_under(kinds["learner"], encoder),
             kinds=kinds,
             network=network,
+            learner=learner,
             references=False,
+            resume="auto",  # they are others' too
             run_name=None,
             init_from=None,
             **axes,

@@ -126,7 +126,15 @@ def choose_device(config: RunConfig) -> tuple[torch.device, str | None]:
 def _impossible(config: RunConfig) -> Iterable[str]:
     """Combinations that cannot work, a line each."""
     encoder, context = ENCODERS[config.kinds["encoder"]][0], config.context
-    return encoder.problems(config.encoder, context_batch=context.batch, context_length=context.length)
+    learner = LEARNERS[config.kinds["learner"]][0]
+    if context.source == "replay" and not learner.is_on_policy:
+        yield (
+            f"context.source=replay with learner.kind={config.kinds['learner']}: what it replays would be taken for "
+            "exploration"
+        )
+    if config.network.is_recurrent and not learner.supports_memory:
+        yield f"network.memory={config.network.memory}: learner.kind={config.kinds['learner']} has none"
+    yield from encoder.problems(config.encoder, context_batch=context.batch, context_length=context.length)
 
 
 SCHEMA = Schema(

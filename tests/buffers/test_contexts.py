@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mg2l_kalei.buffers.contexts import ContextConfig, ContextSampler, balanced_draw
+from mg2l_kalei.buffers.contexts import ContextConfig, ContextSampler, ReplayTooSmall, balanced_draw
 from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.types import Contexts, Transition
 from tests.small_systems import CONTINUOUS, DISCRETE, as_steps, generator, random_rollout
@@ -228,5 +228,5 @@ def test_who_was_there_comes_with_the_transition() -> None:
 def test_a_task_without_trials_is_refused_by_the_name_of_the_setting() -> None:
     sampler = make_sampler()
     fill(sampler, [0, 1] * 4)
-    with pytest.raises(ValueError, match=r"no trial of task 2 among the last 8: raise replay\.capacity"):
+    with pytest.raises(ReplayTooSmall, match=r"no trial of task 2 among the last 8: raise replay\.capacity"):
         sampler.sample(generator(), torch.tensor([0, 2]))

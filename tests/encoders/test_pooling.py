@@ -86,11 +86,11 @@ def test_what_an_agent_that_is_away_would_see_is_as_if_it_were_not_there(name: s
         torch.testing.assert_close(known[row, agent], streamed(pooling, own)[-1, 0], rtol=1e-5, atol=1e-5)
 
 
-def test_a_window_is_of_steps_and_empty_for_those_who_were_away_throughout() -> None:
+def test_a_window_is_of_steps_that_an_agent_lived_through() -> None:
     pooling, embeddings, alive = POOLINGS["windowed"](), draw(T, B, N, DIM), away()
     known = pooling.prefixes(embeddings, torch.tensor([T]), alive)[0]
     for row, agent in product(range(B), range(N)):
-        own = embeddings[-3:, row, agent][alive[-3:, row, agent]].unsqueeze(1)
+        own = embeddings[:, row, agent][alive[:, row, agent]][-3:].unsqueeze(1)
         torch.testing.assert_close(known[row, agent], streamed(pooling, own)[-1, 0], rtol=1e-5, atol=1e-5)
 
 

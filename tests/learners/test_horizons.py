@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mg2l_kalei.learners.mappo import Mappo, within_the_trial
 from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages
-from mg2l_kalei.types import Rollout
+from mg2l_kalei.types import Rollout, Step
 from tests.small_systems import (
+    CONTINUOUS,
     acted_by,
     draw,
     make_encoder,
@@ -31,9 +32,17 @@ TRUNCATED[2, 1] = TRUNCATED[4, 2] = True
 ALIVE = torch.ones(5, 3, 1, dtype=torch.bool)
 
 
-def advantages(values: Values, next_alive: Tensor = ALIVE, gae_lambda: float = 1.0) -> Tensor:
-    values, ends = within_the_trial(values, TERMINATED, TRUNCATED, next_alive)
-    return generalized_advantages(REWARD, values, *ends, gamma=0.5, gae_lambda=gae_lambda)
+def lived(alive: Tensor = ALIVE, next_alive: Tensor = ALIVE) -> Step:
+    """The steps of the one agent, or of none."""
+    steps = random_rollout(CONTINUOUS._replace(n_agents=1), n_steps=5, n_rows=3).steps
+    return steps._replace(terminated=TERMINATED, truncated=TRUNCATED, alive=alive, next_alive=next_alive)
+
+
+def advantages(values: Values, steps: Step | None = None, gae_lambda: float = 1.0) -> Tensor:
+    steps = lived() if steps is None else steps
+    values, ends = within_the_trial(values, steps, 0.5)
+    reward = torch.where(steps.alive, REWARD, 0.0)
+    return generalized_advantages(reward, values, *ends, gamma=0.5, gae_lambda=gae_lambda)
 
 
 def test_what_is_left_of_the_trial_counts_across_its_episodes_by_hand() -> None:
@@ -53,17 +62,24 @@ def test_what_follows_a_step_within_the_trial_is_the_next_step_whatever_ends() -
     torch.testing.assert_close(got[-1], REWARD[-1] + 0.5 * goes_on * next_value[-1] - value[-1])
 
 
-def test_an_agent_that_leaves_an_episode_is_back_in_the_next_but_not_after_the_trial() -> None:
-    next_alive = ALIVE.clone()
-    next_alive[1:3] = next_alive[4] = False
-    got = advantages(Values(torch.zeros(5, 3, 1), torch.full((5, 3, 1), 100.0)), next_alive)[..., 0]
-    assert got[0].tolist() == [5.0] * 3 and got[4].tolist() == [16.0] * 3
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.7, 1.0])
+def test_an_agent_that_left_an_episode_is_back_in_the_next_and_nothing_between_counts(gae_lambda: float) -> None:
+    """It acts in steps 0, 3 and 4: as if two steps had passed in which nothing was paid and nothing judged."""
+    alive, next_alive = ALIVE.clone(), ALIVE.clone()
+    alive[1:3] = next_alive[0:2] = next_alive[4] = False
+    value = torch.tensor([3.0, 100.0, -7.0, 5.0, 2.0])[:, None, None].expand(5, 3, 1)
+    values = Values(value, torch.full((5, 3, 1), 100.0))
+    got = advantages(values, lived(alive, next_alive), gae_lambda)[..., 0]
+    last = 16.0 - 2.0  # nothing follows: it has left
+    fourth = 8.0 + 0.5 * 2.0 - 5.0 + 0.5 * gae_lambda * last
+    first = 1.0 + 0.5**3 * 5.0 - 3.0 + (0.5 * gae_lambda) ** 3 * fourth
+    torch.testing.assert_close(got[[0, 3, 4]], torch.tensor([first, fourth, last])[:, None].expand(3, 3))
 
 
 def test_what_is_given_is_left_as_it_was() -> None:
-    values = Values(draw(5, 3, 1), draw(5, 3, 1, seed=1))
+    values, steps = Values(draw(5, 3, 1), draw(5, 3, 1, seed=1)), lived()
     given = [x.clone() for x in (*values, TERMINATED, TRUNCATED, ALIVE)]
-    within_the_trial(values, TERMINATED, TRUNCATED, ALIVE)
+    within_the_trial(values, steps, 0.5)
     assert all(map(torch.equal, given, (*values, TERMINATED, TRUNCATED, ALIVE)))
 
 

@@ -116,7 +116,7 @@ def test_sharings_term_is_stepped_on_too_where_there_is_a_main_loss() -> None:
     with_term, without, reference = masked(), masked(), masked()
     main_loss = torch.tensor(-2.5)
     told = with_term.step(loss_of(with_term.network), main_loss=main_loss)
-    assert set(told) == {"train/net_grad_norm", "sharing/diversity", "sharing/coefficient"}
+    assert set(told) == {"train/net_grad_norm", "sharing/net_diversity", "sharing/net_coefficient"}
     assert set(without.step(loss_of(without.network))) == {"train/net_grad_norm"}
     term, _ = reference.sharing.loss(reference.network, main_loss)
     (loss_of(reference.network) + term).backward()
@@ -131,10 +131,10 @@ def test_after_an_update_dead_weights_are_reset_and_their_moments_forgotten() ->
     optimiser.step(loss_of(optimiser.network))
     early = optimiser.after_update(Clock(0, 50, math.inf), generator())
     late = optimiser.after_update(Clock(1, 150, math.inf), generator())
-    assert "sharing/reset_weights" not in early and late["sharing/reset_weights"] > 0
-    assert {"sharing/sparsity", "sharing/mask_difference"} <= set(early)
+    assert "sharing/net_reset_weights" not in early and late["sharing/net_reset_weights"] > 0
+    assert {"sharing/net_sparsity", "sharing/net_mask_difference"} <= set(early)
     weight = next(iter(optimiser.network.parameters()))
-    assert int((optimiser.adam.state[weight]["exp_avg"] == 0).sum()) >= late["sharing/reset_weights"]
+    assert int((optimiser.adam.state[weight]["exp_avg"] == 0).sum()) >= late["sharing/net_reset_weights"]
 
 
 class Halving(Processes):

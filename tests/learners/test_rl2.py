@@ -58,3 +58,11 @@ def test_the_recipe_is_rl2() -> None:
     config = load(["--algo=rl2"], SCHEMA, CONFIG_DIR).config
     assert config.kinds["encoder"] == "none" and config.network.memory == "trial"
     assert set(config.network.inputs) == set(INPUTS) and config.learner.horizon == "trial"
+
+
+@pytest.mark.parametrize("env", ["mpe-spread", "mpe-wind", "rware-layout-large"])
+def test_gradients_of_the_recipe_go_back_through_all_episodes_of_a_trial(env: str) -> None:
+    config = load(["--algo=rl2", f"--env={env}"], SCHEMA, CONFIG_DIR).config
+    episode_steps = ENVS[env][1].episode_steps
+    assert config.trial_steps >= 2 * episode_steps
+    assert config.network.chunk_length == 0

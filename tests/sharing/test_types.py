@@ -171,3 +171,11 @@ def test_frozen_weights_are_those_of_each_agents_type() -> None:
     with sharing.frozen(layer), torch.no_grad():
         frozen = layer(x)
     assert torch.equal(frozen, layer(x))
+
+
+def test_types_that_are_numbered_with_gaps_make_no_members_that_nobody_is() -> None:
+    """PettingZoo numbers a type by its first agent: three adversaries and an agent are 0, 0, 0, 3."""
+    spec = CONTINUOUS._replace(n_agents=4, agent_types=(0, 0, 0, 3))
+    for kind in ("independent", "kaleidoscope"):
+        sharing_class, config = SHARINGS[kind]
+        assert tuple(sharing_class.members_of(dataclasses.replace(config, members="types"), spec)) == (0, 0, 0, 1)

@@ -28,7 +28,8 @@ def test_the_steps_foreseen_are_those_that_a_run_makes(algo: str, source: str) -
     assert trainer.env_steps == trainer.total_env_steps
     explores = source == "replay" and trainer.system.encoder.learns
     made["collect"] = N_ITERS * 4 * 6  # rows, steps of a trial
-    made["explore"] = (2 + 1 + 1) * 3 * 6 if explores else 0  # one trial of every corner, then one row's each
+    if explores:
+        made["explore"] = (2 + 1 + 1) * 3 * 6  # one trial of every corner, then one row's each
     assert {name: phase.env_steps(N_ITERS) for name, phase in trainer.phases.items()} == made
 
 
