@@ -128,9 +128,14 @@ def _described(fields: Mapping[str, Tensor]) -> str:
     return ", ".join(f"{name} {tuple(tensor.shape[1:])}" for name, tensor in sorted(fields.items()))
 
 
+def trial_size(spec: EnvSpec, n_steps: int, fields: Collection[str] = Step._fields) -> float:
+    """What a trial of ``n_steps`` takes [GiB]."""
+    return sum(layout.n_bytes for layout in layouts(spec, n_steps, fields).values()) / GIB
+
+
 def replay_size(config: ReplayConfig, spec: EnvSpec, n_steps: int, fields: Collection[str]) -> float:
     """What a full replay takes [GiB]."""
-    return config.capacity * sum(layout.n_bytes for layout in layouts(spec, n_steps, fields).values()) / GIB
+    return config.capacity * trial_size(spec, n_steps, fields)
 
 
 def refuse_too_large(config: ReplayConfig, spec: EnvSpec, n_steps: int, fields: Collection[str]) -> None:

@@ -14,13 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.core import Refusal, TaskFamily
+from envs.core import EnvSpec, Refusal, TaskFamily
+from mg2l_kalei.buffers.trials import trial_size
 from mg2l_kalei.evaluation.probe import read_probes
 from mg2l_kalei.evaluation.results import AdaptationResult
 from mg2l_kalei.evaluation.statistics import Array, aggregate
 from mg2l_kalei.types import Rollout
 
-MAX_ROWS = 512  # trials played at once: bounds memory
+MAX_ROWS = 512  # trials played at once,
+MAX_GIB = 4.0  # and what they may take together [GiB]
 EARLY_STEPS = (1, 5, 10, 25, 50, 100, 250, 500)  # moments of the first episode at which latents are kept
 
 # (task numbers (B,) int64, steps, sample the latents?) -> one trial in every row
@@ -57,8 +59,8 @@ def evaluate(
     tasks = family.task_ids(split)
     rows = tasks.repeat_interleave(n_trials)
     kept = latent_steps(n_episodes, family.spec.episode_steps)
-    mean = _play_all(play, rows, n_episodes, family.spec.episode_steps, kept)
-    sampled = _play_all(play, rows, n_episodes, family.spec.episode_steps, kept, sample=True) if also_sampled else None
+    mean = _play_all(play, rows, family.spec, n_episodes, kept)
+    sampled = _play_all(play, rows, family.spec, n_episodes, kept, sample=True) if also_sampled else None
     by_task = (len(tasks), n_trials)
     reward = mean.reward.reshape(*by_task, -1)
     latents = mean.latents.reshape(len(kept), *by_task, *mean.latents.shape[2:])
@@ -121,12 +123,17 @@ def latent_steps(n_episodes: int, episode_steps: int) -> tuple[int, ...]:
     return tuple(sorted({step for step in [*early, *ends, last] if step <= last}))
 
 
+def rows_at_once(spec: EnvSpec, n_steps: int) -> int:
+    """Trials of ``n_steps`` that are played at once: as many as ``MAX_ROWS`` and ``MAX_GIB`` allow, at least one."""
+    return max(1, min(MAX_ROWS, int(MAX_GIB / trial_size(spec, n_steps))))
+
+
 def _play_all(
-    play: PlayTrials, rows: Tensor, n_episodes: int, episode_steps: int, kept: Sequence[int], *, sample: bool = False
+    play: PlayTrials, rows: Tensor, spec: EnvSpec, n_episodes: int, kept: Sequence[int], *, sample: bool = False
 ) -> Trials:
-    n_steps = n_episodes * episode_steps
+    n_steps, episode_steps = n_episodes * spec.episode_steps, spec.episode_steps
     chunks = []
-    for task in rows.split(MAX_ROWS):
+    for task in rows.split(rows_at_once(spec, n_steps)):
         rollout = play(task, n_steps, sample)
         returns = episode_returns(rollout, n_episodes)
         if returns.isnan().any():

@@ -179,7 +179,7 @@ class Mappo(Learner):
         who = acted(seen.alive)
         metrics: Metrics = {
             "train/explained_variance": explained_variance(values.value[who], returns[who]),
-            "train/value": values.value[who].mean(),
+            "train/value": values.value.mean() if isinstance(who, slice) else masked_mean(values.value, who),
         }
         if critic_state is None or rollout.memory is None:
             return cut(samples, None, 1), metrics

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mg2l_kalei.acting.collector import Team
 from mg2l_kalei.buffers.contexts import ContextSampler
-from mg2l_kalei.buffers.trials import TrialReplay, replay_size
+from mg2l_kalei.buffers.trials import TrialReplay, replay_size, trial_size
 from mg2l_kalei.disk.finite import check_finite, trial_parts
 from mg2l_kalei.disk.shards import Shard
 from mg2l_kalei.seeding import torch_generator
@@ -125,13 +125,16 @@ class MetaTrainer:
         return 0 if self.replay is None else self.replay.n_added - len(self.replay)
 
     @property
-    def replay_note(self) -> str:
-        """What the replay takes, in words."""
-        if self.replay is None:
-            return ""
+    def sizes(self) -> str:
+        """What rollouts and the replay take, in words."""
         system = self.system
+        rollout = self.config.n_rows * trial_size(system.family.spec, system.trial_steps)
+        if self.replay is None:
+            return f"rollouts of {rollout:.2g} GiB"
         size = replay_size(self.config.replay, system.family.spec, system.trial_steps, system.replayed_fields)
-        return f"; replay of {self.replay.capacity} trials, {size:.2g} GiB when it is full"
+        return (
+            f"rollouts of {rollout:.2g} GiB, a replay of {self.replay.capacity} trials, {size:.2g} GiB when it is full"
+        )
 
     def load_state_dict(self, state: Mapping[str, State], shards: Sequence[Shard]) -> None:
         """Restore what ``state_dict`` gave, and trials; generators last. ValueError on another kind of device."""

@@ -103,7 +103,7 @@ class TrainingRun:
             self._resume(loaded)
         else:
             self._refuse_remains()
-            say(f"{folder.path}: {self.config.n_iters} iterations on {self.trainer.device}{self.trainer.replay_note}")
+            say(f"{folder.path}: {self.config.n_iters} iterations on {self.trainer.device}, {self.trainer.sizes}")
             self._save()
             write_json(folder.tasks, {**describe_tasks(self.system.family), "started_from": self._started_from})
         write_atomically(folder.config, to_yaml(self.config))  # last: its being there says that the rest is

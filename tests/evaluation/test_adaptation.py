@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs.core import Task, TaskFamily
+from envs.core import EnvSpec, Task, TaskFamily
 from mg2l_kalei.evaluation.adaptation import (
     MAX_ROWS,
     episode_returns,
@@ -18,6 +18,7 @@ from mg2l_kalei.evaluation.adaptation import (
     latent_steps,
     metrics,
     refuse_overlap,
+    rows_at_once,
 )
 from mg2l_kalei.evaluation.results import AdaptationResult, from_json, to_json
 from mg2l_kalei.types import Rollout
@@ -158,3 +159,11 @@ def test_metrics_name_split_episode_and_moment(make_result: MakeResult) -> None:
     assert logged["evaluation/test/return_k0"] == pytest.approx(-50, abs=1)
     assert logged["evaluation/test/return_k1"] == pytest.approx(-10, abs=1)
     assert logged["evaluation/test/probe_39"] == 1.0
+
+
+def test_as_many_trials_are_played_at_once_as_memory_allows() -> None:
+    spec = EnvSpec(n_agents=2, obs_dim=10, state_dim=20, action_dim=2, is_discrete=False, episode_steps=100)
+    assert rows_at_once(spec, 300) == MAX_ROWS
+    images = spec._replace(obs_dim=3 * 84 * 84, state_dim=2 * 3 * 84 * 84)
+    assert 1 < rows_at_once(images, 75) < 100
+    assert rows_at_once(images, 10**6) == 1

@@ -70,3 +70,15 @@ def test_an_update_on_a_single_step_of_a_single_living_agent_is_finite(memory: s
         assert all(torch.as_tensor(value).isfinite() for value in metrics.values()), metrics
     for network in learner.networks.values():
         assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+
+
+def test_a_rollout_in_which_nobody_is_there_changes_no_actor_and_is_finite() -> None:
+    rollout = random_rollout()
+    nobody = torch.zeros_like(rollout.steps.alive)
+    encoder = make_encoder("none")
+    learner = make_learner(encoder)
+    rollout = acted_by(learner, encoder, with_steps(rollout, alive=nobody, next_alive=nobody))
+    before = [parameter.detach().clone() for parameter in learner.actor.parameters()]
+    metrics = update(learner, encoder, rollout)
+    assert all(torch.as_tensor(value).isfinite() for value in metrics.values()), metrics
+    assert all(map(torch.equal, before, learner.actor.parameters()))
