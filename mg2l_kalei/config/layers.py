@@ -138,7 +138,11 @@ class Layers:
         else:
             names = self._rules if section else {full_key.rpartition(".")[2] for full_key in self._rules}
             choices = ["expt", "algo", *filter(None, self._sections)]
-            reason = f"no such setting{nearest(key, [*sorted(names), *choices])}"
+            elsewhere = [full_key for full_key in self._rules if section and full_key.endswith(f".{name}")]
+            meant = (
+                f" (did you mean {' or '.join(elsewhere)}?)" if elsewhere else nearest(key, [*sorted(names), *choices])
+            )
+            reason = f"no such setting{meant}"
         self.problems.append(problem(source, key, value, reason))
 
 
