@@ -56,10 +56,6 @@ def outcome(
 
 BAD_SETTINGS = {
     "no such setting": (["learner.gama=0.9"], "command line: learner.gama=0.9: .*did you mean learner.gamma"),
-    "a setting of another section": (
-        ["learner.hidden=[9]"],
-        r"command line: learner.hidden=\[9\]: .*did you mean encoder.hidden or network.hidden\?",
-    ),
     "wrong type": (["n_rows=many"], "command line: n_rows=many: expected a whole number"),
     "out of range": (["gamma=2"], "command line: learner.gamma=2.0: expected .*<= 1"),
     "no such family": (["--env=toy-corner"], r"command line: env=toy-corner: .*did you mean toy-corners\?"),

@@ -45,6 +45,7 @@ REFUSED = [
     ("references=yes", "references=yes: expected true or false"),
     ("references=1", "references=1: expected true or false"),
     ("hidden=[64,0]", "learner.hidden=[64,0]: expected a list of whole numbers >= 1"),
+    ("context.lr=1", "context.lr=1: no such setting (did you mean encoder.lr or learner.lr?)"),
     ("hidden=[64,1.5]", "learner.hidden=[64,1.5]: expected a list of whole numbers >= 1"),
     ("range_=[1]", "env.range_=[1.0]: expected a list of 2 finite numbers"),
     ("n_agents=10", "env.n_agents=10: expected a whole number >= 1 and <= 9"),
