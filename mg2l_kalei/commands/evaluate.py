@@ -20,6 +20,10 @@ from mg2l_kalei.training.plan import reference_folders
 from mg2l_kalei.training.saved_run import LoadedRun, load_run
 
 
+# What a run of a reference line is: its encoder, and whether its memory lasts for the trial.
+LINES = {"none": ("none", False), "oracle": ("oracle", False), "rl2": ("none", True)}
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
     split: str | None = setting(None, "tasks to play: train, test or ood; null: every split of the family")
@@ -148,4 +152,19 @@ def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str
     for line, folders in usual.items():
         if line not in asked:
             say(f"reference line {line}: {', '.join(folders)}")
-    return {line: _seeds(folders, options) for line, folders in {**usual, **asked}.items()}
+    references: dict[str, Sequence[LoadedRun]] = {
+        line: _seeds(folders, options) for line, folders in {**usual, **asked}.items()
+    }
+    for line, seeds in references.items():
+        _refuse_other_line(line, seeds[0])
+    return references
+
+
+def _refuse_other_line(line: str, run: LoadedRun) -> None:
+    """Scores are read off these lines: another run under their name would be published as them. Raises ConfigError."""
+    encoder, remembers = LINES[line]
+    kind, memory = run.config.kinds["encoder"], run.config.network.memory
+    if (kind, memory == "trial") != (encoder, remembers):
+        wanted = f"encoder.kind={encoder} and network.memory={'trial' if remembers else 'none or episode'}"
+        reason = f"has encoder.kind={kind} and network.memory={memory}, expected {wanted}"
+        raise ConfigError([problem("command line", line, run.folder.path, reason)])

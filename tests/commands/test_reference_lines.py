@@ -1,0 +1,47 @@
+"""Is a line of the evaluation what it is called?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import train
+from mg2l_kalei import __main__ as program
+from tests.small_runs import folder_of, tiny
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """By recipe, without references of their own."""
+    monkeypatch.setattr("mg2l_kalei.training.assessment.save_picture", lambda path, draw: False)
+    words = {algo: tiny(tmp_path / algo, algo=algo, n_iters=1) for algo in ("mg2l_full", "mappo", "oracle", "rl2")}
+    assert [train.main(line) for line in words.values()] == [0] * 4
+    return {algo: folder_of(line).path for algo, line in words.items()}
+
+
+def test_memory_alone_is_a_line_beside_none_and_oracle(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    lines = [f"none={runs['mappo']}", f"oracle={runs['oracle']}", f"rl2={runs['rl2']}"]
+    assert program.main(["evaluate", str(runs["mg2l_full"]), *lines]) == 0
+    starts = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert {"mg2l_full", "none", "oracle", "rl2"} <= set(starts)
+
+
+def test_a_run_under_the_name_of_a_line_that_it_is_not_is_refused(
+    runs: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line, wrong in (("rl2", "oracle"), ("rl2", "mappo"), ("none", "rl2"), ("none", "oracle"), ("oracle", "mappo")):
+        capsys.readouterr()
+        assert program.main(["evaluate", str(runs["mg2l_full"]), f"{line}={runs[wrong]}"]) == 2
+        shown = capsys.readouterr()
+        assert shown.out == "" and shown.err.startswith(f"command line: {line}={runs[wrong]}: has encoder.kind=")
+        assert shown.err.count("\n") == 1
+
+
+def test_a_run_is_no_line_beside_itself(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert program.main(["evaluate", str(runs["rl2"]), f"rl2={runs['rl2']}"]) == 2
+    assert "it cannot be the line rl2 as well" in capsys.readouterr().err
