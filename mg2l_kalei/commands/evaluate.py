@@ -19,7 +19,6 @@ from mg2l_kalei.training.assessment import assess_runs, place_of
 from mg2l_kalei.training.plan import reference_folders
 from mg2l_kalei.training.saved_run import LoadedRun, load_run
 
-
 # What a run of a reference line is: its encoder, and whether its memory lasts for the trial.
 LINES = {"none": ("none", False), "oracle": ("oracle", False), "rl2": ("none", True)}
 
