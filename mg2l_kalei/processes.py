@@ -38,10 +38,6 @@ class Processes(NamedTuple):
         """Where in what was gathered this process's ``n`` entries are."""
         return slice(self.rank * n, (self.rank + 1) * n)
 
-    def broadcast(self, x: Tensor) -> Tensor:
-        """The x of the first process, of x's shape; without gradient."""
-        return x
-
     def any(self, claim: bool) -> bool:
         """Whether the claim is true in some process."""
         return claim
