@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mg2l_kalei.networks.config import NetworkConfig
+from mg2l_kalei.networks.gru_scan import GruScan
 from mg2l_kalei.networks.mlp import GroupedMlp
 from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, ParameterSharing
 
@@ -31,19 +32,31 @@ class GroupedGru(nn.Module):
         unmasked = LayerRole(is_masked=False)
         self.input = sharing.linear(in_features, 3 * size, gain=1.0, role=unmasked)
         self.recurrence = sharing.linear(size, 3 * size, gain=1.0, role=unmasked)
+        self.size, self.n_places = size, sharing.n_places
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """x (L, S, G, in_features) -> the state after each step (L, S, G, size)."""
-        state, states = memory.state, []
-        for t, gates in enumerate(self.input(x)):
-            if memory.start is not None:
-                state = state * (~memory.start[t, :, None, None])
-            reset, update, new = gates.chunk(3, dim=-1)
-            reset_by, update_by, new_by = self.recurrence(state).chunk(3, dim=-1)
-            new = torch.tanh(new + torch.sigmoid(reset + reset_by) * new_by)
-            state = torch.lerp(new, state, torch.sigmoid(update + update_by))
-            states.append(state)
-        return torch.stack(states)
+        gates, start = self.input(x), memory.start
+        kept = None if start is None else (~start[:, None, :, None]).to(x.dtype)
+        if len(x) == 1:  # when acting: a step does not pay for reading off the matrices
+            state = memory.state if kept is None else memory.state * kept[0].transpose(0, 1)
+            return self._step(gates[0], state)[None]
+        states: Tensor = GruScan.apply(gates.transpose(1, 2), memory.state.transpose(0, 1), kept, *self._matrices())
+        return states.transpose(1, 2)
+
+    def _step(self, gates: Tensor, state: Tensor) -> Tensor:
+        """gates (S, G, 3 size) of the input, state (S, G, size) -> the state after the step."""
+        reset, update, new = gates.chunk(3, dim=-1)
+        reset_by, update_by, new_by = self.recurrence(state).chunk(3, dim=-1)
+        new = torch.tanh(new + torch.sigmoid(reset + reset_by) * new_by)
+        return torch.lerp(new, state, torch.sigmoid(update + update_by))
+
+    def _matrices(self) -> tuple[Tensor, Tensor]:
+        """Each place's matrix (G, size, 3 size) and bias (G, 1, 3 size), read off: any scheme's layer is affine."""
+        units = torch.eye(self.size, out=self.recurrence.weight.new_empty(self.size, self.size))
+        bias = self.recurrence(torch.zeros_like(units[:1, None]).expand(-1, self.n_places, -1))
+        matrix = self.recurrence(units[:, None].expand(-1, self.n_places, -1)) - bias
+        return matrix.transpose(0, 1).contiguous(), bias.transpose(0, 1)
 
 
 class RecurrentMlp(nn.Module):
