@@ -15,6 +15,7 @@ from mg2l_kalei.networks.config import NetworkConfig
 from mg2l_kalei.networks.gru_scan import GruScan
 from mg2l_kalei.networks.mlp import GroupedMlp
 from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, ParameterSharing
+from mg2l_kalei.sharing.full import SharedLinear
 
 
 class Memory(NamedTuple):
@@ -36,12 +37,17 @@ class GroupedGru(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """x (L, S, G, in_features) -> the state after each step (L, S, G, size)."""
-        gates, start = self.input(x), memory.start
-        kept = None if start is None else (~start[:, None, :, None]).to(x.dtype)
+        gates, state, start = self.input(x), memory.state, memory.start
+        kept = None if start is None else (~start).to(x.dtype)[..., None, None].expand(-1, -1, self.n_places, 1)
         if len(x) == 1:  # when acting: a step does not pay for reading off the matrices
-            state = memory.state if kept is None else memory.state * kept[0].transpose(0, 1)
-            return self._step(gates[0], state)[None]
-        states: Tensor = GruScan.apply(gates.transpose(1, 2), memory.state.transpose(0, 1), kept, *self._matrices())
+            return self._step(gates[0], state if kept is None else state * kept[0])[None]
+        if isinstance(self.recurrence, SharedLinear):  # everybody's rows are those of one product
+            weight, bias = self.recurrence.weight.mT[None], self.recurrence.bias[None, None]
+            kept = None if kept is None else kept.flatten(1, 2)[:, None]
+            states = GruScan.apply(gates.flatten(1, 2)[:, None], state.flatten(0, 1)[None], kept, weight, bias)
+            return states[:, 0].unflatten(1, (-1, self.n_places))
+        kept = None if kept is None else kept.transpose(1, 2)
+        states = GruScan.apply(gates.transpose(1, 2), state.transpose(0, 1), kept, *self._matrices())
         return states.transpose(1, 2)
 
     def _step(self, gates: Tensor, state: Tensor) -> Tensor:
