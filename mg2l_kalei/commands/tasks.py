@@ -1,4 +1,4 @@
-"""``python -m mg2l_kalei tasks``: what families there are, what is in one, and whether it is sound."""
+"""``mg2l-kalei tasks``: what families there are, what is in one, and whether it is sound."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ def tasks(words: Sequence[str]) -> int:
         choices = ["list", *actions, *(f"show {name}" for name in ENVS)]
         raise ConfigError([f"tasks {action}: expected list, {', '.join(actions)}{nearest(action, choices)}"])
     return actions[action](_family(_named(action, others), others[1:]))
+
+
+def help_lines(words: Sequence[str]) -> list[str]:
+    """What can be done with families."""
+    return [
+        "tasks list                        the task families",
+        "tasks show NAME [KEY=VALUE ...]   a family's sizes and tasks, as training draws them with these settings",
+        "tasks hash NAME [KEY=VALUE ...]   the fingerprint of its tasks",
+        "tasks check NAME [KEY=VALUE ...]  does it keep the contract of task families? Exit code 1 if not",
+    ]
 
 
 def _named(action: str, words: Sequence[str]) -> str:
