@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
+import mg2l_kalei
 from mg2l_kalei.training.stop_signal import until_stopped
 
 
@@ -14,6 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     ``argv``: the words after the program's name; None: those that it was started with.
     """
     words = sys.argv[1:] if argv is None else argv
+    _find_modules_here()
+    if shadow := mg2l_kalei.shadow_of_envs():
+        print(shadow, file=sys.stderr)
+        return 2
 
     def load() -> Callable[[Sequence[str]], int]:
         from mg2l_kalei.commands import program  # here: it takes seconds, in which signals are answered
@@ -22,6 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return program.run
 
     return until_stopped(load, words)
+
+
+def _find_modules_here() -> None:
+    """The working directory is searched for modules that settings name, after all that is installed."""
+    with suppress(FileNotFoundError):  # it may have been removed
+        here = os.getcwd()
+        if not {here, ""} & {*sys.path}:
+            sys.path.append(here)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from mg2l_kalei import __version__
 from mg2l_kalei.commands.outcome import exit_code
-from mg2l_kalei.config import ConfigError
-from mg2l_kalei.config.options import option_lines
-from mg2l_kalei.config.settings import nearest
 from mg2l_kalei.disk.output import say
 
 HELP = {"-h", "--help"}
@@ -88,12 +86,18 @@ def run(words: Sequence[str]) -> int:
     if not words or words[0] in {*HELP, "help"}:
         say(usage(), is_error=not words)
         return 0 if words else 2
+    if words[0] == "--version":
+        say(f"mg2l_kalei {__version__}")
+        return 0
     command, *rest = words
     return exit_code(partial(_run, command, rest))
 
 
 def _run(name: str, words: Sequence[str]) -> int:
     if name not in COMMANDS:
+        from mg2l_kalei.config import ConfigError
+        from mg2l_kalei.config.settings import nearest
+
         raise ConfigError([f"{name}: expected {', '.join(COMMANDS)}{nearest(name, COMMANDS)}"])
     command = COMMANDS[name]
     module = importlib.import_module(command.module)
@@ -106,4 +110,9 @@ def _run(name: str, words: Sequence[str]) -> int:
 
 
 def _help_lines(options: Any, words: Sequence[str]) -> list[str]:
-    return option_lines(options()) if dataclasses.is_dataclass(options) else options(words)
+    if not dataclasses.is_dataclass(options):
+        lines: list[str] = options(words)
+        return lines
+    from mg2l_kalei.config.options import option_lines
+
+    return option_lines(options())

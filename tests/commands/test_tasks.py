@@ -20,7 +20,7 @@ WRONG = {
     ("hash", "mpe-spred"): "tasks hash mpe-spred: no such family (did you mean mpe-spread?), see tasks list",
     ("show", "toy-turns", "toy-corners"): "command line: toy-corners: expected key=value",
     ("show", "toy-turns", "n_agent=2"): "command line: n_agent=2: no such setting (did you mean n_agents?)",
-    ("check", "toy-turns", "--print-config"): "tasks: --print-config is an option of train.py",
+    ("check", "toy-turns", "--print-config"): "tasks: --print-config is an option of train",
     ("show", "mujoco-hopper-3x1", "agent_conf=2x3"): "agent_conf='2x3': Hopper is divided as: 3x1",
 }
 
