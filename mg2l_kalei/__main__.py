@@ -17,6 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     ``argv``: the words after the program's name; None: those that it was started with.
     """
     words = sys.argv[1:] if argv is None else argv
+    if list(words) == ["--version"]:
+        print(f"mg2l_kalei {mg2l_kalei.__version__}")
+        return 0
     _find_modules_here()
     if shadow := mg2l_kalei.shadow_of_envs():
         print(shadow, file=sys.stderr)

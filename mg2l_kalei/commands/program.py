@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from mg2l_kalei import __version__
 from mg2l_kalei.commands.outcome import exit_code
 from mg2l_kalei.disk.output import say
 
@@ -86,9 +85,6 @@ def run(words: Sequence[str]) -> int:
     if not words or words[0] in {*HELP, "help"}:
         say(usage(), is_error=not words)
         return 0 if words else 2
-    if words[0] == "--version":
-        say(f"mg2l_kalei {__version__}")
-        return 0
     command, *rest = words
     return exit_code(partial(_run, command, rest))
 
