@@ -19,7 +19,7 @@ from envs.rware.layout import Layout, from_one_line, in_one_line, read_layouts, 
 if TYPE_CHECKING:
     from envs.rware.batch import WarehouseBatch
 
-PAPERS_LAYOUTS = Path(__file__).resolve().parents[2] / "assets" / "rware_layouts.txt"  # MG2L's
+PAPERS_LAYOUTS = Path(__file__).with_name("papers_layouts.txt")  # MG2L's
 
 
 @dataclass(frozen=True)
