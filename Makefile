@@ -1,12 +1,13 @@
 # make train   a short training run          make test   everything that must hold before a change goes in
 # make slow    the tests that take minutes   make clean  remove the environment and all caches
+# make families   write down anew what `mg2l-kalei tasks list` prints, where families have changed
 # Python 3.11 or newer; another one than python3: make test PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test slow clean
+.PHONY: train test slow families clean
 
 train: $(INSTALLED)
 	$(BIN)/python train.py --expt=quick
@@ -23,7 +24,10 @@ test: $(INSTALLED)
 slow: $(INSTALLED)
 	$(BIN)/pytest -n auto -m slow
 
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+families: $(INSTALLED)
+	$(BIN)/python -c 'from mg2l_kalei.commands.tasks import renew_list; renew_list()'
+
+$(INSTALLED): setup.cfg setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from mg2l_kalei.disk.durable import read_bounded, write_atomically
+from mg2l_kalei.disk.durable import open_unlinked, read_bounded, write_atomically
 from mg2l_kalei.disk.output import printable
 from mg2l_kalei.disk.run_folder import RunFolder
 
@@ -93,8 +93,7 @@ class MetricLog:
     def _write_line(self, line: str) -> None:
         if self._lines is None:
             self._run.path.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._lines = os.fdopen(os.open(self._run.metrics, flags, 0o666), "ab")
+            self._lines = os.fdopen(open_unlinked(self._run.metrics, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
         self._lines.write(line.encode())
         self._lines.flush()  # what a full disk refuses stays in the buffer, and the next flush begins with it
 

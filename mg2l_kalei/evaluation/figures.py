@@ -5,13 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from mg2l_kalei.disk.durable import replacing
 from mg2l_kalei.disk.output import printable
@@ -28,6 +24,10 @@ from mg2l_kalei.evaluation.plot_style import (
 from mg2l_kalei.evaluation.probe import ProbeReadings
 from mg2l_kalei.evaluation.statistics import Array
 from mg2l_kalei.sharing.base import MemberFigure
+
+if TYPE_CHECKING:  # imported where they are used: they take a second
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 200  # pixels per inch of saved pictures
 NORMAL_95 = 1.96  # standard errors in half a 95 % interval
@@ -46,6 +46,8 @@ def save_picture(path: Path, draw: Callable[[], Figure]) -> bool:
     can name code as the backend, and programs to run.
     """
     try:
+        from matplotlib import style
+
         with style.context("default"), replacing(path) as temporary:
             draw().savefig(temporary, dpi=DPI, format="png", backend="agg")
     except Exception as error:
@@ -56,6 +58,8 @@ def save_picture(path: Path, draw: Callable[[], Figure]) -> bool:
 
 def adaptation_figure(comparison: Comparison) -> Figure:
     """Left: reward at each step of the first episode, where online adaptation shows. Right: return of episode k."""
+    from matplotlib.ticker import MaxNLocator
+
     run = comparison.lines[0].seeds[0]
     figure = new_figure(9.0, 3.6, " · ".join([f"{run.family}, {run.split_label}", *comparison.notes[:1]]))
     within, across = figure.subplots(1, 2)
@@ -137,6 +141,8 @@ def _spread_moments(n_moments: int) -> list[int]:
 
 def member_figure(shown: MemberFigure) -> Figure:
     """How the members of a sharing scheme differ, by pairs and one by one."""
+    from matplotlib.ticker import MaxNLocator
+
     difference, each = (part.detach().cpu().numpy() for part in (shown.pairs, shown.each))
     n_members = len(each)
     figure = new_figure(7.2, 3.4, shown.title)
@@ -160,6 +166,8 @@ def member_figure(shown: MemberFigure) -> Figure:
 
 def training_figure(curves: Mapping[str, tuple[Array, Array]], quantity: str) -> Figure:
     """Named curves against environment steps: each (env_steps (n,), values (n,))."""
+    from matplotlib.ticker import EngFormatter
+
     figure = new_figure(6.0, 3.4, "")
     axes = figure.subplots()
     styles = line_styles(list(curves))

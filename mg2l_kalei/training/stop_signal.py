@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOPPED = 128  # plus the signal's number: the exit code of what was told to stop
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGHUP = getattr(signal, "SIGHUP", None)  # Windows has none
+SIGNALS = tuple(filter(None, (signal.SIGTERM, signal.SIGINT, SIGHUP)))
 
 
 class StopRequested(BaseException):
@@ -32,7 +33,7 @@ class StopSignal:
         self._raises = self._leaves = False
 
     def __enter__(self) -> StopSignal:
-        heard = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
+        heard = [s for s in SIGNALS if s != SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 
