@@ -14,6 +14,7 @@ EXTRAS = {
     "pettingzoo": "pettingzoo",
     "mpe2": "pettingzoo",
     "lbforaging": "pettingzoo",
+    "onnxscript": "onnx",
 }
 
 

@@ -57,6 +57,13 @@ COMMANDS = {
         "RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]",
         "what runs logged while they trained: a table and a picture",
     ),
+    "export": Command(
+        f"{_COMMANDS}.export",
+        "export",
+        "ExportOptions",
+        "RUN_DIR [KEY=VALUE ...]",
+        "its team as one program, for which PyTorch alone is needed",
+    ),
     "tasks": Command(
         f"{_COMMANDS}.tasks",
         "tasks",
