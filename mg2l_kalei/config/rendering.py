@@ -12,9 +12,9 @@ from mg2l_kalei.config.run_config import RunConfig, Schema, flat, to_dict
 from mg2l_kalei.config.settings import Rule, describe, rules, to_text
 
 _USAGE = """Options and settings come in any order. A setting's name may be cut short from the left while it stays
-unique (gamma=0.95 for learner.gamma=0.95). AXIS=KIND chooses a kind. Weakest first: default, algo file, env file, expt file,
-command line. --help with choices (--help --env=NAME --algo=NAME) shows what applies to them, with the values that they
-come to. --print-config prints the resolved configuration with the source of each value, and trains nothing.
+unique (gamma=0.95 for learner.gamma=0.95). AXIS=KIND chooses a kind. Weakest first: default, algo file, env file, expt
+file, command line. --help with choices (--help --env=NAME --algo=NAME) shows what applies to them, with the values that
+they come to. --print-config prints the resolved configuration with the source of each value, and trains nothing.
 """
 
 
