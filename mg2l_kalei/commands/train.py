@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mg2l_kalei.config import load, render_help, render_sources, request
+from mg2l_kalei.config.command_line import FLAGS
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.training.plan import train
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
@@ -20,5 +21,6 @@ def train_or_show(words: Sequence[str]) -> int:
 
 
 def help_lines(words: Sequence[str]) -> list[str]:
-    """Every choice, and every setting with its default, meaning and legal values."""
-    return [render_help(SCHEMA, CONFIG_DIR)]
+    """Every choice and setting; where something is chosen or set, those that apply. Raises ConfigError."""
+    is_bare = all(word in FLAGS for word in words)
+    return [render_help(SCHEMA, CONFIG_DIR, None if is_bare else load(words, SCHEMA, CONFIG_DIR))]

@@ -15,7 +15,7 @@ from torch import Tensor
 from envs.core import EnvBatch, Refusal, TaskFamily, one_line
 from mg2l_kalei.acting.collector import Team
 from mg2l_kalei.config import ConfigError, RunConfig, deciding_settings, from_dict, read_yaml
-from mg2l_kalei.config.settings import nearest, rules, to_text
+from mg2l_kalei.config.settings import did_you_mean, near, rules, to_text
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.disk.durable import read_bounded
 from mg2l_kalei.disk.run_folder import MAX_TASKS_SIZE, RunFolder
@@ -208,4 +208,5 @@ def _nearest_run(missing: Path) -> str:
         turn = turn.parent
     beside = [path for path in turn.parent.iterdir() if path.is_dir() and path != missing]
     runs = [path for path in beside if (path / "config.yaml").is_file()]
-    return nearest(str(turn), map(str, runs or beside))
+    places = {path.name: str(path) for path in runs or beside}
+    return did_you_mean([places[name] for name in near(turn.name, places)])

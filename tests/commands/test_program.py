@@ -26,19 +26,30 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("words", "options"),
     [
-        ("train", ["--print-config", "learner.gamma"]),
-        ("evaluate", ["split=", "oracle="]),
+        ("train", ["--print-config", "learner.gamma", "env=toy-corners", "env=mpe-wind"]),
+        ("evaluate somewhere", ["split=", "oracle="]),
         ("render", ["task="]),
         ("tasks", ["tasks check"]),
     ],
 )
-def test_each_command_says_what_can_be_set(name: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert program.main([name, "somewhere", "--help"]) == 0
+def test_each_command_says_what_can_be_set(words: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main([*words.split(), "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith(f"Usage: mg2l-kalei {name} ")
+    assert text.startswith(f"Usage: mg2l-kalei {words.split()[0]} ")
     assert [option for option in options if option not in text] == []
+
+
+def test_help_with_choices_shows_what_applies_to_them_and_their_values(capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["train", "--help", "--env=mpe-hunting", "--algo=mappo", "n_rows=7"]) == 0
+    text = capsys.readouterr().out
+    for line in ("\nenv\n  env=mpe-hunting\n", "    env.n_preys=", "    learner.gamma=", "    n_rows=7  "):
+        assert line in text
+    for other in ("encoder=mg2l", "env.factory", "sharing=kaleidoscope", "encoder.pooling"):
+        assert other not in text
+    assert program.main(["train", "--help", "--env=mpe-huntin"]) == 2
+    assert "did you mean mpe-hunting?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", COMMANDS)

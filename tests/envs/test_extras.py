@@ -20,11 +20,21 @@ from mg2l_kalei import __main__ as program
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_extra_that_is_named_brings_its_package() -> None:
+def extras() -> dict[str, str]:
+    """What setup.cfg lists for each."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
+    return dict(setup["options.extras_require"])
+
+
+def test_the_guide_names_the_extras_that_there_are() -> None:
+    guide = (ROOT / "docs" / "guides" / "install.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE) == list(extras())
+
+
+def test_every_extra_that_is_named_brings_its_package() -> None:
     for package, extra in EXTRAS.items():
-        assert re.search(rf"^{package.replace('_', '-')}\W", setup["options.extras_require"][extra], re.MULTILINE)
+        assert re.search(rf"^{package.replace('_', '-')}\W", extras()[extra], re.MULTILINE)
 
 
 MISSING: list[tuple[str, str, dict[str, Any], str]] = [
