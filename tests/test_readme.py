@@ -1,4 +1,4 @@
-"""Do the README's commands run? Its examples in Python are run by test_guides.py."""
+"""Do the commands of the documentation run? Its examples in Python are run by test_guides.py."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 import mg2l_kalei.__main__ as program
 import train
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+GUIDE = (Path(__file__).parents[1] / "docs/guides/pettingzoo.md").read_text()
 
 
-def test_the_pettingzoo_commands_of_the_readme_run(tmp_path: Path) -> None:
-    section = README.partition("## Your own environment")[2].replace("\\\n", " ")
-    lines = section.partition("```\n")[2].partition("```")[0].splitlines()
+def test_the_commands_of_the_guide_to_pettingzoo_run(tmp_path: Path) -> None:
+    lines = GUIDE.replace("\\\n", " ").partition("```\n")[2].partition("```")[0].splitlines()
     training, checking, evaluating = (shlex.split(line, comments=True) for line in lines)
     here = [word for word in training[2:] if word != "env.n_workers=2"]
     small = "env.episode_steps=4 n_iters=1 n_rows=4 eval_trials=2 learner.n_minibatches=2 context.n_updates=1 "
