@@ -44,9 +44,9 @@ def of_the_project(path: Path) -> str:
 def settings_page() -> Iterator[str]:
     """Lines of the page of all settings: a table for each section, and for kinds that have the same settings."""
     yield "# Settings\n"
-    yield "Every setting with its default, its meaning and what it may be, made from the code. On the command line they are"
-    yield "`SECTION.NAME=VALUE`, or `NAME=VALUE` where that is unique; recipes and families change defaults (`config/`),"
-    yield "and `python train.py --print-config` says which."
+    yield "Every setting with its default, its meaning and what it may be, made from the code. On the command line they"
+    yield "are `SECTION.NAME=VALUE`, or `NAME=VALUE` where that is unique; recipes and families change defaults"
+    yield "(`config/`), and `python train.py --print-config` says which."
     for section, kinds in SCHEMA.sections().items():
         yield f"\n## {section or 'run'}\n"
         for names, settings in _alike(kinds):

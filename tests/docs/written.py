@@ -19,7 +19,7 @@ def code_blocks(text: str, language: str = "") -> list[str]:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Every command of ours in a page, in blocks and in running text, as words; what goes on in the next line is joined."""
+    """Every command of ours in a page, in blocks and in running text, as words."""
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     lines = [line for block in code_blocks(text) for line in block.replace("\\\n", " ").splitlines()]
     lines += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
