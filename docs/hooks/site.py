@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Names with an asterisk in the menu become the pages that they fit."""
     pages = [path.relative_to(config.docs_dir) for path in Path(config.docs_dir).rglob("*.md")]
     pages += [Path(name) for name in api_pages()]
-    config.nav = [_expanded(entry, sorted(pages)) for entry in config.nav or []]
+    pages.sort(key=lambda page: page.with_suffix("").parts)
+    config.nav = [_expanded(entry, pages) for entry in config.nav or []]
     return config
 
 
@@ -31,6 +34,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Keep intervals in one line."""
+    return re.sub(r"(\[-?[\d.,]+,) (-?[\d.,]+\])", "\\1\N{NO-BREAK SPACE}\\2", markdown)
 
 
 def of_the_project(path: Path) -> str:
@@ -64,8 +72,11 @@ def api_pages() -> dict[str, str]:
 def _api_page(folder: Path) -> tuple[str, str]:
     package = ".".join(folder.relative_to(ROOT).parts)
     modules = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("__"))
-    names = [package, *(f"{package}.{module}" for module in modules)]
-    return f"reference/api/{package}.md", "\n\n".join([f"# {package}", *(f"::: {name}" for name in names)]) + "\n"
+    tree = ast.parse((folder / "__init__.py").read_text())  # what it merely exports is shown where it is defined
+    own = [node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    options = f"options: {{show_root_heading: false, show_root_toc_entry: false, members: {own}}}"
+    texts = [f"# {package}", f"::: {package}\n    {options}", *(f"::: {package}.{module}" for module in modules)]
+    return f"reference/api/{package}.md", "\n\n".join(texts) + "\n"
 
 
 def _expanded(entry: Any, pages: list[Path]) -> Any:
