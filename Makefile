@@ -1,5 +1,6 @@
 # make train   a short training run          make test   everything that must hold before a change goes in
-# make slow    the tests that take minutes   make clean  remove the environment and all caches
+# make slow    the tests that take minutes   make docs   the site, into site/
+# make clean   remove the environment and all caches
 # make families   write down anew what `mg2l-kalei tasks list` prints, where families have changed
 # Python 3.11 or newer; another one than python3: make test PYTHON=python3.12
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test slow families clean
+.PHONY: train test slow docs families clean
 
 train: $(INSTALLED)
 	$(BIN)/python train.py --expt=quick
@@ -24,6 +25,10 @@ test: $(INSTALLED)
 slow: $(INSTALLED)
 	$(BIN)/pytest -n auto -m slow
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict --quiet
+
 families: $(INSTALLED)
 	$(BIN)/python -c 'from mg2l_kalei.commands.tasks import renew_list; renew_list()'
 
@@ -34,5 +39,5 @@ $(INSTALLED): setup.cfg setup.py pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf .venv build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

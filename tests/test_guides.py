@@ -1,4 +1,4 @@
-"""Do the examples of README and guides run, and do the seams carry what they add?"""
+"""Do the guides' examples in Python run, and do the seams carry what they add?"""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.learners import test_registry as learner_tests
 from tests.small_runs import folder_of, remains
 
 ROOT = Path(__file__).parents[1]
-TEXTS = [(ROOT / name).read_text() for name in ("README.md", "docs/guides/add-your-own.md")]
+TEXTS = [(ROOT / "docs/guides" / name).read_text() for name in ("runs.md", "add-your-own.md")]
 FOUND = [block for text in TEXTS for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 BLOCKS = {block.splitlines()[0]: block for block in FOUND}
 
