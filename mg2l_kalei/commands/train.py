@@ -16,7 +16,7 @@ def train_or_show(words: Sequence[str]) -> int:
     if request(words) == "print-config":
         say(render_sources(resolved))
         return 0
-    return train(resolved.config)
+    return train(resolved.config).exit_code
 
 
 def help_lines(words: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from envs import ENVS, make_family
 from envs.core import EnvSpec, Refusal, TaskFamily
 from mg2l_kalei.buffers.contexts import ContextConfig
 from mg2l_kalei.buffers.trials import ReplayConfig, refuse_too_large
-from mg2l_kalei.config import ConfigError, RunConfig, Schema
+from mg2l_kalei.config import ConfigError, RunConfig, Schema, load
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
@@ -143,3 +143,11 @@ SCHEMA = Schema(
     groups={"network": NetworkConfig(), "context": ContextConfig(), "replay": ReplayConfig()},
     checks=(_impossible,),
 )
+
+
+def configure(*words: str) -> RunConfig:
+    """The configuration that the words of a command line ask for: ``configure("--env=mpe-spread", "seed=3")``.
+
+    Raises ConfigError with everything that is wrong.
+    """
+    return load(words, SCHEMA, CONFIG_DIR).config
