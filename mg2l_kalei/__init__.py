@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mg2l_kalei.training.callbacks import Callback, StopTraining, TrainingEvent, TrainingResult
     from mg2l_kalei.training.plan import train
+    from mg2l_kalei.training.plugins import configure
     from mg2l_kalei.training.saved_run import LoadedRun, load_run
-    from mg2l_kalei.training.system import configure
 
 _EXPORTS = {  # name -> module of mg2l_kalei.training
     "Callback": "callbacks",
@@ -19,7 +19,7 @@ _EXPORTS = {  # name -> module of mg2l_kalei.training
     "StopTraining": "callbacks",
     "TrainingEvent": "callbacks",
     "TrainingResult": "callbacks",
-    "configure": "system",
+    "configure": "plugins",
     "load_run": "saved_run",
     "train": "plan",
 }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mg2l_kalei.config import load, render_help, render_sources, request
+from mg2l_kalei.config import render_help, render_sources, request
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.training.plan import train
+from mg2l_kalei.training.plugins import asked, load_plugins, resolve
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
 
 
 def train_or_show(words: Sequence[str]) -> int:
     """Exit code 0: done; 1: the run failed; 2: bad input, nothing was done; 128 + signal: stopped and saved."""
-    resolved = load(words, SCHEMA, CONFIG_DIR)
+    resolved = resolve(words)
     if request(words) == "print-config":
         say(render_sources(resolved))
         return 0
@@ -21,4 +22,5 @@ def train_or_show(words: Sequence[str]) -> int:
 
 def help_lines(words: Sequence[str]) -> list[str]:
     """Every choice, and every setting with its default, meaning and legal values."""
+    load_plugins(asked(words))
     return [render_help(SCHEMA, CONFIG_DIR)]

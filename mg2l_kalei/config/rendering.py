@@ -13,6 +13,7 @@ from mg2l_kalei.config.settings import Rule, describe, to_text
 
 _USAGE = """Usage: python train.py [--expt=NAME] [--algo=NAME] [--env=NAME] [KEY=VALUE ...] [--print-config]
 
+--algo may be the path of a recipe's file; --config=RUN_DIR/config.yaml instead begins with the settings of that run.
 Options and settings come in any order. A setting's name may be cut short from the left while it stays unique
 (gamma=0.95 for learner.gamma=0.95). AXIS=KIND chooses a kind. Weakest first: default, algo file, env file, expt file,
 command line. --print-config prints the resolved configuration with the source of each value, and trains nothing.
@@ -21,7 +22,9 @@ command line. --print-config prints the resolved configuration with the source o
 
 def render_help(schema: Schema, config_dir: Path) -> str:
     """Every choice, and every setting with its default, meaning and legal values."""
-    names = {folder: names_in(config_dir / folder) for folder in ("expt", "algo")} | {"env": tuple(schema.axes["env"])}
+    folders = (config_dir, *schema.folders)
+    names = {kind: names_in(*(folder / kind for folder in folders)) for kind in ("expt", "algo")}
+    names["env"] = tuple(schema.axes["env"])
     options = [f"  --{key}=  (default {DEFAULTS[key]})  {', '.join(valid)}" for key, valid in names.items()]
     return "\n".join([_USAGE, "Choices", *options, *_sections(schema)])
 

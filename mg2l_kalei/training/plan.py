@@ -17,6 +17,7 @@ from mg2l_kalei.config import RunConfig, run_dir
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.disk.run_folder import RunFolder, RunFolderLocked
 from mg2l_kalei.training.callbacks import Callback, TrainingResult
+from mg2l_kalei.training.plugins import load_plugins
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.stop_signal import STOPPED, StopSignal
 from mg2l_kalei.training.system import SCHEMA
@@ -35,6 +36,7 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = ()) -> TrainingResu
     Raises ConfigError, before anything is written, where no such run can be; CheckpointError, RunFolderLocked or
     Refusal where the run's folder forbids it; NonFiniteError where training diverged.
     """
+    load_plugins(config.plugins)
     if config.n_threads:
         torch.set_num_threads(config.n_threads)
     run = TrainingRun(config, callbacks)  # before its references, lest they be trained for a run that cannot be

@@ -13,7 +13,7 @@ from envs import ENVS, make_family
 from envs.core import EnvSpec, Refusal, TaskFamily
 from mg2l_kalei.buffers.contexts import ContextConfig
 from mg2l_kalei.buffers.trials import ReplayConfig, refuse_too_large
-from mg2l_kalei.config import ConfigError, RunConfig, Schema, load
+from mg2l_kalei.config import ConfigError, RunConfig, Schema
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
@@ -26,6 +26,7 @@ from mg2l_kalei.types import State, Step, Transition
 
 _PACKAGED, _CLONED = (Path(__file__).resolve().parents[up] / "config" for up in (1, 2))
 CONFIG_DIR = _PACKAGED if (_PACKAGED / "algo").is_dir() else _CLONED
+FOLDERS: list[Path] = []  # of recipes and the like that plugins have registered
 
 
 class System(NamedTuple):
@@ -142,12 +143,5 @@ SCHEMA = Schema(
     axes={"env": ENVS, "encoder": ENCODERS, "sharing": SHARINGS, "learner": LEARNERS},
     groups={"network": NetworkConfig(), "context": ContextConfig(), "replay": ReplayConfig()},
     checks=(_impossible,),
+    folders=FOLDERS,
 )
-
-
-def configure(*words: str) -> RunConfig:
-    """The configuration that the words of a command line ask for: ``configure("--env=mpe-spread", "seed=3")``.
-
-    Raises ConfigError with everything that is wrong.
-    """
-    return load(words, SCHEMA, CONFIG_DIR).config

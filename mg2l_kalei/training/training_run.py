@@ -151,7 +151,7 @@ class TrainingRun:
 
     def _refuse_other_settings(self) -> None:
         """The folder's name holds a hash of the settings, unless ``run_name`` was given."""
-        differing = differences(read_config(self.folder), self.config)
+        differing = differences(read_config(self.folder, self.config.plugins), self.config)
         if differing:
             raise ConfigError(
                 [
@@ -179,7 +179,13 @@ class TrainingRun:
 
     def _load(self, path: str | Path) -> LoadedRun:
         """Another run, on this one's device, where it names the same code or none."""
-        return load_run(path, device=str(self.system.device), factory=factory_of(self.config), n_workers=None)
+        return load_run(
+            path,
+            device=str(self.system.device),
+            factory=factory_of(self.config),
+            plugins=self.config.plugins,
+            n_workers=None,
+        )
 
     def _loop(self, metric_log: MetricLog, stop: StopSignal) -> None:
         config, trainer = self.config, self.trainer
