@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import importlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mg2l_kalei.training.callbacks import Callback, StopTraining, TrainingEvent, TrainingResult
+    from mg2l_kalei.training.plan import train
+    from mg2l_kalei.training.plugins import configure
     from mg2l_kalei.training.saved_run import LoadedRun, load_run
 
-__all__ = ["LoadedRun", "load_run"]
+_EXPORTS = {  # name -> module of mg2l_kalei.training
+    "Callback": "callbacks",
+    "LoadedRun": "saved_run",
+    "StopTraining": "callbacks",
+    "TrainingEvent": "callbacks",
+    "TrainingResult": "callbacks",
+    "configure": "plugins",
+    "load_run": "saved_run",
+    "train": "plan",
+}
+__all__ = [
+    "Callback",
+    "LoadedRun",
+    "StopTraining",
+    "TrainingEvent",
+    "TrainingResult",
+    "configure",
+    "load_run",
+    "train",
+]
 __version__ = "0.1.0"
 
 
@@ -26,10 +49,8 @@ def shadow_of_envs() -> str:
 
 def __getattr__(name: str) -> Any:
     """Import what is exported once it is asked for: it takes seconds, in which programs must answer to Ctrl-C."""
-    if name not in __all__:
+    if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if shadow := shadow_of_envs():
         raise ImportError(shadow)
-    from mg2l_kalei.training import saved_run
-
-    return getattr(saved_run, name)
+    return getattr(importlib.import_module(f"mg2l_kalei.training.{_EXPORTS[name]}"), name)

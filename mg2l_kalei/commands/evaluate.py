@@ -35,6 +35,7 @@ class EvaluateOptions:
     beside: tuple[str, ...] = setting((), "folders of runs of other recipes: a further line for each")
     best: bool = setting(False, "take the best checkpoint instead of the latest")
     factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
+    plugins: tuple[str, ...] = setting((), "the runs' plugins, if they name some: none is run that is not named here")
     out: str | None = setting(None, "folder for all that is written, <algo>/<run name> in it; null: the runs' folders")
 
 
@@ -91,7 +92,7 @@ def _prepared(out: Path, runs: Sequence[LoadedRun]) -> Path:
 
 
 def _load(folder: str, options: EvaluateOptions) -> LoadedRun:
-    return load_run(folder, best=options.best, factory=options.factory, n_workers=None)
+    return load_run(folder, best=options.best, factory=options.factory, plugins=options.plugins, n_workers=None)
 
 
 def _seeds(folders: Sequence[str], options: EvaluateOptions) -> list[LoadedRun]:

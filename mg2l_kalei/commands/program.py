@@ -113,7 +113,7 @@ def _run(name: str, words: Sequence[str]) -> int:
 
 
 def _help_lines(options: Any, words: Sequence[str]) -> list[str]:
-    if not dataclasses.is_dataclass(options):
+    if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
         lines: list[str] = options(words)
         return lines
     from mg2l_kalei.config.options import option_lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +14,16 @@ from mg2l_kalei.disk.output import say
 if TYPE_CHECKING:
     from envs.core import TaskFamily
 
+PLUGINS = "mg2l_kalei.plugins"  # as ``training.plugins.GROUP``, which takes seconds to import
 LISTED = "families.txt"  # in the package ``envs``: what ``tasks list`` prints, which takes seconds to find out
 
 
 def tasks(words: Sequence[str]) -> int:
     """What families there are, what is in one, and whether it is sound."""
-    if list(words) == ["list"]:
+    if list(words) == ["list"] and not entry_points(group=PLUGINS):
         say(_listed() or listing())
         return 0
-    return _one(words)
+    return _with_plugins(words)
 
 
 def help_lines(words: Sequence[str]) -> list[str]:
@@ -70,6 +72,16 @@ def _registry_digest(listed: Path) -> str:
 
 
 # --- one family -------------------------------------------------------------------------------------------------------
+
+
+def _with_plugins(words: Sequence[str]) -> int:
+    from mg2l_kalei.training.plugins import asked, load_plugins
+
+    load_plugins(asked(words))
+    if words[:1] == ["list"] and all(word.removeprefix("--").startswith("plugins=") for word in words[1:]):
+        say(listing())
+        return 0
+    return _one(words)
 
 
 def _one(words: Sequence[str]) -> int:

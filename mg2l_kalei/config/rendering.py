@@ -11,10 +11,12 @@ from mg2l_kalei.config.loading import Resolved
 from mg2l_kalei.config.run_config import RunConfig, Schema, flat, to_dict
 from mg2l_kalei.config.settings import Rule, describe, rules, to_text
 
-_USAGE = """Options and settings come in any order. A setting's name may be cut short from the left while it stays
-unique (gamma=0.95 for learner.gamma=0.95). AXIS=KIND chooses a kind. Weakest first: default, algo file, env file, expt
-file, command line. --help with choices (--help --env=NAME --algo=NAME) shows what applies to them, with the values that
-they come to. --print-config prints the resolved configuration with the source of each value, and trains nothing.
+_USAGE = """\
+--algo may be the path of a recipe's file; --config=RUN_DIR/config.yaml begins with that run's settings instead.
+Options and settings come in any order. A setting's name may be cut short from the left while it stays unique
+(gamma=0.95 for learner.gamma=0.95). AXIS=KIND chooses a kind. Weakest first: default, algo file, env file, expt file,
+command line. --help with choices (--help --env=NAME --algo=NAME) shows what applies to them, with the values that they
+come to. --print-config prints the resolved configuration with the source of each value, and trains nothing.
 """
 
 
@@ -23,7 +25,9 @@ def render_help(schema: Schema, config_dir: Path, chosen: Resolved | None = None
 
     Of what was ``chosen``, its kinds alone, and their settings with the values that they come to.
     """
-    names = {folder: names_in(config_dir / folder) for folder in ("expt", "algo")} | {"env": tuple(schema.axes["env"])}
+    folders = (config_dir, *schema.folders)
+    names = {kind: names_in(*(folder / kind for folder in folders)) for kind in ("expt", "algo")}
+    names["env"] = tuple(schema.axes["env"])
     options = [f"  --{key}=  (default {DEFAULTS[key]})  {', '.join(valid)}" for key, valid in names.items()]
     sections = schema.sections() if chosen is None else _applying(schema, chosen.config)
     return "\n".join([_USAGE, "Choices", *options, *_shown(sections)])

@@ -61,6 +61,9 @@ class RunConfig:
     resume: Literal["auto", "never"] = setting("auto", "go on from the run's last checkpoint, or not", extends=True)
     init_from: str | None = setting(None, "folder of a run whose final weights training starts from")
     references: bool = setting(False, "also train the none and oracle runs, and compare with them", extends=True)
+    plugins: tuple[str, ...] = setting(
+        (), "modules that register kinds and recipes of their own; code, named on the command line alone", extends=True
+    )
     run_name: str | None = setting(None, "name of the run's folder; null: expt, seed and a hash", extends=True)
 
 
@@ -70,6 +73,7 @@ class Schema(NamedTuple):
     axes: Mapping[str, Mapping[str, tuple[type, Any]]]  # axis -> kind -> (class, default config)
     groups: Mapping[str, Any]  # settings without kinds: name -> default config
     checks: Sequence[Callable[[RunConfig], Iterable[str]]] = ()  # impossible combinations, a line each
+    folders: Sequence[Path] = ()  # of YAML files in algo, env and expt, beside the program's own
 
     def sections(self) -> dict[str, dict[str, dict[str, Rule]]]:
         """Section -> kind -> setting -> rule. The run is section ``""``; a section without kinds has kind ``""``."""

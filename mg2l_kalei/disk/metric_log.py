@@ -43,6 +43,7 @@ class MetricLog:
     """
 
     def __init__(self, run: RunFolder) -> None:
+        self.last: Mapping[str, float | None] = {}  # metrics of the last line, None where not finite
         self._run = run
         self._lines: IO[bytes] | None = None
         self._events: EventFile | None = None
@@ -51,7 +52,7 @@ class MetricLog:
 
     def log(self, env_steps: int, iteration: int, metrics: Mapping[str, float | Tensor]) -> None:
         """Add one line, and the same to TensorBoard at step ``env_steps``. Metrics are scalars, named by paths."""
-        values = {name: _finite(float(value)) for name, value in metrics.items()}
+        self.last = values = {name: _finite(float(value)) for name, value in metrics.items()}
         if self._wants_lines:
             with attempt(f"writing {self._run.metrics}"):
                 self._write_line(_line({**values, "iteration": iteration, "env_steps": env_steps}))
@@ -77,6 +78,7 @@ class MetricLog:
                 write_atomically(self._run.metrics, "".join(map(_line, kept)))
             self._wants_lines = True
         self._purge_step = kept[-1]["env_steps"] + 1 if kept else 0
+        self.last = {name: kept[-1][name] for name in kept[-1].keys() - {"iteration", "env_steps"}} if kept else {}
         return kept[-1]["iteration"] if kept else 0
 
     def close(self) -> None:

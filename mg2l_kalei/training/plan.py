@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ import torch
 from mg2l_kalei.config import RunConfig, run_dir
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.disk.run_folder import RunFolder, RunFolderLocked
+from mg2l_kalei.training.callbacks import Callback, TrainingResult
+from mg2l_kalei.training.plugins import load_plugins
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.stop_signal import STOPPED, StopSignal
 from mg2l_kalei.training.system import SCHEMA
@@ -24,29 +27,38 @@ REFERENCES = ("none", "oracle")  # lines of every comparison, called by their en
 POLL_PERIOD = 2.0  # s, between looks whether another process is done with a reference run
 
 
-def train(config: RunConfig) -> int:
-    """Train to the end, or go on with the run that the same settings began; returns the exit code.
+def train(config: RunConfig, callbacks: Sequence[Callback] = ()) -> TrainingResult:
+    """Train to the end, or go on with the run that the same settings began.
 
-    0: trained and evaluated; 1: and what the evaluation found could not be written. 143 (130, 129): stopped by SIGTERM
-    (SIGINT, SIGHUP) after saving; the same command goes on.
+    Exit codes: 0: trained and evaluated; 1: and what the evaluation found could not be written. 143 (130, 129): stopped
+    by SIGTERM (SIGINT, SIGHUP) or, 143 too, by a callback, after saving; the same config goes on. Signals are answered
+    in the main thread alone; in another they are left to its program.
     Raises ConfigError, before anything is written, where no such run can be; CheckpointError, RunFolderLocked or
     Refusal where the run's folder forbids it; NonFiniteError where training diverged.
     """
+    load_plugins(config.plugins)
     if config.n_threads:
         torch.set_num_threads(config.n_threads)
-    run = TrainingRun(config)  # before its references, lest they be trained for a run that cannot be
+    run = TrainingRun(config, callbacks)  # before its references, lest they be trained for a run that cannot be
     references = reference_configs(config) if config.references else {}
+    result = _train(run, references)
+    for callback in callbacks:
+        callback.on_end(result)
+    return result
+
+
+def _train(run: TrainingRun, references: Mapping[str, RunConfig]) -> TrainingResult:
     awaited = {}
     for line, reference in references.items():
         say(f"reference line {line}:")
         try:
-            code = TrainingRun(reference).go()
+            of_line = TrainingRun(reference).go()
         except RunFolderLocked as locked:
             awaited[line] = reference
             say(f"{locked}; its table is made when that is done")
             continue
-        if code:
-            return code
+        if of_line.exit_code:
+            return run.result(of_line.exit_code, of_line.stopped_by)
 
     def finished(stop: StopSignal) -> dict[str, Path]:
         for reference in awaited.values():
@@ -63,7 +75,7 @@ def _await(config: RunConfig, stop: StopSignal) -> None:
         try:
             with RunFolder(run_dir(config)).lock():
                 pass
-            code = TrainingRun(config).go()  # it may have been left unfinished
+            code = TrainingRun(config).go().exit_code  # it may have been left unfinished
         except RunFolderLocked:
             with stop.at_once():
                 time.sleep(POLL_PERIOD)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from mg2l_kalei.disk.durable import read_bounded
 from mg2l_kalei.disk.run_folder import MAX_TASKS_SIZE, RunFolder
 from mg2l_kalei.seeding import torch_generator
 from mg2l_kalei.training.lineage import ancestors_of, refuse_trained_on
+from mg2l_kalei.training.plugins import load_plugins, refuse_unconfirmed_plugins
 from mg2l_kalei.training.system import SCHEMA, System, build
 from mg2l_kalei.types import State
 
@@ -64,18 +65,19 @@ def load_run(
     best: bool = False,
     device: str = "cpu",
     factory: str | None = None,
+    plugins: Sequence[str] = (),
     n_workers: int | None = 0,
 ) -> LoadedRun:
     """The run in folder ``path`` with the weights of its latest (or best) checkpoint.
 
-    No code that the folder names is run, unless ``factory`` names the same. ``n_workers``: processes that play its
-    environments, where it can have some; None: as many as in training, which a script may start under
+    No code that the folder names is run, unless ``factory`` and ``plugins`` name the same. ``n_workers``: processes
+    that play its environments, where it can have some; None: as many as in training, which a script may start under
     ``if __name__ == "__main__":`` alone. Raises FileNotFoundError where there is no run, CheckpointError where its
     checkpoints are missing or damaged, and Refusal where its settings are not legal or today's family gives other
     tasks or agents than those it was trained on.
     """
     folder = RunFolder(Path(path))
-    config = read_config(folder)
+    config = read_config(folder, plugins)
     _refuse_unconfirmed_code(folder, config, factory)
     if n_workers is not None and "n_workers" in rules(config.env):
         config = dataclasses.replace(config, env=dataclasses.replace(config.env, n_workers=n_workers))
@@ -118,12 +120,17 @@ def counts(weights: State) -> tuple[int, int]:
     return iteration, env_steps
 
 
-def read_config(folder: RunFolder) -> RunConfig:
-    """Of the run in ``folder``. Raises FileNotFoundError where there is none, ConfigError where it is not legal."""
+def read_config(folder: RunFolder, plugins: Sequence[str] = ()) -> RunConfig:
+    """Of the run in ``folder``, whose plugins have to be among those named.
+
+    Raises FileNotFoundError where there is none, ConfigError where it is not legal.
+    """
     if not folder.config.is_file():
         missing = f"{folder.path} holds no run, which has a {folder.config.name}"
         raise NoSuchRun(missing + _nearest_run(folder.path))
     content = read_yaml(folder.config)
+    refuse_unconfirmed_plugins(folder.path, content.get("plugins"), plugins)
+    load_plugins(plugins)
     try:
         return from_dict(content, SCHEMA)
     except ConfigError as error:

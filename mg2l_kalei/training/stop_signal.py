@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -25,7 +26,7 @@ class StopRequested(BaseException):
 class StopSignal:
     """In its block, notes a signal, for the run to save and leave; a second one ends the process at once.
 
-    SIGHUP is left alone where it is ignored, as ``nohup`` has it.
+    SIGHUP is left alone where it is ignored, as ``nohup`` has it; all are, off the main thread, which alone can hear.
     """
 
     def __init__(self) -> None:
@@ -33,7 +34,8 @@ class StopSignal:
         self._raises = self._leaves = False
 
     def __enter__(self) -> StopSignal:
-        heard = [s for s in SIGNALS if s != SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
+        can_hear = threading.current_thread() is threading.main_thread()
+        heard = [s for s in SIGNALS if s != SIGHUP or signal.getsignal(s) != signal.SIG_IGN] if can_hear else []
         self._before = {number: signal.signal(number, self._note) for number in heard}
         return self
 

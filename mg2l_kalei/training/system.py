@@ -26,6 +26,7 @@ from mg2l_kalei.types import State, Step, Transition
 
 _PACKAGED, _CLONED = (Path(__file__).resolve().parents[up] / "config" for up in (1, 2))
 CONFIG_DIR = _PACKAGED if (_PACKAGED / "algo").is_dir() else _CLONED
+FOLDERS: list[Path] = []  # of recipes and the like that plugins have registered
 
 
 class System(NamedTuple):
@@ -142,4 +143,5 @@ SCHEMA = Schema(
     axes={"env": ENVS, "encoder": ENCODERS, "sharing": SHARINGS, "learner": LEARNERS},
     groups={"network": NetworkConfig(), "context": ContextConfig(), "replay": ReplayConfig()},
     checks=(_impossible,),
+    folders=FOLDERS,
 )
