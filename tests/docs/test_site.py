@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -19,7 +20,7 @@ Site = dict[Path, str]  # page -> its HTML
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]*)(?:#[^)]*)?\)")
 
 
-def build_site(out: Path, **changes: object) -> Site:
+def build_site(out: Path, **changes: Any) -> Site:
     """Build strictly: a warning is an error. Raises Abort."""
     config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(out), strict=True, **changes)
     config.plugins.on_startup(command="build", dirty=False)
