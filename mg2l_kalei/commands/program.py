@@ -5,7 +5,6 @@ A command's module is imported when it is asked for: what others need takes seco
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 from collections.abc import Sequence
 from functools import partial
@@ -113,7 +112,7 @@ def _run(name: str, words: Sequence[str]) -> int:
 
 
 def _help_lines(options: Any, words: Sequence[str]) -> list[str]:
-    if not (isinstance(options, type) and dataclasses.is_dataclass(options)):
+    if not isinstance(options, type):
         lines: list[str] = options(words)
         return lines
     from mg2l_kalei.config.options import option_lines
