@@ -16,7 +16,7 @@ GUIDE = (Path(__file__).parents[1] / "docs" / "guides" / "optuna.md").read_text(
 PRUNED = 1  # the number of the trial
 
 
-class Pruner(optuna.pruners.BasePruner):  # type: ignore[misc, name-defined]
+class Pruner(optuna.pruners.BasePruner):  # type: ignore[name-defined]
     """Prunes one trial, whatever it has learned."""
 
     def __init__(self, **settings: Any) -> None: ...

@@ -35,8 +35,8 @@ def render(words: Sequence[str]) -> int:
         raise ConfigError([f"render: expected the folder of one run, given: {', '.join(folders) or 'none'}"])
     if options.out is not None and Path(options.out).suffix != ".gif":
         raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .gif")])
-    code = {"factory": options.factory, "plugins": options.plugins}
-    run = load_run(folders[0], best=options.best, n_workers=None, **code)
+    factory, plugins = options.factory, options.plugins
+    run = load_run(folders[0], best=options.best, factory=factory, plugins=plugins, n_workers=None)
     if options.out is None:
         run.folder.refuse_links()
     task = _task_number(run.family, options.task)
