@@ -1,4 +1,4 @@
-"""What some families need and others do not: a missing package is one line that names the extra to install."""
+"""What some families and sinks need, others not: a missing package is one line that names the extra to install."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ EXTRAS = {
     "mpe2": "pettingzoo",
     "lbforaging": "pettingzoo",
     "onnxscript": "onnx",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
 }
 
 

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from envs.core import setting
 from mg2l_kalei.config.layers import dotted
 from mg2l_kalei.config.settings import Rule, rules, to_text
+from mg2l_kalei.disk.sinks import SINKS
 
 AXES = ("env", "encoder", "sharing", "learner")
 GROUPS = ("network", "context", "replay")  # settings without kinds
@@ -51,6 +52,9 @@ class RunConfig:
     checkpoint_interval: int = setting(10, "iterations between checkpoints", low=1, extends=True)
     keep_checkpoints: int = setting(3, "latest checkpoints that are kept", low=1, extends=True)
     log_interval: int = setting(1, "iterations between log lines", low=1, extends=True)
+    sinks: tuple[str, ...] = setting(
+        ("tensorboard",), "where metrics go beside metrics.jsonl; []: nowhere", choices=tuple(SINKS), extends=True
+    )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto: a GPU if there is one")
     gpu_id: int | None = setting(None, "number of the GPU to use", low=0, extends=True)
     exact_times: bool = setting(

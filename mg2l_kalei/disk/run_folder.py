@@ -45,6 +45,20 @@ class RunFolder(NamedTuple):
         return self.path / "metrics.jsonl"
 
     @property
+    def csv(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def wandb(self) -> Path:
+        """Folder of Weights & Biases' runs."""
+        return self.path / "wandb"
+
+    @property
+    def mlflow(self) -> Path:
+        """Folder of MLflow's runs."""
+        return self.path / "mlflow"
+
+    @property
     def events(self) -> Path:
         """Folder of TensorBoard's event files."""
         return self.path / "events"
@@ -74,7 +88,8 @@ class RunFolder(NamedTuple):
 
     def refuse_links(self) -> None:
         """Raise OSError where a folder in it is a link: what is written would land elsewhere, over others' files."""
-        for folder in (self.events, self.checkpoints, self.replay, self.evaluation, self.figures):
+        trackers = (self.events, self.wandb, self.mlflow)
+        for folder in (*trackers, self.checkpoints, self.replay, self.evaluation, self.figures):
             if folder.is_symlink():
                 raise OSError(f"{folder} is a link, and nothing is written through links: put the folder in its place")
 

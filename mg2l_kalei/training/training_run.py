@@ -82,7 +82,7 @@ class TrainingRun:
         """
         if self.config.resume == "never":
             self._set_aside()
-        with StopSignal() as stop, self.folder.lock(), closing(MetricLog(self.folder)) as metric_log:
+        with StopSignal() as stop, self.folder.lock(), closing(MetricLog(self.folder, self.config.sinks)) as metric_log:
             self.folder.refuse_links()
             self.folder.remove_leftovers()
             self._start_or_resume()
@@ -208,7 +208,7 @@ class TrainingRun:
                 if trainer.iteration % config.checkpoint_interval == 0 or is_last or is_best:
                     self._save(best=is_best)
                 progress.update(trainer.iteration, float(metrics["train/episode_return"]))
-                self._call_back(metrics | evaluated, result)
+                self._call_back({**metrics, **evaluated}, result)
         stop.check()
 
     def _call_back(self, metrics: Metrics, evaluation: AdaptationResult | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,15 +13,12 @@ import pytest
 
 import mg2l_kalei.__main__ as program
 import train
-from mg2l_kalei.commands.curves import CurvesOptions
-from mg2l_kalei.commands.evaluate import EvaluateOptions
-from mg2l_kalei.commands.render import RenderOptions
+from mg2l_kalei.commands.program import COMMANDS
 from mg2l_kalei.config import ConfigError, load
 from mg2l_kalei.config.options import read_options
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
 from tests.docs.written import DOCS, PAGES, ROOT, code_blocks, commands
 
-OPTIONS = {"evaluate": EvaluateOptions(), "render": RenderOptions(), "curves": CurvesOptions()}
 FOR = {"ENV": "mpe-spread", "ALGO": "mappo", "SEED": "0", "TRIALS": "4", "SHARING": "full", "WORKERS": "1"}
 FOR |= {"FACTORY": "mpe2.simple_tag_v3:parallel_env", "levers": "toy-corners"}  # a guide makes levers
 MAKE = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -30,7 +28,11 @@ SMALL += "context.length=4 context.batch=4 n_threads=1"
 
 def ask(words: Sequence[str]) -> None:
     """Have a command parsed by the program that it calls. Raises ConfigError where it makes nothing of it."""
-    caller, what, *rest = (re.sub(r"\b[A-Z]{3,}\b", lambda name: FOR.get(name[0], name[0]), word) for word in words)
+    caller, *rest = (re.sub(r"\b[A-Z]{3,}\b", lambda name: FOR.get(name[0], name[0]), word) for word in words)
+    if caller == "mg2l-kalei":
+        ask_the_program(rest)
+        return
+    what, *rest = rest
     if caller == "make":
         assert what in MAKE
     elif what == "train.py":
@@ -44,14 +46,18 @@ def ask(words: Sequence[str]) -> None:
 
 
 def ask_the_program(words: Sequence[str]) -> None:
-    if not words or words[0] == "--help":
+    if not words or words[0] in ("--help", "--version"):
         return
     command, *rest = words
+    rest = [word for word in rest if word not in ("...", "--help")]
+    options = getattr(import_module(COMMANDS[command].module), COMMANDS[command].options)
     if command == "tasks":
         assert rest[0] in ("list", "show", "hash", "check")
         load([f"--env={FOR.get(rest[1], rest[1])}", *rest[2:]] if len(rest) > 1 else [], SCHEMA, CONFIG_DIR)
+    elif isinstance(options, type):
+        read_options(rest, options())
     else:
-        read_options([word for word in rest if word != "..."], OPTIONS[command])
+        load(rest, SCHEMA, CONFIG_DIR)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page.read_text())], ids=lambda page: page.stem)

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-PROGRAM = re.compile(r"(?:\.venv/bin/)?(?:python (?:train\.py|-m [\w.]+|[\w/]+\.py)|make \w+)")
+PROGRAM = re.compile(r"(?:\.venv/bin/)?(?:python (?:train\.py|-m [\w.]+|[\w/]+\.py)|make \w+|mg2l-kalei(?= ))")
 
 
 def code_blocks(text: str, language: str = "") -> list[str]:
