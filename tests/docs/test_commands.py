@@ -20,7 +20,9 @@ from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
 from tests.docs.written import DOCS, PAGES, ROOT, code_blocks, commands
 
 FOR = {"ENV": "mpe-spread", "ALGO": "mappo", "SEED": "0", "TRIALS": "4", "SHARING": "full", "WORKERS": "1"}
-FOR |= {"FACTORY": "mpe2.simple_tag_v3:parallel_env", "levers": "toy-corners"}  # a guide makes levers
+FOR |= {"FACTORY": "mpe2.simple_tag_v3:parallel_env"}
+# What a guide makes, in the plugin ``my_lab``.
+LATER = {"--env=levers": "--env=toy-corners", "levers": "toy-corners", "--algo=my_recipe": "--algo=mappo"}
 MAKE = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 SMALL = "n_iters=1 n_rows=4 eval_trials=2 learner.n_minibatches=2 context.n_updates=1 context.n_early_iterations=0 "
 SMALL += "context.length=4 context.batch=4 n_threads=1"
@@ -28,7 +30,8 @@ SMALL += "context.length=4 context.batch=4 n_threads=1"
 
 def ask(words: Sequence[str]) -> None:
     """Have a command parsed by the program that it calls. Raises ConfigError where it makes nothing of it."""
-    caller, *rest = (re.sub(r"\b[A-Z]{3,}\b", lambda name: FOR.get(name[0], name[0]), word) for word in words)
+    there = [LATER.get(word, word) for word in words if word != "plugins=my_lab"]
+    caller, *rest = (re.sub(r"\b[A-Z]{3,}\b", lambda name: FOR.get(name[0], name[0]), word) for word in there)
     if caller == "mg2l-kalei":
         ask_the_program(rest)
         return
@@ -46,14 +49,14 @@ def ask(words: Sequence[str]) -> None:
 
 
 def ask_the_program(words: Sequence[str]) -> None:
-    if not words or words[0] in ("--help", "--version"):
+    if not words or words[0] in ("--help", "--version", "COMMAND"):
         return
     command, *rest = words
     rest = [word for word in rest if word not in ("...", "--help")]
     options = getattr(import_module(COMMANDS[command].module), COMMANDS[command].options)
     if command == "tasks":
         assert rest[0] in ("list", "show", "hash", "check")
-        load([f"--env={FOR.get(rest[1], rest[1])}", *rest[2:]] if len(rest) > 1 else [], SCHEMA, CONFIG_DIR)
+        load([f"--env={rest[1]}", *rest[2:]] if len(rest) > 1 else [], SCHEMA, CONFIG_DIR)
     elif isinstance(options, type):
         read_options(rest, options())
     else:
