@@ -9,6 +9,7 @@ from mg2l_kalei.commands.curves import CurvesOptions, draw_curves
 from mg2l_kalei.commands.evaluate import EvaluateOptions, evaluate
 from mg2l_kalei.commands.outcome import exit_code
 from mg2l_kalei.commands.render import RenderOptions, render
+from mg2l_kalei.commands.report import ReportOptions, report
 from mg2l_kalei.commands.tasks import tasks
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.options import option_lines
@@ -31,6 +32,9 @@ def usage() -> str:
             "curves RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]   what runs logged while they trained: a table and a picture",
             *option_lines(CurvesOptions()),
             "",
+            "report RUNS [RUNS ...] [KEY=VALUE ...]   tables, figures and a page of many runs, from what they stored",
+            *option_lines(ReportOptions()),
+            "",
             "tasks list                        the task families",
             "tasks show NAME [KEY=VALUE ...]   a family's sizes and tasks, as train.py draws them with these settings",
             "tasks hash NAME [KEY=VALUE ...]   the fingerprint of its tasks",
@@ -39,7 +43,7 @@ def usage() -> str:
     )
 
 
-COMMANDS = {"evaluate": evaluate, "render": render, "curves": draw_curves, "tasks": tasks}
+COMMANDS = {"evaluate": evaluate, "render": render, "curves": draw_curves, "report": report, "tasks": tasks}
 
 
 def run(words: Sequence[str]) -> int:
