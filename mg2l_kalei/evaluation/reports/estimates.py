@@ -29,6 +29,7 @@ from mg2l_kalei.seeding import numpy_generator
 
 SPLITS = ("train", "test", "ood")  # in the order that a report has them
 N_LEVELS = 101  # of return, at which performance profiles are read
+FEWER = 500  # resamples of an improvement, which compares all pairs of trials
 THREADS = 2  # sections at once: most of the time is numpy's, without the interpreter's lock
 
 
@@ -114,7 +115,7 @@ def _section(methods: Sequence[Method], split: str, n_resamples: int) -> Section
         if none and oracle and not is_line:
             score = score_of(resampled[method], resampled[none], resampled[oracle])
         if none and method is not none:
-            better = improvement(returns[method], returns[none], counts[method], counts[none])
+            better = improvement(returns[method], returns[none], counts[method][:FEWER], counts[none][:FEWER])
         value, values = resampled[method]
         estimate = Estimate(value, *percentile_interval(values))
         profile = performance_profile(returns[method][..., -1], levels, counts[method])
