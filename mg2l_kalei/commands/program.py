@@ -49,6 +49,13 @@ COMMANDS = {
         "RUN_DIR [KEY=VALUE ...]",
         "a trial as a GIF, with the targets and what each agent believes",
     ),
+    "report": Command(
+        f"{_COMMANDS}.report",
+        "report",
+        "ReportOptions",
+        "RUNS [RUNS ...] out=DIR [KEY=VALUE ...]",
+        "tables, figures and one page over many runs, from what they stored",
+    ),
     "curves": Command(
         f"{_COMMANDS}.curves",
         "draw_curves",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # imported where they are used: they take a second
     from matplotlib.figure import Figure
 
 DPI = 200  # pixels per inch of saved pictures
+BACKENDS = {"png": "agg", "pdf": "pdf"}
 NORMAL_95 = 1.96  # standard errors in half a 95 % interval
 DODGE = 0.03  # episodes between the points of two lines, so that their intervals do not hide each other
 AGENTS_SHOWN = 4  # rows of the task space at most
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def save_picture(path: Path, draw: Callable[[], Figure]) -> bool:
-    """Draw and write a PNG; whatever fails is a warning, and False: a picture never ends a run.
+    """Draw and write a PNG or PDF, as the suffix says; whatever fails is a warning, and False: it never ends a run.
 
     Settings of matplotlib's files are put aside, as it reads one in the working directory, which may be anybody's: it
     can name code as the backend, and programs to run.
@@ -49,7 +50,8 @@ def save_picture(path: Path, draw: Callable[[], Figure]) -> bool:
         from matplotlib import style
 
         with style.context("default"), replacing(path) as temporary:
-            draw().savefig(temporary, dpi=DPI, format="png", backend="agg")
+            kind = path.suffix[1:]
+            draw().savefig(temporary, dpi=DPI, format=kind, backend=BACKENDS[kind])
     except Exception as error:
         log.warning("picture %s was not written: %s: %s", path.name, type(error).__name__, printable(str(error)))
         return False
