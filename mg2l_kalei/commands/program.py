@@ -9,6 +9,7 @@ from mg2l_kalei.commands.curves import CurvesOptions, draw_curves
 from mg2l_kalei.commands.evaluate import EvaluateOptions, evaluate
 from mg2l_kalei.commands.outcome import exit_code
 from mg2l_kalei.commands.render import RenderOptions, render
+from mg2l_kalei.commands.resume import ResumeOptions, resume
 from mg2l_kalei.commands.tasks import tasks
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.options import option_lines
@@ -21,6 +22,9 @@ def usage() -> str:
     return "\n".join(
         [
             "Usage: python -m mg2l_kalei COMMAND ... (training: python train.py --help)",
+            "",
+            "resume RUN_DIR [KEY=VALUE ...]   goes on with a run from its folder alone",
+            *option_lines(ResumeOptions()),
             "",
             "evaluate RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]   how fast a run adapts; several: seeds of one method",
             *option_lines(EvaluateOptions()),
@@ -39,7 +43,7 @@ def usage() -> str:
     )
 
 
-COMMANDS = {"evaluate": evaluate, "render": render, "curves": draw_curves, "tasks": tasks}
+COMMANDS = {"resume": resume, "evaluate": evaluate, "render": render, "curves": draw_curves, "tasks": tasks}
 
 
 def run(words: Sequence[str]) -> int:

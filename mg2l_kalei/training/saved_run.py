@@ -76,7 +76,7 @@ def load_run(
     """
     folder = RunFolder(Path(path))
     config = read_config(folder)
-    _refuse_unconfirmed_code(folder, config, factory)
+    refuse_unconfirmed_code(folder, config, factory)
     if n_workers is not None and "n_workers" in rules(config.env):
         config = dataclasses.replace(config, env=dataclasses.replace(config.env, n_workers=n_workers))
     system = build(config, torch.device(device), agents_of(path))
@@ -140,7 +140,7 @@ def _code(config: RunConfig) -> dict[str, Any]:
     return {name: rule.default for name, rule in rules(config.env).items() if rule.is_code}
 
 
-def _refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: str | None) -> None:
+def refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: str | None) -> None:
     """The folder may be a stranger's: code that it names is imported only where the user names it too."""
     named = factory_of(config)
     if named is None or named == confirmed:

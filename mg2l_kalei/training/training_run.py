@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -47,11 +48,15 @@ def no_references(stop: StopSignal) -> Mapping[str, Path]:
 
 
 class TrainingRun:
-    """The run of one config, in its folder. Raises ConfigError where the config cannot be built; writes nothing yet."""
+    """The run of one config, in its folder. Raises ConfigError where the config cannot be built; writes nothing yet.
 
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
-        self.folder = RunFolder(run_dir(config))
+    ``folder``: where it is; None: where its settings place it. ``deadline``: when it saves and leaves, see
+    ``StopSignal``.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path | None = None, deadline: float | None = None) -> None:
+        self.config, self._deadline = config, deadline
+        self.folder = RunFolder(folder or run_dir(config))
         device, warning = choose_device(config)
         if warning:
             say(f"warning: {warning}", is_error=True)
@@ -64,6 +69,10 @@ class TrainingRun:
         except Refusal as error:
             raise ConfigError(str(error).split("\n")) from error
         self.trainer = MetaTrainer(self.system, self.folder.bad_batch)
+        if config.total_env_steps is not None:
+            n_iters = self.trainer.iterations_for(config.total_env_steps)
+            self.config = dataclasses.replace(config, n_iters=n_iters, total_env_steps=None)
+            self.trainer.total_env_steps = self.trainer.env_steps_of(n_iters)
         self.checkpoints = Checkpoints(
             self.folder.checkpoints, config.keep_checkpoints, identity(config, self.system.family)
         )
@@ -79,7 +88,7 @@ class TrainingRun:
         """
         if self.config.resume == "never":
             self._set_aside()
-        with StopSignal() as stop, self.folder.lock(), closing(MetricLog(self.folder)) as metric_log:
+        with StopSignal(self._deadline) as stop, self.folder.lock(), closing(MetricLog(self.folder)) as metric_log:
             self.folder.refuse_links()
             self.folder.remove_leftovers()
             self._start_or_resume()
@@ -101,6 +110,8 @@ class TrainingRun:
             if loaded is None:
                 raise CheckpointError(f"{folder.path} has no checkpoint left; start afresh with resume=never")
             self._resume(loaded)
+            if self.trainer.iteration > self.config.n_iters:
+                return  # nothing of the longer run is changed
         else:
             self._refuse_remains()
             say(f"{folder.path}: {self.config.n_iters} iterations on {self.trainer.device}, {self.trainer.sizes}")
@@ -115,14 +126,18 @@ class TrainingRun:
             trainer.load_state_dict(loaded.state, loaded.shards)
             unlogged = loaded.state["training"]["unlogged"]
             n_threads = loaded.state["training"]["n_threads"]
+            if loaded.state["training"].get("selected_by", self._selected_by) != self._selected_by:
+                trainer.best_return = None  # of other trials: no measure of what comes
             self._unlogged = {name: float(value) for name, value in unlogged.items()}
-        say(f"{self.folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
+        if trainer.iteration > n_iters:
+            reason = f"this run has {trainer.iteration}: it is evaluated as it is, and its config stays"
+            say(f"warning: n_iters={n_iters}, but {reason}; a run_name begins another", is_error=True)
+        else:
+            say(f"{self.folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
         if n_threads != torch.get_num_threads():
             now = torch.get_num_threads()
             reason = f"{now} threads instead of {n_threads}: last bits may differ, n_threads={n_threads} keeps them"
             say(f"warning: {reason}", is_error=True)
-        if trainer.iteration > n_iters:
-            say(f"warning: n_iters={n_iters}, but this run is longer; a run_name begins another", is_error=True)
 
     def _refuse_remains(self) -> None:
         """A run that has been trained is not begun again because its config is gone."""
@@ -194,9 +209,15 @@ class TrainingRun:
         unlogged = {name: float(value) for name, value in self._unlogged.items()}
         state = self.trainer.state_dict()
         state["training"] |= {"unlogged": unlogged, "n_threads": torch.get_num_threads()}
+        state["training"] |= {"selected_by": self._selected_by}
         trials = self.trainer.trials_since(self.checkpoints.n_trials_saved)
         oldest = self.trainer.oldest_trial
         self.checkpoints.save(state, self.trainer.iteration, shard=trials, oldest_trial=oldest, best=best)
+
+    @property
+    def _selected_by(self) -> list[int | str]:
+        """What evaluations play that the best checkpoint is chosen by."""
+        return [self.config.eval_trials, self.config.eval_episodes, self.config.eval_actions]
 
     def _assess(self, system: System, env_steps: int, split: str, purpose: str = "report") -> AdaptationResult:
         config = self.config
