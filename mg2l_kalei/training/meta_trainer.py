@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -146,7 +146,7 @@ class MetaTrainer:
             f"rollouts of {rollout:.2g} GiB, a replay of {self.replay.capacity} trials, {size:.2g} GiB when it is full"
         )
 
-    def load_state_dict(self, state: Mapping[str, State], shards: Sequence[Shard]) -> None:
+    def load_state_dict(self, state: Mapping[str, State], shards: Iterable[Shard]) -> None:
         """Restore what ``state_dict`` gave, and trials; generators last. ValueError on another kind of device."""
         weights, training = state["weights"], state["training"]
         self.system.load_weights(weights)

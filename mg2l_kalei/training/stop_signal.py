@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT, SIGHUP, SIGUSR1 and a time limit: what is being done is ended in order, in one line and with an exit code of its own.
+"""Signals and a time limit: what is being done is ended in order, in one line and with an exit code of its own.
 
 It imports nothing that takes long: programs listen to signals from their beginning.
 """
