@@ -35,6 +35,13 @@ COMMANDS = {
         "[--expt=NAME] [--algo=NAME] [--env=NAME] [KEY=VALUE ...]",
         "meta-train, or go on with the run that the same settings began",
     ),
+    "resume": Command(
+        f"{_COMMANDS}.resume",
+        "resume",
+        "ResumeOptions",
+        "RUN_DIR [KEY=VALUE ...]",
+        "go on with a run from its folder alone",
+    ),
     "evaluate": Command(
         f"{_COMMANDS}.evaluate",
         "evaluate",

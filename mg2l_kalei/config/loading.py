@@ -46,6 +46,8 @@ def load(argv: Sequence[str], schema: Schema, config_dir: Path) -> Resolved:
     layers.read_files(but_of=stored)
     config = _build(schema, choices.names, kinds, layers)
     problems += choices.problems + layers.problems
+    if {layers.sources.get(name) for name in ("n_iters", "total_env_steps")} == {COMMAND_LINE}:
+        problems.append("command line: n_iters and total_env_steps: both say how long a run is, expected one of them")
     if problems or config is None:
         raise ConfigError(problems)
     sources = {f"{key}.kind" if key == "env" else key: source for key, source in choices.sources.items()}

@@ -78,7 +78,7 @@ def load_run(
     """
     folder = RunFolder(Path(path))
     config = read_config(folder, plugins)
-    _refuse_unconfirmed_code(folder, config, factory)
+    refuse_unconfirmed_code(folder, config, factory)
     if n_workers is not None and "n_workers" in rules(config.env):
         config = dataclasses.replace(config, env=dataclasses.replace(config.env, n_workers=n_workers))
     system = build(config, torch.device(device), agents_of(path))
@@ -147,7 +147,7 @@ def _code(config: RunConfig) -> dict[str, Any]:
     return {name: rule.default for name, rule in rules(config.env).items() if rule.is_code}
 
 
-def _refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: str | None) -> None:
+def refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: str | None) -> None:
     """The folder may be a stranger's: code that it names is imported only where the user names it too."""
     named = factory_of(config)
     if named is None or named == confirmed:
@@ -190,6 +190,18 @@ def check_tasks(folder: RunFolder, family: TaskFamily) -> None:
         raise Refusal(
             f"{folder.path} was trained on other tasks than those of {family.name} version {family.version}, "
             f"fingerprint {family.fingerprint()[:12]}: {folder.tasks.name} differs in {', '.join(differing)}"
+        )
+
+
+def refuse_remains(folder: RunFolder, checkpoints: Checkpoints) -> None:
+    """A run that has been trained is not begun again because its config is gone. Raises CheckpointError."""
+    has_metrics = folder.metrics.is_file() and folder.metrics.stat().st_size > 0
+    remains = [folder.checkpoints.name] * any(step > 0 for step in checkpoints.steps())
+    remains += [folder.metrics.name] * has_metrics
+    if remains:
+        raise CheckpointError(
+            f"{folder.path} has {' and '.join(remains)} but no {folder.config.name}; put it back, or start afresh with "
+            "resume=never, which sets the folder aside"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -35,6 +36,7 @@ from mg2l_kalei.training.saved_run import (
     identity,
     load_run,
     read_config,
+    refuse_remains,
 )
 from mg2l_kalei.training.stop_signal import STOPPED, StopRequested, StopSignal
 from mg2l_kalei.training.system import System, build, choose_device
@@ -49,11 +51,22 @@ def no_references(stop: StopSignal) -> Mapping[str, Path]:
 
 
 class TrainingRun:
-    """The run of one config, in its folder. Raises ConfigError where the config cannot be built; writes nothing yet."""
+    """The run of one config, in its folder. Raises ConfigError where the config cannot be built; writes nothing yet.
 
-    def __init__(self, config: RunConfig, callbacks: Sequence[Callback] = ()) -> None:
-        self.config, self.callbacks = config, callbacks
-        self.folder = RunFolder(run_dir(config))
+    ``folder``: where it is; None: where its settings place it. ``deadline``: when it saves and leaves, see
+    ``StopSignal``.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        callbacks: Sequence[Callback] = (),
+        *,
+        folder: Path | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        self.config, self.callbacks, self.deadline = config, callbacks, deadline
+        self.folder = RunFolder(folder or run_dir(config))
         device, warning = choose_device(config)
         if warning:
             say(f"warning: {warning}", is_error=True)
@@ -66,6 +79,10 @@ class TrainingRun:
         except Refusal as error:
             raise ConfigError(str(error).split("\n")) from error
         self.trainer = MetaTrainer(self.system, self.folder.bad_batch)
+        if config.total_env_steps is not None:
+            n_iters = self.trainer.iterations_for(config.total_env_steps)
+            self.config = dataclasses.replace(config, n_iters=n_iters, total_env_steps=None)
+            self.trainer.total_env_steps = self.trainer.env_steps_of(n_iters)
         self.checkpoints = Checkpoints(
             self.folder.checkpoints, config.keep_checkpoints, identity(config, self.system.family)
         )
@@ -82,7 +99,8 @@ class TrainingRun:
         """
         if self.config.resume == "never":
             self._set_aside()
-        with StopSignal() as stop, self.folder.lock(), closing(MetricLog(self.folder, self.config.sinks)) as metric_log:
+        log = MetricLog(self.folder, self.config.sinks)
+        with StopSignal(self.deadline) as stop, self.folder.lock(), closing(log) as metric_log:
             self.folder.refuse_links()
             self.folder.remove_leftovers()
             self._start_or_resume()
@@ -114,8 +132,10 @@ class TrainingRun:
             if loaded is None:
                 raise CheckpointError(f"{folder.path} has no checkpoint left; start afresh with resume=never")
             self._resume(loaded)
+            if self.trainer.iteration > self.config.n_iters:
+                return  # nothing of the longer run is changed
         else:
-            self._refuse_remains()
+            refuse_remains(folder, self.checkpoints)
             say(f"{folder.path}: {self.config.n_iters} iterations on {self.trainer.device}, {self.trainer.sizes}")
             self._save()
             write_json(folder.tasks, {**describe_tasks(self.system.family), "started_from": self._started_from})
@@ -128,26 +148,18 @@ class TrainingRun:
             trainer.load_state_dict(loaded.state, loaded.shards)
             unlogged = loaded.state["training"]["unlogged"]
             n_threads = loaded.state["training"]["n_threads"]
+            if loaded.state["training"].get("selected_by", self._selected_by) != self._selected_by:
+                trainer.best_return = None  # of other trials: no measure of what comes
             self._unlogged = {name: float(value) for name, value in unlogged.items()}
-        say(f"{self.folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
+        if trainer.iteration > n_iters:
+            reason = f"this run has {trainer.iteration}: it is evaluated as it is, and its config stays"
+            say(f"warning: n_iters={n_iters}, but {reason}; a run_name begins another", is_error=True)
+        else:
+            say(f"{self.folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
         if n_threads != torch.get_num_threads():
             now = torch.get_num_threads()
             reason = f"{now} threads instead of {n_threads}: last bits may differ, n_threads={n_threads} keeps them"
             say(f"warning: {reason}", is_error=True)
-        if trainer.iteration > n_iters:
-            say(f"warning: n_iters={n_iters}, but this run is longer; a run_name begins another", is_error=True)
-
-    def _refuse_remains(self) -> None:
-        """A run that has been trained is not begun again because its config is gone."""
-        folder = self.folder
-        has_metrics = folder.metrics.is_file() and folder.metrics.stat().st_size > 0
-        remains = [folder.checkpoints.name] * any(step > 0 for step in self.checkpoints.steps())
-        remains += [folder.metrics.name] * has_metrics
-        if remains:
-            raise CheckpointError(
-                f"{folder.path} has {' and '.join(remains)} but no {folder.config.name}; put it back, or start afresh "
-                "with resume=never, which sets the folder aside"
-            )
 
     def _refuse_other_settings(self) -> None:
         """The folder's name holds a hash of the settings, unless ``run_name`` was given."""
@@ -228,9 +240,15 @@ class TrainingRun:
         unlogged = {name: float(value) for name, value in self._unlogged.items()}
         state = self.trainer.state_dict()
         state["training"] |= {"unlogged": unlogged, "n_threads": torch.get_num_threads()}
+        state["training"] |= {"selected_by": self._selected_by}
         trials = self.trainer.trials_since(self.checkpoints.n_trials_saved)
         oldest = self.trainer.oldest_trial
         self.checkpoints.save(state, self.trainer.iteration, shard=trials, oldest_trial=oldest, best=best)
+
+    @property
+    def _selected_by(self) -> list[int | str]:
+        """What evaluations play that the best checkpoint is chosen by."""
+        return [self.config.eval_trials, self.config.eval_episodes, self.config.eval_actions]
 
     def _assess(self, system: System, env_steps: int, split: str, purpose: str = "report") -> AdaptationResult:
         config = self.config

@@ -93,7 +93,7 @@ def sections_of(runs: Sequence[StoredRun], n_resamples: int) -> list[Section]:
         splits = {result.split for run in family for result in run.results}
         wanted += [(methods, split) for split in SPLITS if split in splits]
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda each: _section(*each, n_resamples), wanted))
+        return list(pool.map(lambda each: _section(each[0], each[1], n_resamples), wanted))
 
 
 def _section(methods: Sequence[Method], split: str, n_resamples: int) -> Section:

@@ -50,17 +50,23 @@ def rows_of(sections: Sequence[Section]) -> list[Row]:
             entry.method.role,
             quantity,
             k,
-            *(None if np.isnan(part[k]) else float(part[k]) for part in estimate),
-            n_seeds=len(entry.results),
-            n_tasks=len(entry.results[0].tasks),
-            n_trials=entry.n_trials,
-            env_steps=max(entry.env_steps),
+            _finite(estimate.value[k]),
+            _finite(estimate.low[k]),
+            _finite(estimate.high[k]),
+            len(entry.results),
+            len(entry.results[0].tasks),
+            entry.n_trials,
+            max(entry.env_steps),
         )
         for section in sections
         for entry in section.entries
         for quantity, estimate in _quantities(entry)
         for k in range(section.n_episodes)
     ]
+
+
+def _finite(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _quantities(entry: Entry) -> Iterator[tuple[str, Estimate]]:
