@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mg2l_kalei.disk import tensor_file
 from mg2l_kalei.disk.durable import write_atomically
+from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.types import Rollout
 
 WITHIN_A_STEP = ("obs", "state", "latent", "action", "log_prob", "memory", "reward")  # each may spoil those after it
@@ -21,9 +22,15 @@ class NonFiniteError(RuntimeError):
 
 
 def check_finite(
-    named: Mapping[str, Tensor | tuple[Any, ...] | None], batch_path: Path, *, time_first: bool = False
+    named: Mapping[str, Tensor | tuple[Any, ...] | None],
+    batch_path: Path,
+    *,
+    time_first: bool = False,
+    processes: Processes = ALONE,
 ) -> None:
     """Raise NonFiniteError if any tensor is not finite; else cost one reduction per tensor and one wait for the device.
+
+    In all processes, if in one; it is the one with the bad tensor that names it.
 
     Values are tensors, None, or NamedTuples of such; give them in the order in which they came about, as the first bad
     one is named; ``time_first``: they are (T, ...), and the one that is bad at the earliest step comes before others.
@@ -31,20 +38,22 @@ def check_finite(
     """
     tensors = dict(_flat(named))
     floating = {name: t for name, t in tensors.items() if t.is_floating_point() and t.numel()}
-    if not floating:
-        return
     peaks = [torch.linalg.vector_norm(t.detach(), ord=torch.inf).double() for t in floating.values()]
-    is_finite = torch.isfinite(torch.stack([peak.to(peaks[0].device) for peak in peaks])).tolist()
+    is_finite = torch.isfinite(torch.stack([peak.to(peaks[0].device) for peak in peaks])).tolist() if peaks else []
     bad = [name for name, fine in zip(floating, is_finite, strict=True) if not fine]
+    is_bad_somewhere = processes.any(bool(bad))
     if bad:
         first = min(bad, key=lambda name: _first_index(floating[name])[:1]) if time_first else bad[0]
         raise NonFiniteError(f"{_describe(first, floating[first])}; {_write(tensors, batch_path)}")
+    if is_bad_somewhere:
+        raise NonFiniteError("another process of this run met values that are not finite: its message names them")
 
 
-def check_trial(rollout: Rollout, batch_path: Path) -> None:
+def check_trial(rollout: Rollout, batch_path: Path, processes: Processes = ALONE) -> None:
     """Raise NonFiniteError if anything in a trial is not finite, naming what was bad first."""
     parts = trial_parts(rollout._replace(contexts=None))
-    check_finite({name: parts[name] for name in (*WITHIN_A_STEP, *parts)}, batch_path, time_first=True)
+    named = {name: parts[name] for name in (*WITHIN_A_STEP, *parts)}
+    check_finite(named, batch_path, time_first=True, processes=processes)
 
 
 def trial_parts(rollout: Rollout) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.types import Contexts, Metrics, Rollout, TaskLatent, Transition
 
 Belief = Any  # tensors, private to the encoder
@@ -24,6 +25,7 @@ class TaskEncoder(nn.Module, ABC):
 
     global_dim: int
     local_dim: int
+    processes: Processes = ALONE  # that train it together; ``loss`` and statistics are of all their contexts
     n_consecutive: int = 1  # transitions that are looked at together, so that contexts must hold them in a row
 
     @classmethod

@@ -208,7 +208,7 @@ class Mg2lEncoder(TaskEncoder):
         return [parameter for module in modules for parameter in module.parameters()]
 
     def fit_normaliser(self, transition: Transition) -> None:
-        self.transition_encoder.fit_normaliser(transition)
+        self.transition_encoder.fit_normaliser(transition, self.processes)
 
     def loss(self, contexts: Contexts, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """Global loss, local loss and reward prediction on contexts of training tasks.
@@ -216,29 +216,37 @@ class Mg2lEncoder(TaskEncoder):
         Pairs of contexts of one task must stand half the batch apart. Returns a scalar and metrics under ``encoder/``.
         """
         config = self.config
-        embeddings, reward_error = self.transition_encoder.with_reward_error(contexts)
+        embeddings, reward_error = self.transition_encoder.with_reward_error(contexts, self.processes)
         lengths, alive = self._context_lengths(embeddings.shape[0]), contexts.transition.alive
         x = self.time_pooling.prefixes(embeddings, lengths, alive)  # (L, R, N, width)
         q = self._global_posterior(x)
         q_local: Gaussian = self.local_layer(x.detach() if config.local_gradient == "local_layer" else x)
         z, z_local = self._draw(q, True, generator), self._draw(q_local, True, generator)
-        global_loss, metrics = self._global_loss(q, z, contexts.task)
-        local_loss, local_metrics = self._local_loss(q.detach(), q_local, (z.detach(), z_local), contexts.task)
+        all_q, all_q_local = (Gaussian._make(self._of_all(part, dim=1) for part in own) for own in (q, q_local))
+        all_z, all_z_local, task = self._of_all(z, dim=1), self._of_all(z_local, dim=1), self._of_all(contexts.task)
+        global_loss, metrics = self._global_loss(all_q, all_z, task)
+        local_loss, local_metrics = self._local_loss(all_q.detach(), all_q_local, (all_z.detach(), all_z_local), task)
         loss = global_loss + local_loss + config.reward_prediction_coef * reward_error
         if self.predictor is not None:
             given, outcome, counts = self._of_paired_trials(contexts.transition)
             latents = (z.unsqueeze(-2).expand_as(z_local), z_local)
             from_global, from_local = (self.predictor(given, outcome, latent, counts) for latent in latents)
-            surprise = from_global + from_local
+            share = 1.0 if counts is None else self.processes.share(counts.sum())
+            surprise = (from_global + from_local) * share
             loss = loss + config.prediction_coef * surprise
             metrics["encoder/surprise"] = surprise.detach()
         metrics |= local_metrics | {"encoder/loss": loss.detach(), "encoder/reward_error": reward_error.detach()}
         return loss, metrics
 
+    def _of_all(self, x: Tensor, dim: int = 0) -> Tensor:
+        """x of all processes, whose pairs stand half the batch (axis ``dim``) apart again."""
+        gather, halves = self.processes.gather, (2, -1)
+        return x if self.processes.size == 1 else gather(x.unflatten(dim, halves), dim + 1).flatten(dim, dim + 1)
+
     def _of_paired_trials(self, transition: Transition) -> tuple[Tensor, Tensor, Tensor | None]:
         """From what to predict, what, and of whom, in the context that each is paired with: (M, R, N, *) each."""
         given, outcome = self.transition_encoder.given_and_outcome(transition)
-        half, alive = given.shape[1] // 2, present(transition)
+        half, alive = given.shape[1] // 2, present(transition, self.processes)
         given, outcome = (x[-N_PREDICTED:].roll(half, dims=1) for x in (given, outcome))
         return given, outcome, None if alive is None else alive[-N_PREDICTED:].roll(half, dims=1)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mg2l_kalei.encoders.pooling import Pooling, PoolState, linear, sums_to
 from mg2l_kalei.losses.masking import mean_squared_error
+from mg2l_kalei.processes import ALONE, Processes
 
 MIN_NOISE = 0.01  # variance of standardised rewards that is never taken for explained
 NOISE_RATE = 0.05  # of the running mean of it
@@ -49,15 +50,17 @@ class RewardFeatures(nn.Module):
             features = self.features(known) @ torch.linalg.cholesky_ex(prior).L
             return torch.cat([features, reward - self.common(known)], dim=-1) * self.noise.clamp_min(MIN_NOISE).rsqrt()
 
-    def error(self, known: Tensor, reward: Tensor, task: Tensor, alive: Tensor | None = None) -> Tensor:
+    def error(
+        self, known: Tensor, reward: Tensor, task: Tensor, alive: Tensor | None = None, processes: Processes = ALONE
+    ) -> Tensor:
         """Mean squared error of predicting each reward (..., 1) by the weights of training task (..., 1) int64.
 
         Over the entries where ``alive`` (...) is True; None: over all. It is taken into the running mean ``noise``.
         """
         w = self._centred_weights()[task.squeeze(-1)]
         predicted = self.common(known) + (self.features(known) * w).sum(-1, keepdim=True)
-        error = mean_squared_error(predicted, reward, alive)
-        self.noise.lerp_(error.detach(), NOISE_RATE)
+        error = mean_squared_error(predicted, reward, alive, processes)
+        self.noise.lerp_(processes.mean(error.detach()), NOISE_RATE)
         return error
 
     def _centred_weights(self) -> Tensor:

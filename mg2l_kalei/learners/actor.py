@@ -16,6 +16,7 @@ from mg2l_kalei.networks import (
     RunningMoments,
     categorical,
 )
+from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.sharing.base import ParameterSharing
 
 OBS_DECAY = 0.98  # weight of what was seen before, per rollout: what a policy sees moves as it learns
@@ -67,6 +68,6 @@ class Actor(nn.Module):
             return categorical(output, legal), states
         return DiagonalGaussian(torch.tanh(output), self.log_std(), self.action_mask), states
 
-    def fit_normaliser(self, obs: Tensor) -> None:
+    def fit_normaliser(self, obs: Tensor, processes: Processes = ALONE) -> None:
         """Take observations (..., N, obs_dim) into their statistics, which all agents share."""
-        self.moments.update(obs)
+        self.moments.update(obs, processes=processes)

@@ -51,7 +51,7 @@ class Learner(ABC):
     replays: ClassVar[Sequence[str]] = ()  # fields of ``Step`` that are to be kept of past trials
 
     def __init__(self, config: Any, setup: Setup) -> None:
-        self.config, self.network_config = config, setup.network
+        self.config, self.network_config, self.processes = config, setup.network, setup.processes
         self.recall = Recall(setup.network, setup.spec)
         self.spec = self.recall.spec  # of what networks see
         self.networks: dict[str, nn.Module] = {}

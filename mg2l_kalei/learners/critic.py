@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from envs.core import EnvSpec
 from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments
+from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.sharing.full import FullConfig, FullSharing
 from mg2l_kalei.sharing.independent import IndependentConfig, IndependentSharing
@@ -55,7 +56,7 @@ class Critic(nn.Module):
         return value.flatten(-2), states
 
     @torch.no_grad()
-    def fit_returns(self, returns: Tensor, alive: Tensor) -> None:
+    def fit_returns(self, returns: Tensor, alive: Tensor, processes: Processes = ALONE) -> None:
         """Take returns (..., N) of those alive (..., N) into the moments; rescale the last layer to keep its values.
 
         PopArt (van Hasselt et al. 2016): without it, bootstrapped values grow with the moments they are scaled by.
@@ -63,9 +64,10 @@ class Critic(nn.Module):
         moments = self.moments
         is_first, mean, std = moments.count == 0, moments.mean.clone(), moments.std.clone()
         if len(mean) > 1:
-            moments.update(returns, alive)
+            moments.update(returns, alive, processes)
         else:
-            moments.update((returns.flatten() if alive.all() else returns[alive]).unsqueeze(-1))
+            counted = returns.flatten() if alive.all() else returns[alive]
+            moments.update(counted.unsqueeze(-1), processes=processes)
         # Values that mean nothing yet are left as they are: better around the mean return than around 0.
         mean, std = torch.where(is_first, moments.mean, mean), torch.where(is_first, moments.std, std)
         weight, bias = self.body.output.weight, self.body.output.bias
@@ -77,6 +79,6 @@ class Critic(nn.Module):
         """A number for the team or each agent (1 or N,), to multiply the last layer's bias (N,) or (N, 1) by."""
         return x if bias.dim() == 1 else x.unsqueeze(-1)
 
-    def fit_normaliser(self, state: Tensor) -> None:
+    def fit_normaliser(self, state: Tensor, processes: Processes = ALONE) -> None:
         """Take states (..., state_dim) into the input statistics."""
-        self.state_moments.update(state)
+        self.state_moments.update(state, processes=processes)

@@ -142,8 +142,8 @@ class Mappo(Learner):
                 steps.append(self._actor_step(minibatch) | self._critic_step(minibatch))
             if trains_encoder:
                 self.optimisers["critic"].step(z, gradient=leaf.grad)
-        self.actor_network.fit_normaliser(seen.obs[acted(seen.alive)])
-        self.critic.fit_normaliser(seen.state)
+        self.actor_network.fit_normaliser(seen.obs[acted(seen.alive)], self.processes)
+        self.critic.fit_normaliser(seen.state, self.processes)
         metrics |= {name: torch.stack([torch.as_tensor(step[name]) for step in steps]).mean() for name in steps[0]}
         metrics["train/first_ratio_error"] = steps[0]["train/ratio_error"]
         return metrics | self.after_update(clock, generator)
@@ -162,7 +162,7 @@ class Mappo(Learner):
         advantage = generalized_advantages(reward, values, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda)
         returns = advantage + values.value
         is_first = moments.count == 0
-        self.critic.fit_returns(returns, seen.alive)
+        self.critic.fit_returns(returns, seen.alive, self.processes)
         samples = Samples(
             obs=seen.obs,
             legal=seen.legal,
@@ -172,7 +172,7 @@ class Mappo(Learner):
             alive=seen.alive,
             state=seen.state,
             global_latent=latent[:-1],
-            advantage=standardised(advantage, seen.alive, per_agent=self.per_agent),
+            advantage=self._standardised(advantage, seen.alive),
             returns=moments.normalise(returns),
             old_value=torch.where(is_first, value, moments.normalise(values.value)),  # the first fit rescales no output
         )
@@ -182,10 +182,15 @@ class Mappo(Learner):
             "train/value": values.value.mean() if isinstance(who, slice) else masked_mean(values.value, who),
         }
         if critic_state is None or rollout.memory is None:
-            return cut(samples, None, 1), metrics
+            return cut(samples, None, 1, self.processes), metrics
         memories = Memories(self.recall.forgets(seen.episode_start), rollout.memory, critic_state)
         length = self.network_config.chunk_length or len(seen.obs)
-        return cut(samples, memories, min(length, len(seen.obs))), metrics
+        return cut(samples, memories, min(length, len(seen.obs)), self.processes), metrics
+
+    def _standardised(self, advantage: Tensor, alive: Tensor) -> Tensor:
+        """By statistics of all processes' rows: (T, B, N)."""
+        whole = standardised(*(self.processes.gather(x, dim=1) for x in (advantage, alive)), per_agent=self.per_agent)
+        return whole[:, self.processes.own(advantage.shape[1])]
 
     def _values(self, seen: Step, latent: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Normalised values (T, B, N) of states and of their true successors, and the critic's states before each."""
@@ -211,7 +216,8 @@ class Mappo(Learner):
             log_prob, batch.log_prob, batch.advantage, config.clip_eps, weight=batch.alive
         )
         entropy = masked_mean(distribution.entropy(), batch.alive)
-        stepped = self.optimisers["actor"].step(surrogate - config.entropy_coef * entropy, main_loss=surrogate)
+        share, loss = self._share(batch), surrogate - config.entropy_coef * entropy
+        stepped = self.optimisers["actor"].step(loss * share, main_loss=surrogate * share)
         metrics |= {"train/surrogate": surrogate, "train/entropy": entropy, **stepped}
         return {name: torch.as_tensor(value).detach() for name, value in metrics.items()}
 
@@ -226,7 +232,11 @@ class Mappo(Learner):
             delta=config.huber_delta,
             weight=batch.alive,
         )
-        return {"train/value_loss": loss.detach(), **self.optimisers["critic"].step(loss)}
+        return {"train/value_loss": loss.detach(), **self.optimisers["critic"].step(loss * self._share(batch))}
+
+    def _share(self, batch: Samples) -> Tensor | float:
+        """See ``Processes.share``: losses are means over the agents that are there."""
+        return 1.0 if batch.alive is None else self.processes.share(batch.alive.sum())
 
 
 def scale_per_agent(reward_scale: str, spec: EnvSpec) -> bool:

@@ -62,7 +62,7 @@ class Optimiser:
         """
         metrics: Metrics = {}
         if main_loss is not None:
-            term, metrics = self.sharing.loss(self.network, main_loss)
+            term, metrics = self.sharing.loss(self.network, self.processes.mean(main_loss.detach()))
             loss = loss + term
         self.adam.zero_grad(set_to_none=True)
         loss.backward(gradient)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mg2l_kalei.networks import Memory
+from mg2l_kalei.processes import ALONE, Processes
 
 
 class Memories(NamedTuple):
@@ -66,11 +67,11 @@ class Samples(NamedTuple):
         return None if self.critic_state is None else Memory(self.critic_state[0], self.start)
 
 
-def cut(steps: Samples, memories: Memories | None, length: int) -> Samples:
+def cut(steps: Samples, memories: Memories | None, length: int, processes: Processes = ALONE) -> Samples:
     """Chunks of ``length`` steps of a rollout's steps (T, B, ...). ``steps.alive`` (T, B, N) must not be None."""
     assert steps.alive is not None
     samples = Samples._make(None if x is None else in_chunks(x, length) for x in steps)
-    samples = samples._replace(alive=counting(steps.alive, length))
+    samples = samples._replace(alive=counting(steps.alive, length, processes))
     if memories is None:
         return samples
     return samples._replace(
@@ -88,10 +89,13 @@ def in_chunks(x: Tensor, length: int) -> Tensor:
     return x.unflatten(0, (n_chunks, length)).transpose(0, 1).flatten(1, 2)
 
 
-def counting(alive: Tensor, length: int) -> Tensor | None:
-    """Of alive (T, B, N), which samples (L, S, N) count: of agents that acted, and no repeated steps. None: all."""
+def counting(alive: Tensor, length: int, processes: Processes = ALONE) -> Tensor | None:
+    """Of alive (T, B, N), which samples (L, S, N) count: of agents that acted, and no repeated steps.
+
+    None: all, in all processes.
+    """
     lacking = -len(alive) % length
-    if not lacking and alive.all():
+    if not lacking and not processes.any(not alive.all()):
         return None
     counts = in_chunks(alive, length).clone()
     counts[length - lacking :, -alive.shape[1] :] = False

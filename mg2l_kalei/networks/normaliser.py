@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from mg2l_kalei.processes import ALONE, Processes
+
+
+class Moments(NamedTuple):
+    """Of one batch, per feature (size,). Where there are no entries, mean and variance are 0."""
+
+    count: Tensor
+    mean: Tensor
+    var: Tensor
 
 
 class RunningMoments(nn.Module):
@@ -33,31 +45,29 @@ class RunningMoments(nn.Module):
         self.register_load_state_dict_post_hook(lambda moments, _: moments._round())
 
     @torch.no_grad()
-    def update(self, x: Tensor, where: Tensor | None = None) -> None:
+    def update(self, x: Tensor, where: Tensor | None = None, processes: Processes = ALONE) -> None:
         """Take in ``(..., size)``; all axes but the last are one batch. Of features that are empty nothing changes.
 
-        ``where`` (..., size) bool: the entries that there are; None: all.
+        ``where`` (..., size) bool: the entries that there are; None: all. Batches of all processes are one batch.
         """
-        rows = x.reshape(-1, x.shape[-1]).to(self.mean.dtype)
-        if not len(rows):
-            return
-        if where is None:
-            n = torch.full_like(self.count, len(rows))
-            var, mean = torch.var_mean(rows, dim=0, correction=0)
-        else:
-            counts = where.reshape(rows.shape)
-            n = counts.sum(0).to(self.count.dtype)
-            mean = torch.where(counts, rows, 0.0).sum(0) / n
-            var = torch.where(counts, rows - mean, 0.0).square().sum(0) / n
-        old = self.count * self.decay
-        total = old + n
-        delta = mean - self.mean
-        merged_var = (self.var * old + var * n + delta.square() * (old * n / total)) / total
-        is_new = n > 0
-        self.mean.copy_(torch.where(is_new, self.mean + delta * (n / total), self.mean))
-        self.var.copy_(torch.where(is_new, merged_var, self.var))
-        self.count.copy_(torch.where(is_new, total, self.count))
+        batches = processes.gather(torch.stack(self._of_batch(x, where)).unsqueeze(0))  # (processes, 3, size)
+        batch = reduce(merged, (Moments(*moments) for moments in batches))
+        now = merged(Moments(self.count * self.decay, self.mean, self.var), batch)
+        is_new = batch.count > 0
+        for buffer, value in ((self.mean, now.mean), (self.var, now.var), (self.count, now.count)):
+            buffer.copy_(torch.where(is_new, value, buffer))
         self._round()
+
+    def _of_batch(self, x: Tensor, where: Tensor | None) -> Moments:
+        rows = x.reshape(-1, x.shape[-1]).to(self.mean.dtype)
+        if where is None and len(rows):
+            var, mean = torch.var_mean(rows, dim=0, correction=0)
+            return Moments(torch.full_like(self.count, len(rows)), mean, var)
+        counts = torch.ones_like(rows, dtype=torch.bool) if where is None else where.reshape(rows.shape)
+        n = counts.sum(0).to(self.count.dtype)
+        mean = torch.where(counts, rows, 0.0).sum(0) / n.clamp(min=1)
+        var = torch.where(counts, rows - mean, 0.0).square().sum(0) / n.clamp(min=1)
+        return Moments(n, mean, var)
 
     def normalise(self, x: Tensor) -> Tensor:
         """``(..., size)`` with mean 0 and deviation 1. Before the first update: x, clipped."""
@@ -75,3 +85,12 @@ class RunningMoments(nn.Module):
     def _round(self) -> None:
         self.shift.copy_(self.mean)
         self.scale.copy_(self.std)
+
+
+def merged(a: Moments, b: Moments) -> Moments:
+    """Moments of both batches together (Chan et al. 1979)."""
+    count = a.count + b.count
+    total = torch.where(count > 0, count, 1.0)
+    delta = b.mean - a.mean
+    var = (a.var * a.count + b.var * b.count + delta.square() * (a.count * b.count / total)) / total
+    return Moments(count, a.mean + delta * (b.count / total), var)

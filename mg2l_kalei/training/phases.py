@@ -40,7 +40,7 @@ class Workshop(NamedTuple):
         """A trial on task (B,), checked."""
         with self.stopwatch("acting"):
             trial = collect(env, self.team, task, self.system.trial_steps, explore=clock, held=held)
-        check_trial(trial, self.bad_batch)
+        check_trial(trial, self.bad_batch, self.system.processes)
         return trial
 
     def keep(self, trial: Rollout) -> None:

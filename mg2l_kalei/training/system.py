@@ -96,6 +96,7 @@ def build(
         raise Refusal(f"replay.capacity={capacity} is less than a trial for each of {n_train} training tasks")
     if problems := list(learner_class.problems(config.learner, family.spec)):
         raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
+    encoder.processes = processes
     generator = torch_generator(config.seed, "init", "learner")
     make_sharing = partial(_make_sharing, config, family.spec, generator)
     setup = Setup(config.network, family.spec, encoder, make_sharing, generator, processes)
