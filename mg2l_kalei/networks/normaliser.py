@@ -15,7 +15,7 @@ from mg2l_kalei.processes import ALONE, Processes
 class Moments(NamedTuple):
     """Of one batch, per feature (size,). Where there are no entries, mean and variance are 0."""
 
-    count: Tensor
+    n: Tensor
     mean: Tensor
     var: Tensor
 
@@ -53,8 +53,8 @@ class RunningMoments(nn.Module):
         batches = processes.gather(torch.stack(self._of_batch(x, where)).unsqueeze(0))  # (processes, 3, size)
         batch = reduce(merged, (Moments(*moments) for moments in batches))
         now = merged(Moments(self.count * self.decay, self.mean, self.var), batch)
-        is_new = batch.count > 0
-        for buffer, value in ((self.mean, now.mean), (self.var, now.var), (self.count, now.count)):
+        is_new = batch.n > 0
+        for buffer, value in ((self.mean, now.mean), (self.var, now.var), (self.count, now.n)):
             buffer.copy_(torch.where(is_new, value, buffer))
         self._round()
 
@@ -89,8 +89,8 @@ class RunningMoments(nn.Module):
 
 def merged(a: Moments, b: Moments) -> Moments:
     """Moments of both batches together (Chan et al. 1979)."""
-    count = a.count + b.count
+    count = a.n + b.n
     total = torch.where(count > 0, count, 1.0)
     delta = b.mean - a.mean
-    var = (a.var * a.count + b.var * b.count + delta.square() * (a.count * b.count / total)) / total
-    return Moments(count, a.mean + delta * (b.count / total), var)
+    var = (a.var * a.n + b.var * b.n + delta.square() * (a.n * b.n / total)) / total
+    return Moments(count, a.mean + delta * (b.n / total), var)
