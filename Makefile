@@ -1,12 +1,14 @@
 # make train   a short training run          make test   everything that must hold before a change goes in
-# make slow    the tests that take minutes   make clean  remove the environment and all caches
+# make slow    the tests that take minutes   make docs   the site, into site/
+# make clean   remove the environment and all caches
+# make families   write down anew what `mg2l-kalei tasks list` prints, where families have changed
 # Python 3.11 or newer; another one than python3: make test PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test slow clean
+.PHONY: train test slow docs families clean
 
 train: $(INSTALLED)
 	$(BIN)/python train.py --expt=quick
@@ -23,12 +25,19 @@ test: $(INSTALLED)
 slow: $(INSTALLED)
 	$(BIN)/pytest -n auto -m slow
 
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict --quiet
+
+families: $(INSTALLED)
+	$(BIN)/python -c 'from mg2l_kalei.commands.tasks import renew_list; renew_list()'
+
+$(INSTALLED): setup.cfg setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	rm -rf .venv build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

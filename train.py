@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from mg2l_kalei.training.stop_signal import until_stopped
+from mg2l_kalei import __main__ as program
 
 
-def main(argv: list[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Exit code 0: done; 1: the run failed; 2: bad input, nothing was done; 128 + signal: stopped."""
-
-    def load() -> Callable[[Sequence[str]], int]:
-        from mg2l_kalei.commands.train import run  # here: it takes seconds, in which signals are answered
-
-        return run
-
-    return until_stopped(load, argv)
+    return program.main(["train", *argv])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Returns and adaptation scores of a line of the README, from the raw results in ``assets/results``.
+"""Returns and adaptation scores of a line of the results, from the raw results in ``assets/results``.
 
 ``python benchmarks/raw_scores.py mpe-wind rl2 test``: the family, the line, the split. Scores are between its ``none``
 (``mappo``) and ``oracle``; of lines that were evaluated with more trials per task, the first that all have are taken.

@@ -1,5 +1,32 @@
 """One thread per test process: tests run in parallel, and their tensors are tiny."""
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 import torch
 
+from envs import ENVS
+from mg2l_kalei.encoders import ENCODERS
+from mg2l_kalei.encoders.poolings import POOLINGS
+from mg2l_kalei.learners import LEARNERS
+from mg2l_kalei.sharing import SHARINGS
+from mg2l_kalei.training.system import FOLDERS
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def no_plugins_left(tmp_path: Path) -> Iterator[None]:
+    """What plugins in the test's folder register is gone after the test."""
+    registries: list[dict[str, object]] = [ENVS, ENCODERS, POOLINGS, SHARINGS, LEARNERS]  # type: ignore[list-item]
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, content in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(content)
+    FOLDERS.clear()
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]

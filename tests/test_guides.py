@@ -1,11 +1,9 @@
-"""Do the examples of README and guides run, and do the seams carry what they add?"""
+"""Do the guides' examples in Python run, and do the seams carry what they add?"""
 
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,52 +13,42 @@ import torch
 import train
 from envs import ENVS
 from envs.check import check_family
-from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.poolings import POOLINGS
-from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.sharing import SHARINGS
+from mg2l_kalei.training.plugins import load_plugins
 from tests.learners import test_registry as learner_tests
 from tests.small_runs import folder_of, remains
 
 ROOT = Path(__file__).parents[1]
-TEXTS = [(ROOT / name).read_text() for name in ("README.md", "docs/guides/add-your-own.md")]
-FOUND = [block for text in TEXTS for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+TEXTS = [(ROOT / "docs/guides" / name).read_text() for name in ("runs.md", "add-your-own.md")]
+FOUND = [block for text in TEXTS for block in re.findall(r"```(?:python|yaml)\n(.*?)```", text, re.DOTALL)]
 BLOCKS = {block.splitlines()[0]: block for block in FOUND}
 
 USE = "# a trained team in five lines; RUN_DIR is the folder that train.py printed"
-FILES = {  # the file that a block is, and what it defines
-    "# envs/levers.py": ("Levers", "LeversConfig"),
-    "# mg2l_kalei/encoders/payoff.py": ("PayoffEncoder", "PayoffConfig"),
-    "# mg2l_kalei/encoders/mean.py": ("MeanPooling",),
-    "# mg2l_kalei/sharing/low_rank.py": ("LowRankSharing", "LowRankConfig"),
-    "# mg2l_kalei/learners/reinforce.py": ("Reinforce", "ReinforceConfig"),
-}
+FILES = [block for block in BLOCKS if block.startswith("# my_lab/")]
 
 
-def run_block(monkeypatch: pytest.MonkeyPatch, first_line: str, **names: Any) -> dict[str, Any]:
-    """What a block defines."""
-    module = ModuleType("guide")  # dataclasses look their module up
-    module.__dict__.update(names)
-    monkeypatch.setitem(sys.modules, "guide", module)
-    exec(compile(BLOCKS[first_line], first_line, "exec"), module.__dict__)
-    return module.__dict__
+def use(run_dir: Path) -> dict[str, Any]:
+    """What the README's example defines, on a run of the guide's plugin."""
+    names: dict[str, Any] = {"RUN_DIR": run_dir}
+    exec(BLOCKS[USE].replace("(RUN_DIR", '(RUN_DIR, plugins=["my_lab"]'), names)
+    return names
 
 
 @pytest.fixture(autouse=True)
-def added(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that the guide adds, in its registry."""
-    made = {block: run_block(monkeypatch, block) for block in FILES}
-    entries = {block: tuple(made[block][name] for name in names) for block, names in FILES.items()}
-    levers, payoff, mean, low_rank, reinforce = entries.values()
-    monkeypatch.setitem(ENVS, "levers", (levers[0], levers[1]()))
-    monkeypatch.setitem(ENCODERS, "payoff", (payoff[0], payoff[1]()))
-    monkeypatch.setitem(POOLINGS, "mean", mean[0])
-    monkeypatch.setitem(SHARINGS, "low_rank", (low_rank[0], low_rank[1]()))
-    monkeypatch.setitem(LEARNERS, "reinforce", (reinforce[0], reinforce[1]()))
+def my_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plugins_left: None) -> None:
+    """The guide's plugin, in the working directory."""
+    for block in FILES:
+        path = tmp_path / "here" / block.removeprefix("# ")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(BLOCKS[block])
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend(tmp_path / "here")
+    load_plugins(["my_lab"])
 
 
 def test_examples_take_at_most_40_lines_of_code() -> None:
-    assert FILES.keys() | {USE} == BLOCKS.keys()
+    assert {*FILES, USE} == BLOCKS.keys()
     for block in BLOCKS.values():
         code = [line for line in block.splitlines() if line.strip() and not line.startswith(("#", "import", "from"))]
         assert len(code) <= 40, block.splitlines()[0]
@@ -71,11 +59,12 @@ def test_the_family_keeps_the_contract() -> None:
     assert check_family(family_class("levers", config, np.random.default_rng(0))) == []
 
 
-def test_family_and_encoder_train_and_the_run_acts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["--algo=mappo", "--env=levers", "encoder=payoff", "n_iters=12", "n_rows=16", f"results_dir={tmp_path}"]
+def test_family_and_encoder_train_and_the_run_acts(tmp_path: Path) -> None:
+    words = ["plugins=my_lab", "--algo=mappo", "--env=levers", "encoder=payoff", "n_iters=12", "n_rows=16"]
+    words.append(f"results_dir={tmp_path}")
     assert train.main([*words, "trial_steps=20", "actor_lr=5e-3", "eval_trials=8", "eval_interval=0"]) == 0
     (config,) = tmp_path.glob("*/*/*/config.yaml")
-    acted = run_block(monkeypatch, USE, RUN_DIR=config.parent)
+    acted = use(config.parent)
     assert acted["action"].shape == (4, 2)
     assert acted["action"].dtype == torch.int64
 
@@ -119,7 +108,7 @@ def test_the_pooling_steps_as_it_looks_at_whole_trials() -> None:
 
 
 def test_a_run_of_all_of_them_stops_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    choice = "--env=levers learner=reinforce sharing=low_rank encoder.pooling=mean"
+    choice = "plugins=my_lab --env=levers learner=reinforce sharing=low_rank encoder.pooling=mean"
     small = "n_rows=4 episode_steps=4 encoder.hidden=[8] n_heads=2 network.hidden=[8] context.batch=4 context.length=4 "
     small += (
         "context.n_updates=2 context.n_early_iterations=0 replay.capacity=8 eval_trials=2 eval_interval=2 n_threads=1"

@@ -12,6 +12,7 @@ from importlib import metadata
 from types import ModuleType
 
 from envs.core import Refusal
+from envs.extras import install
 
 PACKAGES = ("mujoco", "gymnasium", "gymnasium-robotics")
 
@@ -23,7 +24,7 @@ def versions() -> dict[str, str]:
         with _without("MUJOCO_GL"):  # or MuJoCo loads what it names on import, and fails if that does not work
             importlib.import_module("mujoco.batch")
     except ImportError as error:  # metadata's PackageNotFoundError is one
-        raise Refusal(f"MuJoCo families need mujoco 4 or newer: pip install -U {' '.join(PACKAGES)}") from error
+        raise Refusal(f"MuJoCo families need mujoco 4 or newer: {install('mujoco')}") from error
     return found
 
 

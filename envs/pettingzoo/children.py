@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -38,19 +39,29 @@ def spawn(work: Callable[..., None], *arguments: Any) -> Child:
     """Begin a process that calls ``work(pipe, *arguments)``, after an empty message that says that it is ready."""
     ours, theirs = SPAWN.Pipe()
     process = SPAWN.Process(target=_run, args=(theirs, work, arguments), daemon=True)
-    # Inherited by the child: to stop is for this process to decide, which saves first.
-    resource_tracker.ensure_running()  # or the start below starts it, which unblocks both again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        process.start()
+        with _signals_kept_off():
+            process.start()
     except RuntimeError as error:
         if "bootstrapping" not in str(error):
             raise
         raise SystemExit(1) from error  # a child runs its parent's script: the parent will say what is wrong
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()  # the child alone has it, so that its death is seen
     return Child(process, ours)
+
+
+@contextmanager
+def _signals_kept_off() -> Iterator[None]:
+    """From a child that is begun here: to stop is for this process to decide, which saves first. Not on Windows."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # or the start of a child starts it, which unblocks both again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # which a child inherits
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end(children: Iterable[Child]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from envs.core import Refusal, one_line
+from envs.extras import EXTRAS, install
 from envs.pettingzoo.interrupts import raise_interruption
 
 if TYPE_CHECKING:
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
 
 class Complaint(Refusal):
     """What is wrong with an environment, in one line that says it all: where it was raised adds nothing."""
-
-
-def require_pettingzoo() -> None:
-    """Raises Complaint where it is not installed: it is no dependency of those who play something else."""
-    try:
-        import pettingzoo  # noqa: F401
-    except ImportError as error:
-        raise Complaint("PettingZoo is not installed: pip install pettingzoo") from error
 
 
 def make_env(factory: str, keywords: Mapping[str, Any]) -> ParallelEnv[Any, Any, Any]:
@@ -91,12 +84,16 @@ def _function(factory: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         missing = error.name or module_name
         if not f"{module_name}.".startswith(f"{missing}."):
-            raise Complaint(f"{factory}: {module_name} needs a module {missing}, which is not installed") from error
-        raise Complaint(f"{factory}: there is no module {missing}{_nearest_module(missing)}") from error
+            reason = f"{module_name} needs a module {missing}, which is not installed"
+        else:
+            reason = f"there is no module {missing}"
+        raise Complaint(f"{factory}: {reason}{_way_out(missing)}") from error
     except BaseException as error:
         raise_interruption(error)
         raise Complaint(f"{factory}: importing {module_name} raised {in_one_line(error)}") from error
-    function = getattr(module, name, None)
+    function: Any = module
+    for part in name.split("."):
+        function = getattr(function, part, None)
     if not callable(function):
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise Complaint(f"{factory}: {module_name} has no function {name}{_nearest(name, names)}")
@@ -117,8 +114,10 @@ def _module(path: str) -> Any:
         return found
 
 
-def _nearest_module(missing: str) -> str:
-    """The module beside the missing one that is most like it."""
+def _way_out(missing: str) -> str:
+    """The extra that brings a missing module, or the module beside it that is most like it."""
+    if missing in EXTRAS:
+        return f": {install(EXTRAS[missing])}"
     package, _, name = missing.rpartition(".")
     path = getattr(sys.modules[package], "__path__", ()) if package else None
     return _nearest(name, (module.name for module in pkgutil.iter_modules(path)))

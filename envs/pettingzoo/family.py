@@ -12,14 +12,15 @@ import numpy as np
 import torch
 
 from envs.core import Refusal, TaskFamily, setting
-from envs.pettingzoo.factory import require_pettingzoo, versions
+from envs.extras import require
+from envs.pettingzoo.factory import versions
 from envs.pettingzoo.keywords import read_tasks
 
 if TYPE_CHECKING:  # it is no dependency of those who play something else
     from envs.pettingzoo.batch import PettingZooBatch
     from envs.pettingzoo.layout import Layout
 
-_FACTORY = re.compile(r"\w+(\.\w+)*:\w+")
+_FACTORY = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class PettingZooFamily(TaskFamily):
             raise Refusal("env.factory=module:function is needed, which makes a PettingZoo ParallelEnv")
         self.factory, self._config = config.factory, config
         self.tasks = read_tasks(config.keyword_sets)
-        require_pettingzoo()
+        require("pettingzoo")
         layouts, versions = self._tried()
         layouts = [layout.ordered(layouts[0].agents) for layout in layouts]
         for task, layout in zip(self.tasks, layouts, strict=True):

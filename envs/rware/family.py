@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 from envs.core import Refusal, Task, TaskFamily, refuse_many_tasks, setting
+from envs.extras import require
 from envs.rware.floor import REWARDS, Rules, plan_of, spec_of
 from envs.rware.layout import Layout, from_one_line, in_one_line, read_layouts, registered
 
 if TYPE_CHECKING:
     from envs.rware.batch import WarehouseBatch
 
-PAPERS_LAYOUTS = Path(__file__).resolve().parents[2] / "assets" / "rware_layouts.txt"  # MG2L's
+PAPERS_LAYOUTS = Path(__file__).with_name("papers_layouts.txt")  # MG2L's
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class WarehouseFamily(TaskFamily):
 
     def __init__(self, name: str, config: WarehouseConfig, generator: np.random.Generator) -> None:
         super().__init__(name, config, generator)
+        require("numba")
         self.config = config
         crew, self._jobs = self._crew(), self._draw(generator)
         for job in self._jobs:

@@ -29,6 +29,7 @@ N_PARTS = 10  # of the longest run, each a row of the table
 @dataclass(frozen=True)
 class CurvesOptions:
     metric: str = setting("train/episode_return", "which of those in metrics.jsonl")
+    plugins: tuple[str, ...] = setting((), "the runs' plugins, if they name some: none is run that is not named here")
     out: str | None = setting(None, "the PNG; null: figures/curves.png in the first run's folder")
 
 
@@ -47,7 +48,7 @@ def draw_curves(words: Sequence[str]) -> int:
     if options.out is not None and Path(options.out).suffix != ".png":
         raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .png")])
     folders = list({Path(path).resolve(): RunFolder(Path(path)) for path in paths}.values())
-    curves = {label: _curve(folder, options.metric) for label, folder in _labels(folders).items()}
+    curves = {label: _curve(folder, options.metric) for label, folder in _labels(folders, options.plugins).items()}
     say(_table(options.metric, curves))
     if options.out is None:
         folders[0].refuse_links()
@@ -58,9 +59,9 @@ def draw_curves(words: Sequence[str]) -> int:
     return 0 if is_drawn else 1
 
 
-def _labels(folders: Sequence[RunFolder]) -> dict[str, RunFolder]:
+def _labels(folders: Sequence[RunFolder], plugins: Sequence[str]) -> dict[str, RunFolder]:
     """Recipe, what is set otherwise than in the first run of that recipe, and seed; of runs alike, also their place."""
-    configs = [read_config(folder) for folder in folders]
+    configs = [read_config(folder, plugins) for folder in folders]
     families = [config.kinds["env"] for config in configs]
     for folder, family in zip(folders, families, strict=True):
         if family != families[0]:

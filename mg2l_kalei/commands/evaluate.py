@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from mg2l_kalei.disk.output import say
 from mg2l_kalei.training.assessment import assess_runs, place_of
 from mg2l_kalei.training.plan import reference_folders
 from mg2l_kalei.training.saved_run import LoadedRun, load_run
+from mg2l_kalei.training.transfer import transferred
 
 # What a run of a reference line is: its encoder, and whether its memory lasts for the trial.
 LINES = {"none": ("none", False), "oracle": ("oracle", False), "rl2": ("none", True)}
@@ -35,6 +39,8 @@ class EvaluateOptions:
     beside: tuple[str, ...] = setting((), "folders of runs of other recipes: a further line for each")
     best: bool = setting(False, "take the best checkpoint instead of the latest")
     factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
+    plugins: tuple[str, ...] = setting((), "the runs' plugins, if they name some: none is run that is not named here")
+    env: str | None = setting(None, "another family, to play its tasks (env.KEY=VALUE sets it); null: the run's own")
     out: str | None = setting(None, "folder for all that is written, <algo>/<run name> in it; null: the runs' folders")
 
 
@@ -43,36 +49,69 @@ def evaluate(words: Sequence[str]) -> int:
 
     Exit code 1 where raw results or table could not be written; they are printed anyhow.
     """
-    folders, options = read_options(words, EvaluateOptions())
+    of_env = [word for word in words if word.removeprefix("--").startswith("env.")]
+    folders, options = read_options([word for word in words if word not in of_env], EvaluateOptions())
+    if of_env and options.env is None:
+        raise ConfigError([f"command line: {' '.join(of_env)}: settings of another family, expected env=FAMILY too"])
     if not folders:
         raise ConfigError(["evaluate: expected the folder of a run"])
-    runs = _seeds(folders, options)
+    trained = _seeds(folders, options)
+    runs = _on(trained, options, of_env)
     splits = tuple(runs[0].family.splits)
     if options.split is not None:
         if options.split not in splits:
             reason = f"{runs[0].family.name} has {', '.join(splits)} alone{nearest(options.split, splits)}"
             raise ConfigError([problem("command line", "split", options.split, reason)])
         splits = (options.split,)
-    references = _references(runs, options)
+    references = {line: _on(of, options, of_env) for line, of in _references(trained, options).items()}
     if runs[0].config.algo in references:
         raise ConfigError([f"{runs[0].folder.path} is evaluated: it cannot be the line {runs[0].config.algo} as well"])
-    for label, others in _others(runs, options).items():
+    for label, others in _others(trained, options).items():
         if label in references:
             raise ConfigError([f"beside={others[0].folder.path}: there is a line {label} already"])
-        references[label] = others
+        references[label] = _on(others, options, of_env)
     n_episodes = options.episodes or runs[0].config.eval_episodes
     n_trials = options.trials or runs[0].config.eval_trials
     actions = options.actions or runs[0].config.eval_actions
     out = None if options.out is None else _prepared(Path(options.out), [*runs, *chain(*references.values())])
+    tag = _tag(runs, references, options)
+    on = "" if options.env is None else "-".join(["-on", options.env, *map(_as_name, of_env)])
+    if on:
+        say(f"transfer: trained on {trained[0].family.name}, evaluated on tasks of {options.env}")
     is_written = True
     for split in splits:
         report = assess_runs(
-            runs, references, split, n_episodes=n_episodes, n_trials=n_trials, actions=actions, out=out
+            runs, references, split, n_episodes=n_episodes, n_trials=n_trials, actions=actions, out=out, tag=tag, on=on
         )
         say("\n" + report.text)
         is_written &= report.is_written
     say(f"run folder: {place_of(runs[0], out).path}")
     return 0 if is_written else 1
+
+
+def _tag(runs: Sequence[LoadedRun], references: Mapping[str, Sequence[LoadedRun]], options: EvaluateOptions) -> str:
+    """Ends names of files: what is evaluated otherwise than at the end of the run; empty: nothing is."""
+    own = runs[0].config
+    n_trials, n_episodes = options.trials or own.eval_trials, options.episodes or own.eval_episodes
+    parts = [f"{n_trials}x{n_episodes}"] if (n_trials, n_episodes) != (own.eval_trials, own.eval_episodes) else []
+    parts += [options.actions] if options.actions not in (None, own.eval_actions) else []
+    parts += ["best"] * options.best
+    parts += ["seeds-" + "-".join(str(run.config.seed) for run in runs)] * (len(runs) > 1)
+    asked = {name: getattr(options, name) for name in ("none", "oracle", "rl2", "beside")}
+    if len(runs) > 1 or any(asked.values()):
+        folders = [[str(run.folder.path.resolve()) for run in of] for of in (runs, *references.values())]
+        digest = hashlib.sha256(json.dumps([[*references], folders]).encode()).hexdigest()[:6]
+        parts.append("-".join(["beside", *(_as_name(line)[:40] for line in references), digest]))
+    return "".join(f"-{part}" for part in parts)
+
+
+def _as_name(words: str) -> str:
+    return re.sub(r"[^\w.=]+", "_", words)
+
+
+def _on(runs: Sequence[LoadedRun], options: EvaluateOptions, settings: Sequence[str]) -> Sequence[LoadedRun]:
+    """The runs on the family asked for."""
+    return runs if options.env is None else [transferred(run, options.env, settings) for run in runs]
 
 
 def _prepared(out: Path, runs: Sequence[LoadedRun]) -> Path:
@@ -91,7 +130,7 @@ def _prepared(out: Path, runs: Sequence[LoadedRun]) -> Path:
 
 
 def _load(folder: str, options: EvaluateOptions) -> LoadedRun:
-    return load_run(folder, best=options.best, factory=options.factory, n_workers=None)
+    return load_run(folder, best=options.best, factory=options.factory, plugins=options.plugins, n_workers=None)
 
 
 def _seeds(folders: Sequence[str], options: EvaluateOptions) -> list[LoadedRun]:
@@ -147,6 +186,8 @@ def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str
     found = [reference_folders(run) for run in runs]
     usual = {line: tuple(str(of[line]) for of in found) for line in found[0] if all(line in of for of in found)}
     own = {run.folder.path.resolve() for run in runs}
+    if options.env is not None:
+        usual.pop("oracle", None)  # it is given tasks of its own family
     usual = {line: folders for line, folders in usual.items() if not own & {Path(f).resolve() for f in folders}}
     for line, folders in usual.items():
         if line not in asked:

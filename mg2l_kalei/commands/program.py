@@ -1,57 +1,134 @@
-"""The command line of ``python -m mg2l_kalei``: which command is meant, and how it ends."""
+"""The command line of ``mg2l-kalei``: which command is meant, and how it ends.
+
+A command's module is imported when it is asked for: what others need takes seconds to import.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
-from mg2l_kalei.commands.curves import CurvesOptions, draw_curves
-from mg2l_kalei.commands.evaluate import EvaluateOptions, evaluate
 from mg2l_kalei.commands.outcome import exit_code
-from mg2l_kalei.commands.render import RenderOptions, render
-from mg2l_kalei.commands.tasks import tasks
-from mg2l_kalei.config import ConfigError
-from mg2l_kalei.config.options import option_lines
-from mg2l_kalei.config.settings import nearest
 from mg2l_kalei.disk.output import say
+
+HELP = {"-h", "--help"}
+
+
+class Command(NamedTuple):
+    """Where a command stands, and what it is for."""
+
+    module: str
+    function: str  # in the module: takes the words after the command, returns the exit code
+    options: str  # in the module: the dataclass of its options, or a function of the words that returns lines of help
+    usage: str  # words after the command
+    meaning: str
+
+
+_COMMANDS = "mg2l_kalei.commands"
+COMMANDS = {
+    "train": Command(
+        f"{_COMMANDS}.train",
+        "train_or_show",
+        "help_lines",
+        "[--expt=NAME] [--algo=NAME] [--env=NAME] [KEY=VALUE ...]",
+        "meta-train, or go on with the run that the same settings began",
+    ),
+    "resume": Command(
+        f"{_COMMANDS}.resume",
+        "resume",
+        "ResumeOptions",
+        "RUN_DIR [KEY=VALUE ...]",
+        "go on with a run from its folder alone",
+    ),
+    "evaluate": Command(
+        f"{_COMMANDS}.evaluate",
+        "evaluate",
+        "EvaluateOptions",
+        "RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]",
+        "how fast a run adapts; several: seeds of one method",
+    ),
+    "render": Command(
+        f"{_COMMANDS}.render",
+        "render",
+        "RenderOptions",
+        "RUN_DIR [KEY=VALUE ...]",
+        "a trial as a GIF, with the targets and what each agent believes",
+    ),
+    "report": Command(
+        f"{_COMMANDS}.report",
+        "report",
+        "ReportOptions",
+        "RUNS [RUNS ...] out=DIR [KEY=VALUE ...]",
+        "tables, figures and one page over many runs, from what they stored",
+    ),
+    "curves": Command(
+        f"{_COMMANDS}.curves",
+        "draw_curves",
+        "CurvesOptions",
+        "RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]",
+        "what runs logged while they trained: a table and a picture",
+    ),
+    "export": Command(
+        f"{_COMMANDS}.export",
+        "export",
+        "ExportOptions",
+        "RUN_DIR [KEY=VALUE ...]",
+        "its team as one program, for which PyTorch alone is needed",
+    ),
+    "tasks": Command(
+        f"{_COMMANDS}.tasks",
+        "tasks",
+        "help_lines",
+        "list | show NAME | hash NAME | check NAME [KEY=VALUE ...]",
+        "the task families: which there are, what is in one, whether it is sound",
+    ),
+}
 
 
 def usage() -> str:
     """The text of ``--help``."""
-    return "\n".join(
-        [
-            "Usage: python -m mg2l_kalei COMMAND ... (training: python train.py --help)",
-            "",
-            "evaluate RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]   how fast a run adapts; several: seeds of one method",
-            *option_lines(EvaluateOptions()),
-            "",
-            "render RUN_DIR [KEY=VALUE ...]   a trial as a GIF, with the targets and what each agent believes",
-            *option_lines(RenderOptions()),
-            "",
-            "curves RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]   what runs logged while they trained: a table and a picture",
-            *option_lines(CurvesOptions()),
-            "",
-            "tasks list                        the task families",
-            "tasks show NAME [KEY=VALUE ...]   a family's sizes and tasks, as train.py draws them with these settings",
-            "tasks hash NAME [KEY=VALUE ...]   the fingerprint of its tasks",
-            "tasks check NAME [KEY=VALUE ...]  does it keep the contract of task families? Exit code 1 if not",
-        ]
-    )
+    lines = [f"  {name} {command.usage}\n      {command.meaning}" for name, command in COMMANDS.items()]
+    head = "Usage: mg2l-kalei COMMAND ... (or: python -m mg2l_kalei COMMAND ...)\n"
+    return "\n".join([head, *lines, "\nmg2l-kalei COMMAND --help says what can be set; mg2l-kalei --version"])
 
 
-COMMANDS = {"evaluate": evaluate, "render": render, "curves": draw_curves, "tasks": tasks}
+def load(words: Sequence[str]) -> None:
+    """Import what the command needs."""
+    if words and words[0] in COMMANDS:
+        importlib.import_module(COMMANDS[words[0]].module)
 
 
 def run(words: Sequence[str]) -> int:
     """Exit code 0: done; 1: it failed, or ``tasks check`` found problems; 2: bad input, nothing was written."""
-    if not words or {"-h", "--help", "help"} & set(words):
+    if not words or words[0] in {*HELP, "help"}:
         say(usage(), is_error=not words)
         return 0 if words else 2
     command, *rest = words
     return exit_code(partial(_run, command, rest))
 
 
-def _run(command: str, words: Sequence[str]) -> int:
-    if command not in COMMANDS:
-        raise ConfigError([f"{command}: expected {', '.join(COMMANDS)}{nearest(command, COMMANDS)}"])
-    return COMMANDS[command](words)
+def _run(name: str, words: Sequence[str]) -> int:
+    if name not in COMMANDS:
+        from mg2l_kalei.config import ConfigError
+        from mg2l_kalei.config.settings import nearest
+
+        raise ConfigError([f"{name}: expected {', '.join(COMMANDS)}{nearest(name, COMMANDS)}"])
+    command = COMMANDS[name]
+    module = importlib.import_module(command.module)
+    if HELP & {*words}:
+        lines = _help_lines(getattr(module, command.options), words)
+        say("\n".join([f"Usage: mg2l-kalei {name} {command.usage}", command.meaning, "", *lines]))
+        return 0
+    code: int = getattr(module, command.function)(words)
+    return code
+
+
+def _help_lines(options: Any, words: Sequence[str]) -> list[str]:
+    if not isinstance(options, type):
+        lines: list[str] = options(words)
+        return lines
+    from mg2l_kalei.config.options import option_lines
+
+    return option_lines(options())

@@ -24,6 +24,7 @@ class RenderOptions:
     seed: int = setting(0, "of the trial", low=0)
     best: bool = setting(False, "take the best checkpoint instead of the latest")
     factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
+    plugins: tuple[str, ...] = setting((), "the runs' plugins, if they name some: none is run that is not named here")
     out: str | None = setting(None, "the GIF; null: figures/trial-<task>-<seed>.gif in the run's folder")
 
 
@@ -34,7 +35,7 @@ def render(words: Sequence[str]) -> int:
         raise ConfigError([f"render: expected the folder of one run, given: {', '.join(folders) or 'none'}"])
     if options.out is not None and Path(options.out).suffix != ".gif":
         raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .gif")])
-    run = load_run(folders[0], best=options.best, factory=options.factory, n_workers=None)
+    run = load_run(folders[0], best=options.best, factory=options.factory, plugins=options.plugins, n_workers=None)
     if options.out is None:
         run.folder.refuse_links()
     task = _task_number(run.family, options.task)

@@ -1,27 +1,98 @@
-"""``python -m mg2l_kalei tasks``: what families there are, what is in one, and whether it is sound."""
+"""``mg2l-kalei tasks``: what families there are, what is in one, and whether it is sound."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from envs import ENVS
-from envs.check import check_family
-from envs.core import Refusal, TaskFamily
-from mg2l_kalei.config import ConfigError, load, request
-from mg2l_kalei.config.settings import nearest, to_text
 from mg2l_kalei.disk.output import say
-from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, family_of
+
+if TYPE_CHECKING:
+    from envs.core import TaskFamily
+
+PLUGINS = "mg2l_kalei.plugins"  # as ``training.plugins.GROUP``, which takes seconds to import
+LISTED = "families.txt"  # in the package ``envs``: what ``tasks list`` prints, which takes seconds to find out
 
 
 def tasks(words: Sequence[str]) -> int:
     """What families there are, what is in one, and whether it is sound."""
+    if list(words) == ["list"] and not entry_points(group=PLUGINS):
+        say(_listed() or listing())
+        return 0
+    return _with_plugins(words)
+
+
+def help_lines(words: Sequence[str]) -> list[str]:
+    """What can be done with families."""
+    return [
+        "tasks list                        the task families",
+        "tasks show NAME [KEY=VALUE ...]   a family's sizes and tasks, as training draws them with these settings",
+        "tasks hash NAME [KEY=VALUE ...]   the fingerprint of its tasks",
+        "tasks check NAME [KEY=VALUE ...]  does it keep the contract of task families? Exit code 1 if not",
+    ]
+
+
+# --- the list ---------------------------------------------------------------------------------------------------------
+
+
+def listing() -> str:
+    """A line for each family."""
+    from envs import ENVS
+
+    return "\n".join(map(_line, ENVS))
+
+
+def renew_list() -> None:
+    """Write the list down. To be called where families have changed: ``make families``."""
+    path = _packaged()
+    path.write_text(f"{_registry_digest(path)}\n{listing()}\n", encoding="utf-8")
+
+
+def _listed() -> str:
+    """The list as it was written down; empty where families were registered since."""
+    path = _packaged()
+    digest, _, lines = path.read_text(encoding="utf-8").partition("\n") if path.exists() else ("", "", "")
+    return lines.rstrip() if digest == _registry_digest(path) else ""
+
+
+def _packaged() -> Path:
+    """The list's file, found without importing the package."""
+    spec = find_spec("envs")
+    assert spec and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / LISTED
+
+
+def _registry_digest(listed: Path) -> str:
+    """Of the text that says which families there are."""
+    return hashlib.sha256((listed.parent / "__init__.py").read_text(encoding="utf-8").encode()).hexdigest()
+
+
+# --- one family -------------------------------------------------------------------------------------------------------
+
+
+def _with_plugins(words: Sequence[str]) -> int:
+    from mg2l_kalei.training.plugins import asked, load_plugins
+
+    load_plugins(asked(words))
+    if words[:1] == ["list"] and all(word.removeprefix("--").startswith("plugins=") for word in words[1:]):
+        say(listing())
+        return 0
+    return _one(words)
+
+
+def _one(words: Sequence[str]) -> int:
+    from envs import ENVS
+    from mg2l_kalei.config import ConfigError
+    from mg2l_kalei.config.settings import nearest
+
     actions = {"show": _show, "hash": _hash, "check": _check}
     if not words:
         raise ConfigError([f"tasks: expected {', '.join(['list', *actions])}"])
     action, *others = words
-    if action == "list" and not others:
-        say("\n".join(map(_line, ENVS)))
-        return 0
     if action == "list":
         raise ConfigError([f"tasks list {' '.join(others)}: expected nothing after list"])
     if action not in actions:
@@ -32,6 +103,10 @@ def tasks(words: Sequence[str]) -> int:
 
 def _named(action: str, words: Sequence[str]) -> str:
     """The family's name, the first of the words. Raises ConfigError."""
+    from envs import ENVS
+    from mg2l_kalei.config import ConfigError
+    from mg2l_kalei.config.settings import nearest
+
     name = words[0] if words else ""
     if not name or "=" in name:
         given = f"tasks {action} {name}".rstrip()
@@ -43,8 +118,12 @@ def _named(action: str, words: Sequence[str]) -> str:
 
 def _family(name: str, settings: Sequence[str]) -> TaskFamily:
     """The family as a training run with these settings has it. Raises ConfigError."""
+    from envs.core import Refusal
+    from mg2l_kalei.config import ConfigError, load, request
+    from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, family_of
+
     if request(settings) != "train":
-        raise ConfigError(["tasks: --print-config is an option of train.py"])
+        raise ConfigError(["tasks: --print-config is an option of train"])
     config = load([f"--env={name}", *settings], SCHEMA, CONFIG_DIR).config
     try:
         return family_of(config)
@@ -54,6 +133,8 @@ def _family(name: str, settings: Sequence[str]) -> TaskFamily:
 
 def _line(name: str) -> str:
     """Its summary; of a family that needs settings, which."""
+    from mg2l_kalei.config import ConfigError
+
     try:
         return _summary(_family(name, ()))
     except ConfigError as error:
@@ -70,6 +151,8 @@ def _summary(family: TaskFamily) -> str:
 
 
 def _show(family: TaskFamily) -> int:
+    from mg2l_kalei.config.settings import to_text
+
     width = max((len(task.name) for task in family.tasks), default=0)
     say(_summary(family))
     say(f"version {family.version}, fingerprint {family.fingerprint()}")
@@ -85,6 +168,8 @@ def _hash(family: TaskFamily) -> int:
 
 
 def _check(family: TaskFamily) -> int:
+    from envs.check import check_family
+
     problems = check_family(family)
     say("\n".join(problems) or f"{family.name}: no problem found")
     return 1 if problems else 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Request = Literal["train", "help", "print-config"]
-_FLAGS: dict[str, Request] = {"-h": "help", "--help": "help", "--print-config": "print-config"}
+FLAGS: dict[str, Request] = {"-h": "help", "--help": "help", "--print-config": "print-config"}
 
 
 class Assignment(NamedTuple):
@@ -18,7 +18,7 @@ class Assignment(NamedTuple):
 
 def request(argv: Sequence[str]) -> Request:
     """What is asked for: help comes before the printed config, which comes before training."""
-    asked = {_FLAGS[word] for word in argv if word in _FLAGS}
+    asked = {FLAGS[word] for word in argv if word in FLAGS}
     return "help" if "help" in asked else "print-config" if asked else "train"
 
 
@@ -26,7 +26,7 @@ def parse(argv: Sequence[str]) -> tuple[list[Assignment], list[str]]:
     """The assignments in their order, and a line for each word that is none. Flags are passed over."""
     assignments: list[Assignment] = []
     problems: list[str] = []
-    words = [word for word in argv if word not in _FLAGS]
+    words = [word for word in argv if word not in FLAGS]
     while words:
         word = words.pop(0)
         is_option = word.startswith("--")

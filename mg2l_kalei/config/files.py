@@ -72,9 +72,9 @@ def _refuse_depth(text: bytes) -> None:
             raise ValueError(f"nested more than {MAX_DEPTH} deep")
 
 
-def names_in(folder: Path) -> tuple[str, ...]:
-    """Names of the YAML files in a folder, sorted."""
-    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+def names_in(*folders: Path) -> tuple[str, ...]:
+    """Names of the YAML files in folders, sorted."""
+    return tuple(sorted(path.stem for folder in folders for path in folder.glob("*.yaml")))
 
 
 def choice_key(axis: str) -> str:
@@ -82,11 +82,15 @@ def choice_key(axis: str) -> str:
     return "env" if axis == "env" else f"{axis}.kind"
 
 
-def choose(given: Mapping[str, str], kinds: Kinds, config_dir: Path) -> Choices:
-    """Settle expt, algo, env and every axis's kind; ``given`` are those of the command line, by ``choice_key``."""
-    chooser = _Chooser(given, config_dir)
-    recipes = names_in(config_dir / "algo")
-    chooser.pick("expt", names_in(config_dir / "expt"), ("default", DEFAULTS["expt"]))
+def choose(given: Mapping[str, str], kinds: Kinds, config_dirs: Sequence[Path]) -> Choices:
+    """Settle expt, algo, env and every axis's kind; ``given`` are those of the command line, by ``choice_key``.
+
+    ``algo`` may be the path of a recipe's file, whose name is then the recipe's. Files are looked for in
+    ``config_dirs``, which each have folders ``algo``, ``env`` and ``expt``, or some of them.
+    """
+    chooser = _Chooser(given, config_dirs)
+    recipes = chooser.recipes()
+    chooser.pick("expt", chooser.names_of("expt"), ("default", DEFAULTS["expt"]))
     expt = chooser.file("expt")
     for key, valid in (("algo", recipes), ("env", tuple(kinds["env"]))):
         wish = expt.content.pop(key) if isinstance(expt.content.get(key), str) else None
@@ -102,12 +106,37 @@ def choose(given: Mapping[str, str], kinds: Kinds, config_dir: Path) -> Choices:
 class _Chooser:
     """Choices made so far, and what was wrong with the others."""
 
-    def __init__(self, given: Mapping[str, str], config_dir: Path) -> None:
-        self.given = given
-        self.config_dir = config_dir
+    def __init__(self, given: Mapping[str, str], config_dirs: Sequence[Path]) -> None:
+        self.given = dict(given)
+        self.config_dirs = config_dirs
+        self.own_recipe: Path | None = None  # a file that stands elsewhere
         self.names: dict[str, str] = {}
         self.sources: dict[str, str] = {}
         self.problems: list[str] = []
+
+    def names_of(self, folder: str) -> tuple[str, ...]:
+        """Names of the files that there are of a kind."""
+        return names_in(*(config_dir / folder for config_dir in self.config_dirs))
+
+    def recipes(self) -> tuple[str, ...]:
+        """Names of the recipes that there are, and of the one that is given by its path."""
+        names, given = self.names_of("algo"), self.given.get("algo", "")
+        if not given.endswith(".yaml"):
+            return names
+        path = Path(given)
+        self.given["algo"] = path.stem
+        if path.stem in names and path.resolve() != self._path("algo", path.stem).resolve():
+            reason = f"there is a recipe {path.stem} already: call the file otherwise"
+            self.problems.append(problem("command line", "algo", given, reason))
+        self.own_recipe = path
+        return tuple(sorted({*names, path.stem}))
+
+    def _path(self, folder: str, name: str) -> Path:
+        """Of a file, in the first folder that has it; of none, in the first."""
+        if folder == "algo" and self.own_recipe is not None:
+            return self.own_recipe
+        paths = [config_dir / folder / f"{name}.yaml" for config_dir in self.config_dirs]
+        return next((path for path in paths if path.exists()), paths[0])
 
     def pick(self, key: str, valid: tuple[str, ...], *wishes: tuple[str, Any]) -> None:
         """Take the command line's wish, or else the first there is of ``(source, name)``."""
@@ -135,10 +164,10 @@ class _Chooser:
         ``a.yaml``, is that of ``a-b-c`` too.
         """
         name = self.names.get(folder, "")
-        while folder == "env" and "-" in name and not (self.config_dir / folder / f"{name}.yaml").exists():
+        while folder == "env" and "-" in name and not self._path(folder, name).exists():
             name = name.rpartition("-")[0]
-        path = self.config_dir / folder / f"{name}.yaml"
-        source = f"{self.config_dir.name}/{folder}/{path.name}"
+        path = self._path(folder, name)
+        source = str(path) if path == self.own_recipe else "/".join(path.parts[-3:])
         if not name or (folder == "env" and not path.exists()):
             return File(source, {}, is_read=False)
         try:

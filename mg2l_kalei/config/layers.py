@@ -62,10 +62,10 @@ class Layers:
                 self.problems.append(problem(COMMAND_LINE, full_key, value, reason))
             self._set(COMMAND_LINE, full_key, value, [self._rules[full_key]], speaks=True)
 
-    def read_files(self) -> None:
-        """Put what files hold in the place of their names. Not for settings out of a run's folder, which hold it."""
+    def read_files(self, but_of: str | None = None) -> None:
+        """Put what files hold in the place of their names. Not of a stored config, ``but_of``, which holds it."""
         for key, rule in self._rules.items():
-            if rule.from_file and self.sources[key] != "default":
+            if rule.from_file and self.sources[key] not in ("default", but_of):
                 try:
                     self.values[key] = rule.from_file(self.values[key])
                 except ValueError as error:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mg2l_kalei.config.command_line import Assignment, parse
-from mg2l_kalei.config.files import ConfigError, File, choice_key, choose
+from mg2l_kalei.config.files import Choices, ConfigError, File, choice_key, choose, read_yaml
 from mg2l_kalei.config.layers import COMMAND_LINE, Layers
-from mg2l_kalei.config.run_config import RunConfig, Schema, flat
+from mg2l_kalei.config.run_config import RunConfig, Schema, flat, to_dict
 from mg2l_kalei.config.settings import Rule, problem, read, to_text
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
@@ -33,19 +33,43 @@ def load(argv: Sequence[str], schema: Schema, config_dir: Path) -> Resolved:
     """
     assignments, problems = parse(argv)
     given, overrides = _split(assignments, schema, problems)
-    choices = choose(given, schema.axes, config_dir)
+    stored = given.pop("config", None)
+    if stored is None:
+        choices = choose(given, schema.axes, (config_dir, *schema.folders))
+    else:
+        choices = _stored_choices(stored, given, schema)
     kinds = {axis: choices.names[choice_key(axis)] for axis in schema.axes if choice_key(axis) in choices.names}
     layers = Layers(schema.sections(), kinds)
     for file in choices.files:
         layers.add_file(file)
     layers.add_command_line(overrides)
-    layers.read_files()
+    layers.read_files(but_of=stored)
     config = _build(schema, choices.names, kinds, layers)
     problems += choices.problems + layers.problems
+    if {layers.sources.get(name) for name in ("n_iters", "total_env_steps")} == {COMMAND_LINE}:
+        problems.append("command line: n_iters and total_env_steps: both say how long a run is, expected one of them")
     if problems or config is None:
         raise ConfigError(problems)
     sources = {f"{key}.kind" if key == "env" else key: source for key, source in choices.sources.items()}
     return Resolved(config, {**sources, **layers.sources})
+
+
+def _stored_choices(path: str, given: Mapping[str, str], schema: Schema) -> Choices:
+    """What the run of a ``config.yaml`` is made of, with the kinds that are given instead of its own."""
+    content = to_dict(from_dict(read_yaml(Path(path)), schema))
+    names = {name: content.pop(name) for name in ("expt", "algo")}
+    names |= {choice_key(axis): content[axis]["kind"] for axis in schema.axes}
+    choices = Choices(names, dict.fromkeys(names, path), [File(path, content)], [])
+    for key, text in given.items():
+        axis = key.removesuffix(".kind")
+        try:
+            if axis not in schema.axes:
+                raise ValueError("the stored config has its own")
+            names[key] = read(text, Rule(str, choices=tuple(schema.axes[axis])))
+            choices.sources[key] = COMMAND_LINE
+        except ValueError as error:
+            choices.problems.append(problem(COMMAND_LINE, key, text, error))
+    return choices
 
 
 def from_dict(content: Mapping[str, Any], schema: Schema) -> RunConfig:
@@ -88,7 +112,7 @@ def _split(
     assignments: Iterable[Assignment], schema: Schema, problems: list[str]
 ) -> tuple[dict[str, str], list[Assignment]]:
     """What chooses files and kinds, by ``choice_key``, and the rest. ``encoder=none`` is short for its ``kind``."""
-    names = {"expt": "expt", "algo": "algo"}
+    names = {"expt": "expt", "algo": "algo", "config": "config"}
     for axis in schema.axes:
         names |= {axis: choice_key(axis), f"{axis}.kind": choice_key(axis)}
     given: dict[str, str] = {}

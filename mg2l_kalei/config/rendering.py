@@ -6,24 +6,31 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mg2l_kalei.config.files import DEFAULTS, names_in
-from mg2l_kalei.config.layers import dotted
+from mg2l_kalei.config.layers import Sections, dotted
 from mg2l_kalei.config.loading import Resolved
-from mg2l_kalei.config.run_config import Schema, flat, to_dict
-from mg2l_kalei.config.settings import Rule, describe, to_text
+from mg2l_kalei.config.run_config import RunConfig, Schema, flat, to_dict
+from mg2l_kalei.config.settings import Rule, describe, rules, to_text
 
-_USAGE = """Usage: python train.py [--expt=NAME] [--algo=NAME] [--env=NAME] [KEY=VALUE ...] [--print-config]
-
+_USAGE = """\
+--algo may be the path of a recipe's file; --config=RUN_DIR/config.yaml begins with that run's settings instead.
 Options and settings come in any order. A setting's name may be cut short from the left while it stays unique
 (gamma=0.95 for learner.gamma=0.95). AXIS=KIND chooses a kind. Weakest first: default, algo file, env file, expt file,
-command line. --print-config prints the resolved configuration with the source of each value, and trains nothing.
+command line. --help with choices (--help --env=NAME --algo=NAME) shows what applies to them, with the values that they
+come to. --print-config prints the resolved configuration with the source of each value, and trains nothing.
 """
 
 
-def render_help(schema: Schema, config_dir: Path) -> str:
-    """Every choice, and every setting with its default, meaning and legal values."""
-    names = {folder: names_in(config_dir / folder) for folder in ("expt", "algo")} | {"env": tuple(schema.axes["env"])}
+def render_help(schema: Schema, config_dir: Path, chosen: Resolved | None = None) -> str:
+    """Every choice, and every setting with its default, meaning and legal values.
+
+    Of what was ``chosen``, its kinds alone, and their settings with the values that they come to.
+    """
+    folders = (config_dir, *schema.folders)
+    names = {kind: names_in(*(folder / kind for folder in folders)) for kind in ("expt", "algo")}
+    names["env"] = tuple(schema.axes["env"])
     options = [f"  --{key}=  (default {DEFAULTS[key]})  {', '.join(valid)}" for key, valid in names.items()]
-    return "\n".join([_USAGE, "Choices", *options, *_sections(schema)])
+    sections = schema.sections() if chosen is None else _applying(schema, chosen.config)
+    return "\n".join([_USAGE, "Choices", *options, *_shown(sections)])
 
 
 def render_sources(resolved: Resolved) -> str:
@@ -33,9 +40,15 @@ def render_sources(resolved: Resolved) -> str:
     return "\n".join(f"{line:<{width}}  # {resolved.sources[key]}" for key, line in lines.items())
 
 
-def _sections(schema: Schema) -> Iterator[str]:
-    for section, kinds in schema.sections().items():
-        yield f"\n{section or 'run'}{'' if '' in kinds else '  one of ' + ', '.join(kinds)}"
+def _applying(schema: Schema, config: RunConfig) -> Sections:
+    """The settings of the chosen kinds; their values stand as defaults."""
+    parts = {axis: {config.kinds[axis]: rules(getattr(config, axis))} for axis in schema.axes}
+    return {"": {"": rules(config)}, **parts, **{name: {"": rules(getattr(config, name))} for name in schema.groups}}
+
+
+def _shown(sections: Sections) -> Iterator[str]:
+    for section, kinds in sections.items():
+        yield f"\n{section or 'run'}{'  one of ' + ', '.join(kinds) if len(kinds) > 1 else ''}"
         for names, settings in _alike(kinds):
             if names != [""]:
                 yield f"  {section}={'|'.join(names)}{'' if settings else '  no settings'}"

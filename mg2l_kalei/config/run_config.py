@@ -14,10 +14,12 @@ from omegaconf import OmegaConf
 from envs.core import setting
 from mg2l_kalei.config.layers import dotted
 from mg2l_kalei.config.settings import Rule, rules, to_text
+from mg2l_kalei.disk.sinks import SINKS
 
 AXES = ("env", "encoder", "sharing", "learner")
 GROUPS = ("network", "context", "replay")  # settings without kinds
 ACTIONS = ("mode", "sampled")
+HASHED_ONCE = {"eval_episodes": 3, "eval_trials": 32}  # extend a run now, but are in the hash: so names stay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +39,22 @@ class RunConfig:
 
     seed: int = setting(0, "seed of everything random", low=0)
     n_iters: int = setting(500, "training iterations, each one rollout and its updates", low=1, extends=True)
+    total_env_steps: int | None = setting(
+        None,
+        "instead of n_iters: the least number of iterations that makes so many environment steps",
+        low=1,
+        extends=True,
+    )
+    max_hours: float | None = setting(
+        None, "hours after which a start saves and exits, as at a signal; null: no limit", above=0, extends=True
+    )
     n_rows: int = setting(128, "environment rows, hence trials per rollout", low=1)
     trial_steps: int = setting(0, "environment steps of a trial; 0: one episode", low=0)
     eval_interval: int = setting(50, "iterations between evaluations; 0: only at the end", low=0, extends=True)
-    eval_episodes: int = setting(3, "episodes of an evaluation trial, adapting from one to the next", low=1)
-    eval_trials: int = setting(32, "evaluation trials per task", low=1)
+    eval_episodes: int = setting(
+        3, "episodes of an evaluation trial, adapting from one to the next", low=1, extends=True
+    )
+    eval_trials: int = setting(32, "evaluation trials per task", low=1, extends=True)
     eval_actions: str = setting(
         "mode",
         "played in evaluations and films: the policy's mode, or sampled from it",
@@ -51,6 +64,9 @@ class RunConfig:
     checkpoint_interval: int = setting(10, "iterations between checkpoints", low=1, extends=True)
     keep_checkpoints: int = setting(3, "latest checkpoints that are kept", low=1, extends=True)
     log_interval: int = setting(1, "iterations between log lines", low=1, extends=True)
+    sinks: tuple[str, ...] = setting(
+        ("tensorboard",), "where metrics go beside metrics.jsonl; []: nowhere", choices=tuple(SINKS), extends=True
+    )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto: a GPU if there is one")
     gpu_id: int | None = setting(None, "number of the GPU to use", low=0, extends=True)
     exact_times: bool = setting(
@@ -61,6 +77,9 @@ class RunConfig:
     resume: Literal["auto", "never"] = setting("auto", "go on from the run's last checkpoint, or not", extends=True)
     init_from: str | None = setting(None, "folder of a run whose final weights training starts from")
     references: bool = setting(False, "also train the none and oracle runs, and compare with them", extends=True)
+    plugins: tuple[str, ...] = setting(
+        (), "modules that register kinds and recipes of their own; code, named on the command line alone", extends=True
+    )
     run_name: str | None = setting(None, "name of the run's folder; null: expt, seed and a hash", extends=True)
 
 
@@ -70,6 +89,7 @@ class Schema(NamedTuple):
     axes: Mapping[str, Mapping[str, tuple[type, Any]]]  # axis -> kind -> (class, default config)
     groups: Mapping[str, Any]  # settings without kinds: name -> default config
     checks: Sequence[Callable[[RunConfig], Iterable[str]]] = ()  # impossible combinations, a line each
+    folders: Sequence[Path] = ()  # of YAML files in algo, env and expt, beside the program's own
 
     def sections(self) -> dict[str, dict[str, dict[str, Rule]]]:
         """Section -> kind -> setting -> rule. The run is section ``""``; a section without kinds has kind ``""``."""
@@ -103,7 +123,11 @@ def run_name(config: RunConfig) -> str:
     """
     if config.run_name is not None:
         return config.run_name
-    digest = hashlib.sha256(json.dumps(_deciding_sections(config), sort_keys=True).encode()).hexdigest()
+    return _hashed_name(config, HASHED_ONCE)
+
+
+def _hashed_name(config: RunConfig, once: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps({**_deciding_sections(config), **once}, sort_keys=True).encode()).hexdigest()
     regime = getattr(config.env, "regime", "")
     return "-".join(part for part in (config.expt, f"s{config.seed}", regime, digest[:8]) if part)
 
@@ -130,8 +154,17 @@ def _deciding_sections(config: RunConfig) -> dict[str, Any]:
 
 
 def run_dir(config: RunConfig) -> Path:
-    """Where the run keeps everything: ``<results_dir>/<env>/<algo>/<run name>``."""
-    return Path(config.results_dir) / config.kinds["env"] / config.algo / run_name(config)
+    """Where the run keeps everything: ``<results_dir>/<env>/<algo>/<run name>``.
+
+    A run that stands there under the name that an earlier release gave it, with what ``HASHED_ONCE``, keeps that.
+    """
+    recipe = Path(config.results_dir) / config.kinds["env"] / config.algo
+    path = recipe / run_name(config)
+    if config.run_name is None and not (path / "config.yaml").is_file():
+        former = recipe / _hashed_name(config, {name: getattr(config, name) for name in HASHED_ONCE})
+        if (former / "config.yaml").is_file():
+            return former
+    return path
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -111,12 +111,27 @@ def problem(source: str, key: str, value: Any, reason: object) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """``" (did you mean X?)"``: choices of which ``word`` is a part, or the one most like it; empty without choices."""
+    """``" (did you mean X?)"``: what is ``near``; empty where nothing is."""
+    return did_you_mean(near(word, choices))
+
+
+def did_you_mean(matches: Sequence[str]) -> str:
+    """``" (did you mean X or Y?)"``; empty without matches."""
+    return f" (did you mean {' or '.join(matches)}?)" if matches else ""
+
+
+def near(word: str, choices: Iterable[str]) -> list[str]:
+    """Choices of which ``word`` is a part, or the one most like it, if one is like it. Sections are left aside."""
     section, _, name = word.rpartition(".")
     names = list(choices)
     holders = [choice for choice in names if choice.startswith(section) and name in re.split("[-_.]", choice)]
-    matches = holders[:3] or get_close_matches(word, names, n=1, cutoff=0.0)
-    return f" (did you mean {' or '.join(matches)}?)" if matches else ""
+    if holders:
+        return holders[:3]
+    of_section = [choice for choice in names if section and choice.startswith(f"{section}.")]
+    if of_section:
+        matches = get_close_matches(name, [choice.removeprefix(f"{section}.") for choice in of_section], n=1)
+        return [f"{section}.{match}" for match in matches]
+    return get_close_matches(word, names, n=1)
 
 
 def _rule(field: dataclasses.Field[Any], hint: Any, default: Any) -> Rule:

@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,12 +54,14 @@ class DamagedCheckpoint(CheckpointError):
 
 class Loaded(NamedTuple):
     state: dict[str, State]  # "weights" and, unless weights alone were asked for, "training"
-    shards: tuple[Shard, ...]  # in the order of their trials; none where weights alone were asked for
+    shards: Iterable[Shard]  # in the order of their trials, read as needed; none where weights alone were asked for
     step: int
 
 
 class Checkpoints:
     """The checkpoints of one run, in ``folder``; the last ``keep`` and the best are kept. One process writes.
+
+    Of the best only the weights are for use: trials that no other needs are not kept for it.
 
     ``run`` is what tells the run from others, in JSON's types. A checkpoint of which an entry differs is another run's;
     entries that only one of the two has are those of another release.
@@ -201,7 +203,9 @@ class Checkpoints:
             self._refuse_other_run(folder, listed)
             wanted, entries = (PARTS[:1], ()) if weights_only else (PARTS, listed.shards)
             state = {part: parts.read(folder, part, listed.files) for part in wanted}
-            trials = tuple(shards.read(self.folder / REPLAY, entry) for entry in entries)
+            trials = shards.ShardFiles(self.folder / REPLAY, entries)
+            for _ in trials:  # all are checked before the first is taken over
+                pass
         except (OSError, *DAMAGE) as error:
             raise DamagedCheckpoint(printable(f"{folder}: {type(error).__name__}: {error}")) from error
         except OtherFormat as other:
@@ -209,7 +213,7 @@ class Checkpoints:
                 f"{folder} has checkpoint format {other.args[0]!r}, this program reads format {FORMAT}: "
                 "load it with the release that wrote it, or start afresh with resume=never"
             ) from other
-        return Loaded(state, trials, step), listed
+        return Loaded(state, trials if entries else (), step), listed
 
     def _listed(self, name: str) -> Manifest:
         """The manifest of a checkpoint. Raises OSError, OtherFormat, and what damage raises."""
@@ -236,12 +240,13 @@ class Checkpoints:
     def _prune(self, step: int) -> None:
         names = self._names()
         current = sorted(name for name in names if _step(name) <= step and not name.endswith(_REPLACED))
-        kept = {*current[-self.keep :], self._pointed(BEST)}
+        latest = current[-self.keep :]
+        kept = {*latest, self._pointed(BEST)}
         for name in names:
             if name not in kept:
                 shutil.rmtree(self.folder / name, ignore_errors=True)  # what stays of it is damaged, and goes next time
         with suppress(OSError):  # a manifest that cannot be read now may be good: no shard goes before it can be
-            needed = {shard for name in names if name in kept for shard in self._needed(name)}
+            needed = {shard for name in latest for shard in self._needed(name)}  # of the best, weights alone
             for path in (self.folder / REPLAY).glob("trials-*"):
                 if path.name not in needed:
                     remove(path)

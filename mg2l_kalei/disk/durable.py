@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_SAFE = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")  # no links, no waiting for a pipe's end, not inherited
 TEMPORARY = "tmp-"  # prefix of what is being written; whoever owns the folder may remove leftovers
 
 
@@ -54,8 +55,19 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def open_unlinked(path: Path, flags: int) -> int:
+    """Descriptor of a file that is no link, which the system need not be able to refuse by itself. Raises OSError."""
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
+        raise OSError(f"{path} is a link: put the file in its place")
+    for name in _SAFE:
+        flags |= getattr(os, name, 0)
+    return os.open(path, flags, 0o666)
+
+
 def sync_folder(folder: Path) -> None:
-    """Wait until names made, renamed and removed in ``folder`` are on the disk."""
+    """Wait until names made, renamed and removed in ``folder`` are on the disk; Windows opens no folders."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Metrics of a run: one JSON line per iteration, which is the truth, and TensorBoard events beside it."""
+"""Metrics of a run: one JSON line per iteration, which is the truth, and sinks such as TensorBoard beside it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from torch import Tensor
 
-from mg2l_kalei.disk.durable import read_bounded, write_atomically
+from mg2l_kalei.disk.durable import open_unlinked, read_bounded, write_atomically
 from mg2l_kalei.disk.output import printable
 from mg2l_kalei.disk.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from mg2l_kalei.disk.event_file import EventFile
+from mg2l_kalei.disk.sinks import SINKS, MetricSink
 
 MAX_SIZE = 1 << 30  # bytes of a metrics.jsonl that is read
 
@@ -36,30 +34,35 @@ def attempt(what: str) -> Iterator[None]:
 
 
 class MetricLog:
-    """Writes ``metrics.jsonl`` and TensorBoard events; a failure to write is a warning, never the end of training.
+    """Writes ``metrics.jsonl``, and to the named sinks; a failure to write is a warning, never the end of training.
 
     A line holds ``iteration``, ``env_steps`` and the metrics: keys sorted, floats exact, null for NaN and infinities.
-    It survives a kill at once, and power loss once the system has written it out.
+    It survives a kill at once, and power loss once the system has written it out. A sink that fails is left alone.
     """
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, sinks: Iterable[str] = ("tensorboard",)) -> None:
+        self.last: Mapping[str, float | None] = {}  # metrics of the last line, None where not finite
         self._run = run
         self._lines: IO[bytes] | None = None
-        self._events: EventFile | None = None
-        self._wants_lines = self._wants_events = True
-        self._purge_step: int | None = None
+        self._wants_lines = True
+        self._wanted = list(dict.fromkeys(sinks))
+        self._sinks: dict[str, MetricSink] = {}  # those that are open
+        self._purge_steps: dict[str, int] = {}  # for sinks that have not been opened since
 
     def log(self, env_steps: int, iteration: int, metrics: Mapping[str, float | Tensor]) -> None:
-        """Add one line, and the same to TensorBoard at step ``env_steps``. Metrics are scalars, named by paths."""
-        values = {name: _finite(float(value)) for name, value in metrics.items()}
+        """Add one line, and the same to the sinks at step ``env_steps``. Metrics are scalars, named by paths."""
+        self.last = values = {name: _finite(float(value)) for name, value in metrics.items()}
         if self._wants_lines:
             with attempt(f"writing {self._run.metrics}"):
                 self._write_line(_line({**values, "iteration": iteration, "env_steps": env_steps}))
-        if self._wants_events:
-            self._wants_events = False  # once it fails, it is left alone
-            with attempt("writing TensorBoard events"):
-                self._write_events(env_steps, values)
-                self._wants_events = True
+        finite = {name: value for name, value in values.items() if value is not None}
+        for name in [*self._wanted]:
+            is_written = False
+            with attempt(f"writing {SINKS[name].what}"):
+                self._opened(name).add(env_steps, finite)
+                is_written = True
+            if not is_written:
+                self._leave_alone(name)
 
     def cut_back(self, iteration: int) -> int:
         """Forget what came after ``iteration``, for a run that goes on from there; 0: forget all.
@@ -76,34 +79,39 @@ class MetricLog:
             if self._run.metrics.exists():
                 write_atomically(self._run.metrics, "".join(map(_line, kept)))
             self._wants_lines = True
-        self._purge_step = kept[-1]["env_steps"] + 1 if kept else 0
+        self._purge_steps = dict.fromkeys(self._wanted, kept[-1]["env_steps"] + 1 if kept else 0)
+        self.last = {name: kept[-1][name] for name in kept[-1].keys() - {"iteration", "env_steps"}} if kept else {}
         return kept[-1]["iteration"] if kept else 0
 
     def close(self) -> None:
         """Write out what is pending. Logging again opens the files again."""
-        lines, events = self._lines, self._events
-        self._lines = self._events = None
+        lines, sinks = self._lines, self._sinks
+        self._lines, self._sinks = None, {}
         with attempt(f"closing {self._run.metrics}"):
             if lines:
                 lines.close()
-        with attempt("closing TensorBoard events"):
-            if events:
-                events.close()
+        for name, sink in sinks.items():
+            with attempt(f"closing {SINKS[name].what}"):
+                sink.close()
 
     def _write_line(self, line: str) -> None:
         if self._lines is None:
             self._run.path.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._lines = os.fdopen(os.open(self._run.metrics, flags, 0o666), "ab")
+            self._lines = os.fdopen(open_unlinked(self._run.metrics, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
         self._lines.write(line.encode())
         self._lines.flush()  # what a full disk refuses stays in the buffer, and the next flush begins with it
 
-    def _write_events(self, env_steps: int, values: Mapping[str, float | None]) -> None:
-        if self._events is None:
-            from mg2l_kalei.disk.event_file import EventFile  # here: a broken TensorBoard is a failure to write
+    def _leave_alone(self, name: str) -> None:
+        """A sink that failed: one warning is enough."""
+        self._wanted.remove(name)
+        with suppress(Exception):
+            if name in self._sinks:
+                self._sinks.pop(name).close()
 
-            self._events, self._purge_step = EventFile(self._run.events, self._purge_step), None
-        self._events.add(env_steps, {name: value for name, value in values.items() if value is not None})
+    def _opened(self, name: str) -> MetricSink:
+        if name not in self._sinks:
+            self._sinks[name] = SINKS[name].open(self._run, self._purge_steps.pop(name, None))
+        return self._sinks[name]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import socket
@@ -13,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from mg2l_kalei.disk.durable import remove_leftovers
+from filelock import lock_descriptor
+
+from mg2l_kalei.disk.durable import open_unlinked, remove_leftovers
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)  # what file systems without locks answer
 
@@ -42,6 +43,20 @@ class RunFolder(NamedTuple):
     @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def csv(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def wandb(self) -> Path:
+        """Folder of Weights & Biases' runs."""
+        return self.path / "wandb"
+
+    @property
+    def mlflow(self) -> Path:
+        """Folder of MLflow's runs."""
+        return self.path / "mlflow"
 
     @property
     def events(self) -> Path:
@@ -73,7 +88,8 @@ class RunFolder(NamedTuple):
 
     def refuse_links(self) -> None:
         """Raise OSError where a folder in it is a link: what is written would land elsewhere, over others' files."""
-        for folder in (self.events, self.checkpoints, self.replay, self.evaluation, self.figures):
+        trackers = (self.events, self.wandb, self.mlflow)
+        for folder in (*trackers, self.checkpoints, self.replay, self.evaluation, self.figures):
             if folder.is_symlink():
                 raise OSError(f"{folder} is a link, and nothing is written through links: put the folder in its place")
 
@@ -91,19 +107,8 @@ class RunFolder(NamedTuple):
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with _opened(self.path / "lock") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = file.read(200).strip() or "another process"
-                raise RunFolderLocked(f"{self.path} is being written by {holder}: wait for it, or stop it") from error
-            except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise
-                _log.warning(
-                    "%s cannot be locked on its file system (%s): see to it that nothing else writes it",
-                    self.path,
-                    error.strerror,
-                )
+            if not self._is_locked_here(file):
+                raise RunFolderLocked(f"{self.path} is being written by {_holder(file)}: wait for it, or stop it")
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()
@@ -112,10 +117,32 @@ class RunFolder(NamedTuple):
             finally:
                 file.truncate(0)  # the file stays: removing it would let two processes lock two files of one name
 
+    def _is_locked_here(self, file: IO[str]) -> bool:
+        """Whether this process holds the lock now; True, with a warning, where there are none. Raises OSError."""
+        try:
+            return lock_descriptor(file.fileno(), blocking=False)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            _log.warning(
+                "%s cannot be locked on its file system (%s): see to it that nothing else writes it",
+                self.path,
+                error.strerror,
+            )
+            return True
+
+
+def _holder(file: IO[str]) -> str:
+    """Who holds the lock, in words: Windows lets nobody else read it."""
+    try:
+        return file.read(200).strip() or "another process"
+    except OSError:
+        return "another process"
+
 
 def _opened(path: Path) -> IO[str]:
     """For reading and writing, made if it is not there, never truncated. Raises OSError for a link or a pipe."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    descriptor = open_unlinked(path, os.O_RDWR | os.O_CREAT)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(f"{path} is no regular file: take it away")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +46,19 @@ def extended(kept: Sequence[ShardEntry], new: ShardEntry | None, oldest_trial: i
 def reached(entries: Sequence[ShardEntry]) -> int:
     """Number of the trial after the last."""
     return entries[-1].end if entries else 0
+
+
+class ShardFiles:
+    """Shards on disk, read one at a time whenever they are gone through: together they may be as large as the replay.
+
+    Going through them raises OSError and ValueError where one is not what was written.
+    """
+
+    def __init__(self, folder: Path, entries: Sequence[ShardEntry]) -> None:
+        self.folder, self.entries = folder, entries
+
+    def __iter__(self) -> Iterator[Shard]:
+        return (read(self.folder, entry) for entry in self.entries)
 
 
 def read(folder: Path, entry: ShardEntry) -> Shard:

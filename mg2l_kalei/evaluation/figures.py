@@ -5,13 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from mg2l_kalei.disk.durable import replacing
 from mg2l_kalei.disk.output import printable
@@ -29,7 +25,12 @@ from mg2l_kalei.evaluation.probe import ProbeReadings
 from mg2l_kalei.evaluation.statistics import Array
 from mg2l_kalei.sharing.base import MemberFigure
 
+if TYPE_CHECKING:  # imported where they are used: they take a second
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 DPI = 200  # pixels per inch of saved pictures
+BACKENDS = {"png": "agg", "pdf": "pdf"}
 NORMAL_95 = 1.96  # standard errors in half a 95 % interval
 DODGE = 0.03  # episodes between the points of two lines, so that their intervals do not hide each other
 AGENTS_SHOWN = 4  # rows of the task space at most
@@ -40,14 +41,17 @@ log = logging.getLogger(__name__)
 
 
 def save_picture(path: Path, draw: Callable[[], Figure]) -> bool:
-    """Draw and write a PNG; whatever fails is a warning, and False: a picture never ends a run.
+    """Draw and write a PNG or PDF, as the suffix says; whatever fails is a warning, and False: it never ends a run.
 
     Settings of matplotlib's files are put aside, as it reads one in the working directory, which may be anybody's: it
     can name code as the backend, and programs to run.
     """
     try:
+        from matplotlib import style
+
         with style.context("default"), replacing(path) as temporary:
-            draw().savefig(temporary, dpi=DPI, format="png", backend="agg")
+            kind = path.suffix[1:]
+            draw().savefig(temporary, dpi=DPI, format=kind, backend=BACKENDS[kind])
     except Exception as error:
         log.warning("picture %s was not written: %s: %s", path.name, type(error).__name__, printable(str(error)))
         return False
@@ -56,6 +60,8 @@ def save_picture(path: Path, draw: Callable[[], Figure]) -> bool:
 
 def adaptation_figure(comparison: Comparison) -> Figure:
     """Left: reward at each step of the first episode, where online adaptation shows. Right: return of episode k."""
+    from matplotlib.ticker import MaxNLocator
+
     run = comparison.lines[0].seeds[0]
     figure = new_figure(9.0, 3.6, " · ".join([f"{run.family}, {run.split_label}", *comparison.notes[:1]]))
     within, across = figure.subplots(1, 2)
@@ -137,6 +143,8 @@ def _spread_moments(n_moments: int) -> list[int]:
 
 def member_figure(shown: MemberFigure) -> Figure:
     """How the members of a sharing scheme differ, by pairs and one by one."""
+    from matplotlib.ticker import MaxNLocator
+
     difference, each = (part.detach().cpu().numpy() for part in (shown.pairs, shown.each))
     n_members = len(each)
     figure = new_figure(7.2, 3.4, shown.title)
@@ -160,6 +168,8 @@ def member_figure(shown: MemberFigure) -> Figure:
 
 def training_figure(curves: Mapping[str, tuple[Array, Array]], quantity: str) -> Figure:
     """Named curves against environment steps: each (env_steps (n,), values (n,))."""
+    from matplotlib.ticker import EngFormatter
+
     figure = new_figure(6.0, 3.4, "")
     axes = figure.subplots()
     styles = line_styles(list(curves))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from sklearn.isotonic import isotonic_regression
 
 from mg2l_kalei.evaluation.statistics import Array
+
+if TYPE_CHECKING:  # imported where they are used: they take a second
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette; in scatter plots each colour also has a marker of its own.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555", "#8C7A00")
@@ -24,6 +24,8 @@ LABEL_GAP = 0.07  # least distance between two line labels, in heights of the ax
 
 def new_figure(width: float, height: float, heading: str) -> Figure:
     """A figure of ``width`` x ``height`` inches with a left-aligned heading."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height))
     figure.set_layout_engine("constrained", wspace=0.05)
     if heading:
@@ -50,6 +52,8 @@ def line_styles(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 def label_ends(axes: Axes, ends: Mapping[str, float], colours: Sequence[str]) -> None:
     """Write each line's label beside the axes, as near to its end as reading allows: ``ends`` maps label to y."""
+    from sklearn.isotonic import isotonic_regression
+
     low, high = axes.get_ylim()
     wanted = np.array([(y - low) / (high - low) for y in ends.values()])
     order = np.argsort(wanted, kind="stable")
@@ -72,6 +76,9 @@ def _shortened(label: str) -> str:
 
 def task_colours(n_tasks: int) -> list[str]:
     """One colour per task: from the palette while it lasts, else along one scale in the order of the tasks."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
     if n_tasks <= len(PALETTE):
         return list(PALETTE)
     scale = colormaps["viridis"]

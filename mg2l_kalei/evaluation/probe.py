@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from mg2l_kalei.evaluation.statistics import Array
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline  # imported where it is used: it takes two seconds
 
 MAX_ITERATIONS = 1000  # of L-BFGS; standardised inputs under an L2 penalty need far fewer
 
@@ -27,6 +25,8 @@ class ProbeReadings(NamedTuple):
 
 def read_probes(latents: Array, steps: tuple[int, ...]) -> ProbeReadings:
     """Probe every agent at every moment: latents (n_moments, n_tasks, n_trials, N, local_dim)."""
+    from threadpoolctl import threadpool_limits
+
     n_agents = latents.shape[3]
     with threadpool_limits(1):  # the problems are tiny: threads only wait for one another, five times as long
         accuracy = [[probe_accuracy(at[:, :, agent]) for agent in range(n_agents)] for at in latents]
@@ -38,6 +38,8 @@ def probe_accuracy(latents: Array) -> float:
 
     Trials are independent, so splitting them by parity is as good as drawing lots, and repeatable.
     """
+    from sklearn.metrics import balanced_accuracy_score
+
     n_tasks, n_trials, _ = latents.shape
     if n_tasks == 1:
         return 1.0
@@ -63,6 +65,10 @@ def task_probabilities(fitted_on: Array, latents: Array) -> Array:
 
 
 def _fit(latents: Array) -> Pipeline:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     rows, task = _rows(latents)
     probe: Pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_ITERATIONS))
     with warnings.catch_warnings():

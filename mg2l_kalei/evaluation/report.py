@@ -30,7 +30,7 @@ def adaptation_table(comparison: Comparison) -> str:
 
 def _return_block(comparison: Comparison) -> str:
     n_episodes = len(comparison.lines[0].estimate.value)
-    decimals = _decimals([line.estimate for line in comparison.lines])
+    decimals = decimals_for([line.estimate for line in comparison.lines])
     rows = [["", *(f"k = {k}" for k in range(n_episodes)), "seeds", "env steps"]]
     for line in _from_best(comparison.lines):
         steps = sorted({result.env_steps for result in line.seeds})
@@ -58,7 +58,7 @@ def _task_block(comparison: Comparison) -> str:
     run = comparison.lines[0].seeds[0]
     shown = list(zip(run.tasks, comparison.by_task, strict=True))[:TASKS_SHOWN]
     header = [f"{comparison.lines[0].label} by task", *(f"k = {k}" for k in range(run.returns.shape[-1]))]
-    decimals = _decimals(comparison.by_task)
+    decimals = decimals_for(comparison.by_task)
     rows = [[name, *_intervals(at_task, decimals)] for name, at_task in shown]
     left_out = len(run.tasks) - len(shown)
     tail = f"\n... and {left_out} more tasks" if left_out else ""
@@ -81,7 +81,7 @@ def _mean_accuracy(seeds: Sequence[AdaptationResult]) -> list[str]:
     return [f"{value:.2f}" for value in mean]
 
 
-def _decimals(estimates: Sequence[Estimate]) -> int:
+def decimals_for(estimates: Sequence[Estimate]) -> int:
     """As many as the largest value leaves room for, the same in all rows."""
     largest = max(float(np.abs(estimate.value).max()) for estimate in estimates)
     return 2 if largest < 10 else 1 if largest < 1000 else 0

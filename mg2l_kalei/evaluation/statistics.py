@@ -99,8 +99,78 @@ def adaptation_score(
     """
     run_at, none_at, oracle_at = (aggregate(returns) for returns in (run, none, oracle))
     runs, nones, oracles = (bootstrap(returns, generator, n_resamples) for returns in (run, none, oracle))
+    return score_of((run_at, runs), (none_at, nones), (oracle_at, oracles))
+
+
+Resampled = tuple[Array, Array]  # an aggregate (K,) and its ``bootstrap`` (n_resamples, K)
+
+
+def score_of(run: Resampled, none: Resampled, oracle: Resampled) -> Score:
+    """``adaptation_score`` of what is aggregated and resampled already, as many times each."""
+    (run_at, runs), (none_at, nones), (oracle_at, oracles) = run, none, oracle
     gap = Estimate(oracle_at - none_at, *percentile_interval(oracles - nones))
     has_gap = gap.low > 0
     value = (run_at - none_at) / np.where(has_gap, gap.value, np.nan)
     values = (runs - nones) / np.where(has_gap, oracles - nones, np.nan)
     return Score(Estimate(value, *percentile_interval(values)), gap, has_gap)
+
+
+def resampled_counts(shape: tuple[int, int, int], generator: np.random.Generator, n_resamples: int) -> Array:
+    """How often resamples drawn as by ``bootstrap`` hold each trial: (n_resamples, n_tasks, n_seeds, n_trials) float32.
+
+    ``shape`` is (n_seeds, n_tasks, n_trials). Counts of a task sum to n_seeds * n_trials. Means and sorted sums over
+    resamples are then products, much faster than gathering the trials themselves.
+    """
+    n_seeds, n_tasks, n_trials = shape
+    of_seed = generator.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_resamples)
+    n_drawn = np.broadcast_to(of_seed[:, None] * n_trials, (n_resamples, n_tasks, n_seeds))
+    return generator.multinomial(n_drawn, np.full(n_trials, 1 / n_trials)).astype(np.float32)
+
+
+def resampled_aggregate(returns: Array, counts: Array) -> Array:
+    """``aggregate`` of each resample that ``counts`` are of: (n_resamples, K), as ``bootstrap`` gives it."""
+    n_resamples, n_episodes = len(counts), returns.shape[-1]
+    values = returns.swapaxes(0, 1).reshape(-1, n_episodes)  # in the order of the counts
+    n_values = len(values)
+    n_cut = int(TRIMMED * n_values)
+    n_at_once = max(1, BLOCK // n_values)
+    resampled = np.empty((n_resamples, n_episodes))
+    for k in range(n_episodes):
+        order = np.argsort(values[:, k])
+        middle = values[order[n_values // 2], k]
+        sorted_values = values[order, k].astype(np.float64) - middle  # so that little is lost in float32
+        steps = -np.diff(sorted_values, append=0).astype(np.float32)
+        for done in range(0, n_resamples, n_at_once):
+            block = counts[done : done + n_at_once].reshape(-1, n_values)[:, order]
+            kept = np.clip(np.cumsum(block, axis=1), n_cut, n_values - n_cut)  # sum of x * count is summed by parts
+            sums = kept @ steps - n_cut * sorted_values[0]
+            resampled[done : done + n_at_once, k] = middle + sums / (n_values - 2 * n_cut)
+    return resampled
+
+
+def improvement(run: Array, other: Array, counts: Array, other_counts: Array) -> Estimate:
+    """Probability that a trial of ``run`` returns more than one of ``other`` on the same task, a tie being half.
+
+    Mean over tasks, at each k: Mann and Whitney's U over the number of pairs. The two are resampled independently:
+    ``counts`` and ``other_counts`` are their ``resampled_counts``.
+    """
+    n_resamples, n_tasks = counts.shape[:2]
+    value = np.zeros(run.shape[-1])
+    resampled = np.zeros((n_resamples, run.shape[-1]))
+    for task, k in np.ndindex(n_tasks, run.shape[-1]):
+        ours, theirs = run[:, task, :, k].reshape(-1, 1), other[:, task, :, k].reshape(1, -1)
+        wins = (ours > theirs) + np.float32(0.5) * (ours == theirs)
+        value[k] += wins.mean(dtype=np.float64) / n_tasks
+        left, right = (of_run[:, task].reshape(n_resamples, -1) for of_run in (counts, other_counts))
+        resampled[:, k] += np.einsum("rj,rj->r", left @ wins, right) / (n_tasks * wins.size)
+    return Estimate(value, *percentile_interval(resampled))
+
+
+def performance_profile(returns: Array, levels: Array, counts: Array) -> Estimate:
+    """Share of all trials whose return exceeds each level, with pointwise intervals.
+
+    ``returns`` are those of one k, (n_seeds, n_tasks, n_trials); ``levels`` (L,), and so are the estimate's arrays.
+    """
+    above = (returns.swapaxes(0, 1).reshape(-1, 1) > levels).astype(np.float32)
+    resampled = counts.reshape(len(counts), -1) @ above / len(above)
+    return Estimate(above.mean(axis=0, dtype=np.float64), *percentile_interval(resampled))

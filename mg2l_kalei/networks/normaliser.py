@@ -15,7 +15,7 @@ from mg2l_kalei.processes import ALONE, Processes
 class Moments(NamedTuple):
     """Of one batch, per feature (size,). Where there are no entries, mean and variance are 0."""
 
-    n: Tensor  # entries
+    n: Tensor
     mean: Tensor
     var: Tensor
 
@@ -89,8 +89,8 @@ class RunningMoments(nn.Module):
 
 def merged(a: Moments, b: Moments) -> Moments:
     """Moments of both batches together (Chan et al. 1979)."""
-    n = a.n + b.n
-    total = torch.where(n > 0, n, 1.0)
+    count = a.n + b.n
+    total = torch.where(count > 0, count, 1.0)
     delta = b.mean - a.mean
     var = (a.var * a.n + b.var * b.n + delta.square() * (a.n * b.n / total)) / total
-    return Moments(n, a.mean + delta * (b.n / total), var)
+    return Moments(count, a.mean + delta * (b.n / total), var)

@@ -95,10 +95,14 @@ def assess_runs(
     n_trials: int,
     actions: str,
     out: Path | None = None,
+    tag: str = "",
+    on: str = "",
 ) -> Report:
     """Evaluate runs that are seeds of one method beside reference runs.
 
     Raw results go into each run's folder (see ``place_of``), references' too; the table and pictures into the first's.
+    ``tag`` ends the names of tables and pictures that are not those of the run's own settings, ``on`` the split in all
+    names where it is another family's.
     Raises ValueError where the runs cannot be compared, before anything is written, and OSError, before anything is
     played, where it would be written through links.
     """
@@ -121,8 +125,8 @@ def assess_runs(
     comparison = compare_runs(runs[0].config.algo, results, beside)
     others = list(zip(runs[1:], results[1:], strict=True))
     others += [pair for line, seeds in references.items() for pair in zip(seeds, beside[line], strict=True)]
-    written = [_write_raw(place_of(run, out), result) for run, result in others]
-    report = publish(place_of(runs[0], out), runs[0].system, results[0], comparison)
+    written = [_write_raw(place_of(run, out), result, on) for run, result in others]
+    report = publish(place_of(runs[0], out), runs[0].system, results[0], comparison, tag=tag, on=on)
     return report._replace(is_written=report.is_written and all(written))
 
 
@@ -131,28 +135,39 @@ def place_of(run: LoadedRun, out: Path | None) -> RunFolder:
     return run.folder if out is None else RunFolder(out / run.config.algo / run.folder.path.resolve().name)
 
 
-def publish(folder: RunFolder, system: System, result: AdaptationResult, comparison: Comparison) -> Report:
+def publish(
+    folder: RunFolder,
+    system: System,
+    result: AdaptationResult,
+    comparison: Comparison,
+    *,
+    tag: str = "",
+    on: str = "",
+) -> Report:
     """Write raw results and pictures into the run's folder; what cannot be written is a warning."""
-    is_written = _write_raw(folder, result)
-    pictures = [folder.figures / f"adaptation-{result.split}.png"]
+    is_written = _write_raw(folder, result, on)
+    tag = on + tag
+    pictures = [folder.figures / f"adaptation-{result.split}{tag}.png"]
     drawn = [save_picture(pictures[0], lambda: adaptation_figure(comparison))]
     latents = result.latents
     if latents is not None and latents.shape[-1] > 0:
-        pictures.append(folder.figures / f"task-space-{result.split}.png")
+        pictures.append(folder.figures / f"task-space-{result.split}{tag}.png")
         drawn.append(save_picture(pictures[-1], lambda: task_space_figure(latents, result.probe, result.tasks)))
     for figure in system.learner.figures():
-        pictures.append(folder.figures / f"{figure.name}.png")
+        pictures.append(folder.figures / f"{figure.name}{tag}.png")
         drawn.append(save_picture(pictures[-1], partial(member_figure, figure)))
     shown: list[Path] = [picture for picture, is_drawn in zip(pictures, drawn, strict=True) if is_drawn]
     table = printable(adaptation_table(comparison))
-    is_written &= _write(folder, f"{result.split}.txt", table + "\n")
+    is_written &= _write(folder, f"{result.split}{tag}.txt", table + "\n")
     return Report("\n".join([table, "", *(f"picture: {path}" for path in shown)]), is_written)
 
 
-def _write_raw(folder: RunFolder, result: AdaptationResult) -> bool:
+def _write_raw(folder: RunFolder, result: AdaptationResult, on: str) -> bool:
     _, n_trials, n_episodes = result.returns.shape
     how = "" if result.actions == "mode" else f"-{result.actions}"
-    name = f"{result.split}-{result.env_steps}-{n_trials}x{n_episodes}{how}.json"  # steps, trials per task, episodes
+    name = (
+        f"{result.split}{on}-{result.env_steps}-{n_trials}x{n_episodes}{how}.json"  # steps, trials per task, episodes
+    )
     return _write(folder, name, to_json(result))
 
 

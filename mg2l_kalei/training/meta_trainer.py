@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -44,10 +45,19 @@ class MetaTrainer:
             bad_batch=bad_batch,
         )
         self.phases = phases_of(self.shop)
-        self.total_env_steps = sum(phase.env_steps(config.n_iters) for phase in self.phases.values())
+        self.total_env_steps = self.env_steps_of(config.n_iters)
         self.iteration = 0
         self.env_steps = 0
         self.best_return: float | None = None  # of evaluations on training tasks, in their last episode
+
+    def env_steps_of(self, n_iters: int) -> int:
+        """Environment steps that all phases make in ``n_iters`` iterations."""
+        return sum(phase.env_steps(n_iters) for phase in self.phases.values())
+
+    def iterations_for(self, env_steps: int) -> int:
+        """The least number of iterations that makes ``env_steps`` or more."""
+        enough = -(-env_steps // self.system.steps_per_iteration)  # without what phases explore
+        return bisect_left(range(enough), env_steps, key=self.env_steps_of)
 
     def _make_replay(self) -> TrialReplay | None:
         system, fields = self.system, self.system.replayed_fields
@@ -136,7 +146,7 @@ class MetaTrainer:
             f"rollouts of {rollout:.2g} GiB, a replay of {self.replay.capacity} trials, {size:.2g} GiB when it is full"
         )
 
-    def load_state_dict(self, state: Mapping[str, State], shards: Sequence[Shard]) -> None:
+    def load_state_dict(self, state: Mapping[str, State], shards: Iterable[Shard]) -> None:
         """Restore what ``state_dict`` gave, and trials; generators last. ValueError on another kind of device."""
         weights, training = state["weights"], state["training"]
         self.system.load_weights(weights)

@@ -103,10 +103,14 @@ class Stateless:
 
 
 class Explore(Stateless):
-    """Fills the replay by trials that act on a latent of the prior, held for the trial; at first one of every task."""
+    """Fills the replay by trials that act on a latent of the prior, held for the trial; at first one of every task.
+
+    Tasks take turns in one order: as many trials as there are tasks, whichever follow each other, hold every task.
+    """
 
     def __init__(self, shop: Workshop) -> None:
         super().__init__(shop)
+        self._next = 0  # place, among the training tasks, of the one whose turn it is
         self.config = shop.system.config.context
         self.env = shop.env("exploration_env", self.config.explore_rows)
 
@@ -117,8 +121,8 @@ class Explore(Stateless):
         shop, n_rows = self.shop, self.config.explore_rows
         assert shop.inference is not None
         n_trials = self._n_trials(iteration.clock.iteration)
-        tasks = balanced_draw(shop.train_tasks, n_trials * n_rows, shop.generators["tasks"])
-        for task in tasks.split(n_rows):
+        for _ in range(n_trials):
+            task = self._take_turns(n_rows)
             held = shop.inference.prior_latents(n_rows, shop.system.family.spec.n_agents)
             shop.keep(shop.play(self.env, task, iteration.clock, held))
             iteration.count(n_rows * shop.system.trial_steps)
@@ -127,6 +131,19 @@ class Explore(Stateless):
     def env_steps(self, n_iters: int) -> int:
         n_trials = sum(map(self._n_trials, range(n_iters)))
         return n_trials * self.config.explore_rows * self.shop.system.trial_steps
+
+    def state_dict(self) -> State:
+        return {"next": self._next}
+
+    def load_state_dict(self, state: State) -> None:
+        self._next = state.get("next", 0)  # runs of before drew their tasks
+
+    def _take_turns(self, n: int) -> Tensor:
+        """The tasks whose turn it is: (n,)."""
+        tasks = self.shop.train_tasks
+        places = (self._next + torch.arange(n, device=tasks.device)) % len(tasks)
+        self._next = (self._next + n) % len(tasks)
+        return tasks[places]
 
     def _n_trials(self, iteration: int) -> int:
         """Trials of ``explore_rows`` rows in this iteration."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ import torch
 from mg2l_kalei.config import RunConfig, run_dir
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.disk.run_folder import RunFolder, RunFolderLocked
+from mg2l_kalei.training.callbacks import Callback, TrainingResult
+from mg2l_kalei.training.plugins import load_plugins
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.stop_signal import STOPPED, StopSignal
 from mg2l_kalei.training.system import SCHEMA
@@ -24,46 +27,59 @@ REFERENCES = ("none", "oracle")  # lines of every comparison, called by their en
 POLL_PERIOD = 2.0  # s, between looks whether another process is done with a reference run
 
 
-def train(config: RunConfig) -> int:
-    """Train to the end, or go on with the run that the same settings began; returns the exit code.
+def train(config: RunConfig, callbacks: Sequence[Callback] = (), *, folder: Path | None = None) -> TrainingResult:
+    """Train to the end, or go on with the run that the same settings began.
 
-    0: trained and evaluated; 1: and what the evaluation found could not be written. 143 (130, 129): stopped by SIGTERM
-    (SIGINT, SIGHUP) after saving; the same command goes on.
+    ``folder``: that of the run; None: where its settings place it. References stand beside it.
+
+    Exit codes: 0: trained and evaluated; 1: and what the evaluation found could not be written. 143 (130, 129, 138):
+    stopped by SIGTERM (SIGINT, SIGHUP, SIGUSR1) or, 143 too, by a callback, after saving, 142: by ``max_hours``; the
+    same config goes on. Signals are answered in the main thread alone; in another they are left to its program.
     Raises ConfigError, before anything is written, where no such run can be; CheckpointError, RunFolderLocked or
     Refusal where the run's folder forbids it; NonFiniteError where training diverged.
     """
+    load_plugins(config.plugins)
     if config.n_threads:
         torch.set_num_threads(config.n_threads)
-    run = TrainingRun(config)  # before its references, lest they be trained for a run that cannot be
-    references = reference_configs(config) if config.references else {}
+    deadline = None if config.max_hours is None else time.monotonic() + 3600 * config.max_hours  # of all together
+    run = TrainingRun(config, callbacks, folder=folder, deadline=deadline)  # before references, lest they be in vain
+    place = config if folder is None else dataclasses.replace(config, results_dir=str(_results_of(folder)))
+    references = reference_configs(place) if config.references else {}
+    result = _train(run, references)
+    for callback in callbacks:
+        callback.on_end(result)
+    return result
+
+
+def _train(run: TrainingRun, references: Mapping[str, RunConfig]) -> TrainingResult:
     awaited = {}
     for line, reference in references.items():
         say(f"reference line {line}:")
         try:
-            code = TrainingRun(reference).go()
+            of_line = TrainingRun(reference, deadline=run.deadline).go()
         except RunFolderLocked as locked:
             awaited[line] = reference
             say(f"{locked}; its table is made when that is done")
             continue
-        if code:
-            return code
+        if of_line.exit_code:
+            return run.result(of_line.exit_code, of_line.stopped_by)
 
     def finished(stop: StopSignal) -> dict[str, Path]:
         for reference in awaited.values():
-            _await(reference, stop)
+            _await(reference, stop, run.deadline)
         return {line: run_dir(reference) for line, reference in references.items()}
 
     return run.go(finished)
 
 
-def _await(config: RunConfig, stop: StopSignal) -> None:
+def _await(config: RunConfig, stop: StopSignal, deadline: float | None) -> None:
     """Until another process is done with a run, which is then finished here if it was left."""
     code = None
     while code is None:
         try:
             with RunFolder(run_dir(config)).lock():
                 pass
-            code = TrainingRun(config).go()  # it may have been left unfinished
+            code = TrainingRun(config, deadline=deadline).go().exit_code  # it may have been left unfinished
         except RunFolderLocked:
             with stop.at_once():
                 time.sleep(POLL_PERIOD)
@@ -111,7 +127,11 @@ def _filed_under(learner: str, encoder: str) -> str:
 
 def reference_folders(run: LoadedRun) -> dict[str, Path]:
     """Folders of the run's reference runs, by line: those that there are, in the results folder that it stands in."""
-    results = (run.folder.path / "../../..").resolve()
-    configs = reference_configs(dataclasses.replace(run.config, results_dir=str(results)))
+    configs = reference_configs(dataclasses.replace(run.config, results_dir=str(_results_of(run.folder.path))))
     folders = {line: run_dir(config) for line, config in configs.items()}
     return {line: path for line, path in folders.items() if RunFolder(path).config.is_file()}
+
+
+def _results_of(folder: Path) -> Path:
+    """The results folder that the folder of a run stands in."""
+    return (folder / "../../..").resolve()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +15,13 @@ from torch import Tensor
 from envs.core import EnvBatch, Refusal, TaskFamily, one_line
 from mg2l_kalei.acting.collector import Team
 from mg2l_kalei.config import ConfigError, RunConfig, deciding_settings, from_dict, read_yaml
-from mg2l_kalei.config.settings import nearest, rules, to_text
+from mg2l_kalei.config.settings import did_you_mean, near, rules, to_text
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.disk.durable import read_bounded
 from mg2l_kalei.disk.run_folder import MAX_TASKS_SIZE, RunFolder
 from mg2l_kalei.seeding import torch_generator
 from mg2l_kalei.training.lineage import ancestors_of, refuse_trained_on
+from mg2l_kalei.training.plugins import load_plugins, refuse_unconfirmed_plugins
 from mg2l_kalei.training.system import SCHEMA, System, build
 from mg2l_kalei.types import State
 
@@ -64,19 +65,20 @@ def load_run(
     best: bool = False,
     device: str = "cpu",
     factory: str | None = None,
+    plugins: Sequence[str] = (),
     n_workers: int | None = 0,
 ) -> LoadedRun:
     """The run in folder ``path`` with the weights of its latest (or best) checkpoint.
 
-    No code that the folder names is run, unless ``factory`` names the same. ``n_workers``: processes that play its
-    environments, where it can have some; None: as many as in training, which a script may start under
+    No code that the folder names is run, unless ``factory`` and ``plugins`` name the same. ``n_workers``: processes
+    that play its environments, where it can have some; None: as many as in training, which a script may start under
     ``if __name__ == "__main__":`` alone. Raises FileNotFoundError where there is no run, CheckpointError where its
     checkpoints are missing or damaged, and Refusal where its settings are not legal or today's family gives other
     tasks or agents than those it was trained on.
     """
     folder = RunFolder(Path(path))
-    config = read_config(folder)
-    _refuse_unconfirmed_code(folder, config, factory)
+    config = read_config(folder, plugins)
+    refuse_unconfirmed_code(folder, config, factory)
     if n_workers is not None and "n_workers" in rules(config.env):
         config = dataclasses.replace(config, env=dataclasses.replace(config.env, n_workers=n_workers))
     system = build(config, torch.device(device), agents_of(path))
@@ -118,12 +120,17 @@ def counts(weights: State) -> tuple[int, int]:
     return iteration, env_steps
 
 
-def read_config(folder: RunFolder) -> RunConfig:
-    """Of the run in ``folder``. Raises FileNotFoundError where there is none, ConfigError where it is not legal."""
+def read_config(folder: RunFolder, plugins: Sequence[str] = ()) -> RunConfig:
+    """Of the run in ``folder``, whose plugins have to be among those named.
+
+    Raises FileNotFoundError where there is none, ConfigError where it is not legal.
+    """
     if not folder.config.is_file():
         missing = f"{folder.path} holds no run, which has a {folder.config.name}"
         raise NoSuchRun(missing + _nearest_run(folder.path))
     content = read_yaml(folder.config)
+    refuse_unconfirmed_plugins(folder.path, content.get("plugins"), plugins)
+    load_plugins(plugins)
     try:
         return from_dict(content, SCHEMA)
     except ConfigError as error:
@@ -140,7 +147,7 @@ def _code(config: RunConfig) -> dict[str, Any]:
     return {name: rule.default for name, rule in rules(config.env).items() if rule.is_code}
 
 
-def _refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: str | None) -> None:
+def refuse_unconfirmed_code(folder: RunFolder, config: RunConfig, confirmed: str | None) -> None:
     """The folder may be a stranger's: code that it names is imported only where the user names it too."""
     named = factory_of(config)
     if named is None or named == confirmed:
@@ -186,6 +193,18 @@ def check_tasks(folder: RunFolder, family: TaskFamily) -> None:
         )
 
 
+def refuse_remains(folder: RunFolder, checkpoints: Checkpoints) -> None:
+    """A run that has been trained is not begun again because its config is gone. Raises CheckpointError."""
+    has_metrics = folder.metrics.is_file() and folder.metrics.stat().st_size > 0
+    remains = [folder.checkpoints.name] * any(step > 0 for step in checkpoints.steps())
+    remains += [folder.metrics.name] * has_metrics
+    if remains:
+        raise CheckpointError(
+            f"{folder.path} has {' and '.join(remains)} but no {folder.config.name}; put it back, or start afresh with "
+            "resume=never, which sets the folder aside"
+        )
+
+
 def agents_of(path: str | Path) -> tuple[str, ...]:
     """Names of the agents that the run in folder ``path`` was trained with, in their order; empty: none are written."""
     try:
@@ -208,4 +227,5 @@ def _nearest_run(missing: Path) -> str:
         turn = turn.parent
     beside = [path for path in turn.parent.iterdir() if path.is_dir() and path != missing]
     runs = [path for path in beside if (path / "config.yaml").is_file()]
-    return nearest(str(turn), map(str, runs or beside))
+    places = {path.name: str(path) for path in runs or beside}
+    return did_you_mean([places[name] for name in near(turn.name, places)])

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT and SIGHUP: what is being done is ended in order, in one line and with an exit code of its own.
+"""Signals and a time limit: what is being done is ended in order, in one line and with an exit code of its own.
 
 It imports nothing that takes long: programs listen to signals from their beginning.
 """
@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOPPED = 128  # plus the signal's number: the exit code of what was told to stop
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# SIGUSR1 is what batch systems send ahead of the end of a job, SIGALRM what the time limit sends; Windows lacks some.
+SIGHUP = getattr(signal, "SIGHUP", None)
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGALRM")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class StopRequested(BaseException):
@@ -24,19 +29,28 @@ class StopRequested(BaseException):
 class StopSignal:
     """In its block, notes a signal, for the run to save and leave; a second one ends the process at once.
 
-    SIGHUP is left alone where it is ignored, as ``nohup`` has it.
+    SIGHUP is left alone where it is ignored, as ``nohup`` has it; all are, off the main thread, which alone can hear.
+    At the ``deadline``, in seconds of ``time.monotonic``, SIGALRM comes; None: never, nor off
+    the main thread, nor on Windows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float | None = None) -> None:
         self.received = 0
+        self._deadline, self._is_timed = deadline, False
         self._raises = self._leaves = False
 
     def __enter__(self) -> StopSignal:
-        heard = [s for s in SIGNALS if s != signal.SIGHUP or signal.getsignal(s) != signal.SIG_IGN]
+        can_hear = threading.current_thread() is threading.main_thread()
+        heard = [s for s in SIGNALS if s != SIGHUP or signal.getsignal(s) != signal.SIG_IGN] if can_hear else []
         self._before = {number: signal.signal(number, self._note) for number in heard}
+        self._is_timed = self._deadline is not None and can_hear and hasattr(signal, "setitimer")
+        if self._is_timed and self._deadline is not None:
+            signal.setitimer(signal.ITIMER_REAL, max(self._deadline - time.monotonic(), 1e-3))
         return self
 
     def __exit__(self, *error: object) -> None:
+        if self._is_timed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -24,7 +24,9 @@ from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
 from mg2l_kalei.types import State, Step, Transition
 
-CONFIG_DIR = Path(__file__).resolve().parents[2] / "config"
+_PACKAGED, _CLONED = (Path(__file__).resolve().parents[up] / "config" for up in (1, 2))
+CONFIG_DIR = _PACKAGED if (_PACKAGED / "algo").is_dir() else _CLONED
+FOLDERS: list[Path] = []  # of recipes and the like that plugins have registered
 
 
 class System(NamedTuple):
@@ -142,4 +144,5 @@ SCHEMA = Schema(
     axes={"env": ENVS, "encoder": ENCODERS, "sharing": SHARINGS, "learner": LEARNERS},
     groups={"network": NetworkConfig(), "context": ContextConfig(), "replay": ReplayConfig()},
     checks=(_impossible,),
+    folders=FOLDERS,
 )

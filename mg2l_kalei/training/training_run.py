@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from mg2l_kalei.evaluation.adaptation import metrics as evaluation_metrics
 from mg2l_kalei.evaluation.adaptation import refuse_overlap
 from mg2l_kalei.evaluation.results import AdaptationResult
 from mg2l_kalei.training.assessment import assess, compare_runs, publish
+from mg2l_kalei.training.callbacks import Callback, StopTraining, TrainingEvent, TrainingResult
 from mg2l_kalei.training.lineage import Ancestors, ancestors_of, refuse_trained_on
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.progress import Progress
@@ -33,6 +36,7 @@ from mg2l_kalei.training.saved_run import (
     identity,
     load_run,
     read_config,
+    refuse_remains,
 )
 from mg2l_kalei.training.stop_signal import STOPPED, StopRequested, StopSignal
 from mg2l_kalei.training.system import System, build, choose_device
@@ -47,11 +51,22 @@ def no_references(stop: StopSignal) -> Mapping[str, Path]:
 
 
 class TrainingRun:
-    """The run of one config, in its folder. Raises ConfigError where the config cannot be built; writes nothing yet."""
+    """The run of one config, in its folder. Raises ConfigError where the config cannot be built; writes nothing yet.
 
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
-        self.folder = RunFolder(run_dir(config))
+    ``folder``: where it is; None: where its settings place it. ``deadline``: when it saves and leaves, see
+    ``StopSignal``.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        callbacks: Sequence[Callback] = (),
+        *,
+        folder: Path | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        self.config, self.callbacks, self.deadline = config, callbacks, deadline
+        self.folder = RunFolder(folder or run_dir(config))
         device, warning = choose_device(config)
         if warning:
             say(f"warning: {warning}", is_error=True)
@@ -64,33 +79,49 @@ class TrainingRun:
         except Refusal as error:
             raise ConfigError(str(error).split("\n")) from error
         self.trainer = MetaTrainer(self.system, self.folder.bad_batch)
+        if config.total_env_steps is not None:
+            n_iters = self.trainer.iterations_for(config.total_env_steps)
+            self.config = dataclasses.replace(config, n_iters=n_iters, total_env_steps=None)
+            self.trainer.total_env_steps = self.trainer.env_steps_of(n_iters)
         self.checkpoints = Checkpoints(
             self.folder.checkpoints, config.keep_checkpoints, identity(config, self.system.family)
         )
+        self.evaluations: dict[str, AdaptationResult] = {}  # of the table at the end, by split
         self._unlogged: Metrics = {}  # of an iteration whose evaluation is still to be made
         self._started_from: Ancestors = ()
         if config.init_from is not None and not is_begun:
             self._warm_start(config.init_from)
 
-    def go(self, references: References = no_references) -> int:
-        """Train until done or told to stop, and evaluate beside the reference runs; returns the exit code.
+    def go(self, references: References = no_references) -> TrainingResult:
+        """Train until done or told to stop, and evaluate beside the reference runs.
 
         ``references`` is asked for them once this run is trained, and may wait.
         """
         if self.config.resume == "never":
             self._set_aside()
-        with StopSignal() as stop, self.folder.lock(), closing(MetricLog(self.folder)) as metric_log:
+        log = MetricLog(self.folder, self.config.sinks)
+        with StopSignal(self.deadline) as stop, self.folder.lock(), closing(log) as metric_log:
             self.folder.refuse_links()
             self.folder.remove_leftovers()
             self._start_or_resume()
             self._cut_back(metric_log)
             try:
                 self._loop(metric_log, stop)
-                return 1 if self._finish(references(stop), stop) else 0
-            except StopRequested:
+                is_lost = self._finish(references(stop), stop)
+                return self.result(1 if is_lost else 0, metrics=metric_log.last)
+            except (StopRequested, StopTraining) as stopped:
                 self._save()
+                number = stop.received or signal.SIGTERM
+                reason = str(stopped) or signal.Signals(number).name
         say(f"stopped and saved at iteration {self.trainer.iteration}; the same command goes on from there")
-        return STOPPED + stop.received
+        return self.result(STOPPED + number, reason, metrics=metric_log.last)
+
+    def result(
+        self, exit_code: int, stopped_by: str | None = None, *, metrics: Mapping[str, float | None] | None = None
+    ) -> TrainingResult:
+        """What there is of the run now."""
+        path, iteration, env_steps = self.folder.path, self.trainer.iteration, self.trainer.env_steps
+        return TrainingResult(path, exit_code, stopped_by, iteration, env_steps, metrics or {}, self.evaluations)
 
     def _start_or_resume(self) -> None:
         folder = self.folder
@@ -101,8 +132,10 @@ class TrainingRun:
             if loaded is None:
                 raise CheckpointError(f"{folder.path} has no checkpoint left; start afresh with resume=never")
             self._resume(loaded)
+            if self.trainer.iteration > self.config.n_iters:
+                return  # nothing of the longer run is changed
         else:
-            self._refuse_remains()
+            refuse_remains(folder, self.checkpoints)
             say(f"{folder.path}: {self.config.n_iters} iterations on {self.trainer.device}, {self.trainer.sizes}")
             self._save()
             write_json(folder.tasks, {**describe_tasks(self.system.family), "started_from": self._started_from})
@@ -115,30 +148,22 @@ class TrainingRun:
             trainer.load_state_dict(loaded.state, loaded.shards)
             unlogged = loaded.state["training"]["unlogged"]
             n_threads = loaded.state["training"]["n_threads"]
+            if loaded.state["training"].get("selected_by", self._selected_by) != self._selected_by:
+                trainer.best_return = None  # of other trials: no measure of what comes
             self._unlogged = {name: float(value) for name, value in unlogged.items()}
-        say(f"{self.folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
+        if trainer.iteration > n_iters:
+            reason = f"this run has {trainer.iteration}: it is evaluated as it is, and its config stays"
+            say(f"warning: n_iters={n_iters}, but {reason}; a run_name begins another", is_error=True)
+        else:
+            say(f"{self.folder.path}: going on from iteration {trainer.iteration} of {n_iters}")
         if n_threads != torch.get_num_threads():
             now = torch.get_num_threads()
             reason = f"{now} threads instead of {n_threads}: last bits may differ, n_threads={n_threads} keeps them"
             say(f"warning: {reason}", is_error=True)
-        if trainer.iteration > n_iters:
-            say(f"warning: n_iters={n_iters}, but this run is longer; a run_name begins another", is_error=True)
-
-    def _refuse_remains(self) -> None:
-        """A run that has been trained is not begun again because its config is gone."""
-        folder = self.folder
-        has_metrics = folder.metrics.is_file() and folder.metrics.stat().st_size > 0
-        remains = [folder.checkpoints.name] * any(step > 0 for step in self.checkpoints.steps())
-        remains += [folder.metrics.name] * has_metrics
-        if remains:
-            raise CheckpointError(
-                f"{folder.path} has {' and '.join(remains)} but no {folder.config.name}; put it back, or start afresh "
-                "with resume=never, which sets the folder aside"
-            )
 
     def _refuse_other_settings(self) -> None:
         """The folder's name holds a hash of the settings, unless ``run_name`` was given."""
-        differing = differences(read_config(self.folder), self.config)
+        differing = differences(read_config(self.folder, self.config.plugins), self.config)
         if differing:
             raise ConfigError(
                 [
@@ -166,7 +191,13 @@ class TrainingRun:
 
     def _load(self, path: str | Path) -> LoadedRun:
         """Another run, on this one's device, where it names the same code or none."""
-        return load_run(path, device=str(self.system.device), factory=factory_of(self.config), n_workers=None)
+        return load_run(
+            path,
+            device=str(self.system.device),
+            factory=factory_of(self.config),
+            plugins=self.config.plugins,
+            n_workers=None,
+        )
 
     def _loop(self, metric_log: MetricLog, stop: StopSignal) -> None:
         config, trainer = self.config, self.trainer
@@ -176,27 +207,48 @@ class TrainingRun:
                 stop.check()
                 metrics, self._unlogged = self._unlogged or trainer.iterate(), {}
                 is_last = trainer.iteration == config.n_iters
-                is_best, evaluated = False, {}
+                is_best, result, evaluated = False, None, Metrics()
                 if is_last or (config.eval_interval and trainer.iteration % config.eval_interval == 0):
                     self._unlogged = metrics
                     with stop.at_once():
                         result = self._assess(self.system, trainer.env_steps, "train", "selection")
-                    self._unlogged, evaluated = {}, evaluation_metrics(result)
-                    is_best = trainer.note_evaluation(evaluated)
+                    scores = evaluation_metrics(result)
+                    self._unlogged, evaluated = {}, {**scores}
+                    is_best = trainer.note_evaluation(scores)
                 if trainer.iteration % config.log_interval == 0 or evaluated or is_last:
                     metric_log.log(trainer.env_steps, trainer.iteration, metrics | evaluated)
                 if trainer.iteration % config.checkpoint_interval == 0 or is_last or is_best:
                     self._save(best=is_best)
                 progress.update(trainer.iteration, float(metrics["train/episode_return"]))
+                self._call_back({**metrics, **evaluated}, result)
         stop.check()
+
+    def _call_back(self, metrics: Metrics, evaluation: AdaptationResult | None) -> None:
+        if not self.callbacks:
+            return  # the metrics may be on a GPU
+        values = {name: float(value) for name, value in metrics.items()}
+        trainer, path = self.trainer, self.folder.path
+        event = TrainingEvent(
+            path, trainer.iteration, self.config.n_iters, trainer.env_steps, trainer.total_env_steps, values
+        )
+        for callback in self.callbacks:
+            if evaluation is not None:
+                callback.on_evaluation(event, evaluation)
+            callback.on_iteration(event)
 
     def _save(self, best: bool = False) -> None:
         unlogged = {name: float(value) for name, value in self._unlogged.items()}
         state = self.trainer.state_dict()
         state["training"] |= {"unlogged": unlogged, "n_threads": torch.get_num_threads()}
+        state["training"] |= {"selected_by": self._selected_by}
         trials = self.trainer.trials_since(self.checkpoints.n_trials_saved)
         oldest = self.trainer.oldest_trial
         self.checkpoints.save(state, self.trainer.iteration, shard=trials, oldest_trial=oldest, best=best)
+
+    @property
+    def _selected_by(self) -> list[int | str]:
+        """What evaluations play that the best checkpoint is chosen by."""
+        return [self.config.eval_trials, self.config.eval_episodes, self.config.eval_actions]
 
     def _assess(self, system: System, env_steps: int, split: str, purpose: str = "report") -> AdaptationResult:
         config = self.config
@@ -222,6 +274,7 @@ class TrainingRun:
             with stop.at_once():
                 result = self._assess(self.system, self.trainer.env_steps, split)
                 beside = {line: [self._assess(run.system, run.env_steps, split)] for line, run in runs.items()}
+            self.evaluations[split] = result
             comparison = compare_runs(self.config.algo, [result], beside)
             report = publish(self.folder, self.system, result, comparison)
             say("\n" + report.text)

@@ -121,16 +121,6 @@ def test_the_programs_start_and_refuse_as_processes_too(command: list[str], tmp_
 # --- python -m mg2l_kalei ---------------------------------------------------------------------------------------------
 
 
-def test_help_names_every_command_and_option(capsys: pytest.CaptureFixture[str]) -> None:
-    code, text, _ = outcome(program.main, ["--help"], capsys)
-    assert code == 0
-    assert [
-        name for name in ("evaluate", "render", "tasks check", "split=", "oracle=", "out=") if name not in text
-    ] == []
-    assert outcome(program.main, ["evaluate", "--help"], capsys)[:2] == (0, text)
-    assert outcome(program.main, [], capsys) == (REFUSED, "", text)
-
-
 def test_evaluation_prints_the_table_beside_the_usual_references_and_keeps_every_episode(
     runs: list[RunFolder], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
+import envs
+from envs import ENVS
 from mg2l_kalei import __main__ as program
+from mg2l_kalei.commands.tasks import LISTED, _listed, listing
 
 WRONG = {
     (): "tasks: expected list, show, hash, check",
@@ -20,7 +25,7 @@ WRONG = {
     ("hash", "mpe-spred"): "tasks hash mpe-spred: no such family (did you mean mpe-spread?), see tasks list",
     ("show", "toy-turns", "toy-corners"): "command line: toy-corners: expected key=value",
     ("show", "toy-turns", "n_agent=2"): "command line: n_agent=2: no such setting (did you mean n_agents?)",
-    ("check", "toy-turns", "--print-config"): "tasks: --print-config is an option of train.py",
+    ("check", "toy-turns", "--print-config"): "tasks: --print-config is an option of train",
     ("show", "mujoco-hopper-3x1", "agent_conf=2x3"): "agent_conf='2x3': Hopper is divided as: 3x1",
 }
 
@@ -35,3 +40,17 @@ def test_a_wrong_use_says_what_would_be_right(words: tuple[str, ...], capsys: py
 def test_a_family_that_lacks_a_setting_is_listed_with_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert program.main(["tasks", "list"]) == 0
     assert re.search(r"^pettingzoo +env\.factory=module:function is needed", capsys.readouterr().out, re.M)
+
+
+def test_the_list_that_is_printed_is_what_the_families_are() -> None:
+    assert _listed() == listing(), "families have changed: make families"
+    assert [line.split()[0] for line in listing().splitlines()] == list(ENVS)
+
+
+def test_a_list_of_another_registry_is_not_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (LISTED, "__init__.py"):
+        shutil.copy(Path(envs.__file__).parent / name, tmp_path / name)
+    monkeypatch.setattr("mg2l_kalei.commands.tasks._packaged", lambda: tmp_path / LISTED)
+    assert _listed() == listing()
+    (tmp_path / "__init__.py").write_text("ENVS = {}\n")
+    assert _listed() == ""

@@ -17,7 +17,14 @@ from tests.config.toy_schema import SCHEMA, ContextConfig, EmptyConfig, MappoCon
 def test_a_run_is_found_again_by_what_makes_it_that_run(folder: Path) -> None:
     base = run_name(resolve(folder))
     assert base.startswith("default-s0-")
-    same = ["n_iters=9", "learner.note=other", "results_dir=elsewhere", "resume=never", "gpu_id=1", "references=true"]
+    same = [
+        "n_iters=9",
+        "learner.note=other",
+        "results_dir=elsewhere",
+        "resume=never",
+        "references=true",
+        "eval_trials=5",
+    ]
     assert all(run_name(resolve(folder, word)) == base for word in same)
     others = [
         "seed=1",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mg2l_kalei.disk.checkpoint import Checkpoints
+from mg2l_kalei.disk.checkpoint import Checkpoints, DamagedCheckpoint
 from mg2l_kalei.disk.manifest import MAX_SIZE
 from mg2l_kalei.disk.shards import Shard
 from tests.saved_states import latest_step, numbers, save, saved, state_of, trials
@@ -58,8 +58,11 @@ def test_shards_go_with_the_last_checkpoint_that_needs_them(tmp_path: Path) -> N
         save(checkpoints, step, 2, oldest_trial=2 * step - 5, best=step == 2)  # at most five trials, of three shards
     assert [shard.first for shard in checkpoints.load(6).shards] == [6, 8, 10]
     assert [shard.first for shard in checkpoints.load(5).shards] == [4, 6, 8]
-    assert [shard.first for shard in checkpoints.load(2).shards] == [0, 2]  # the best
-    assert [int(name.split("-")[1]) for name in sorted(files(tmp_path))] == [0, 2, 4, 6, 8, 10]
+    best = checkpoints.load_best(weights_only=True)
+    assert best is not None and best.step == 2  # its weights are kept without the trials
+    with pytest.raises(DamagedCheckpoint, match="No such file"):
+        checkpoints.load_best()
+    assert [int(name.split("-")[1]) for name in sorted(files(tmp_path))] == [4, 6, 8, 10]
     save(checkpoints, 7, 2, oldest_trial=9, best=True)
     assert [int(name.split("-")[1]) for name in sorted(files(tmp_path))] == [6, 8, 10, 12]
 

@@ -143,7 +143,7 @@ def test_a_backend_that_does_not_work_hinders_drawing_alone() -> None:
 
 
 def test_a_package_that_is_missing_or_too_old_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = "^MuJoCo families need mujoco 4 or newer: pip install -U mujoco gymnasium gymnasium-robotics$"
+    line = r"^MuJoCo families need mujoco 4 or newer: pip install 'mg2l_kalei\[mujoco\]'$"
     found = metadata.version
 
     def version(package: str) -> str:

@@ -160,6 +160,7 @@ def test_what_a_signal_raises_in_an_environment_passes_and_what_it_raises_itself
 
 
 def test_a_factory_may_be_in_what_a_package_calls_a_module() -> None:
-    make_env("gymnasium_robotics.mamujoco_v1:parallel_env", {"scenario": "Swimmer", "agent_conf": "2x1"}).close()
+    for path in ("gymnasium_robotics.mamujoco_v1:parallel_env", "gymnasium_robotics:mamujoco_v1.parallel_env"):
+        make_env(path, {"scenario": "Swimmer", "agent_conf": "2x1"}).close()
     with pytest.raises(Complaint, match=r"there is no module gymnasium_robotics\.mamujoco_v9"):
         make_env("gymnasium_robotics.mamujoco_v9:parallel_env", {})

@@ -29,14 +29,14 @@ def learnt_returns(memory: str, inputs: tuple[str, ...] = INPUTS) -> tuple[Arms,
         hidden=(16, 16),
         chunk_length=0,
         horizon="trial",
-        actor_lr=1e-2,
-        critic_lr=1e-2,
+        actor_lr=5e-3,
+        critic_lr=5e-3,
         lr_decay="none",
         n_epochs=4,
     )
     env, team = family.make(N_ROWS, torch.device("cpu"), generator(1)), Team(learner, encoder, generator(2))
     task = torch.arange(N_ROWS) % 3
-    for i in range(40):
+    for i in range(50):
         update(learner, encoder, collect(env, team, task, N_EPISODES, explore=at(0)), seed=i)
     reward = collect(env, team, task, N_EPISODES, explore=None).steps.reward
     return family, reward.mean((1, 2)).tolist()

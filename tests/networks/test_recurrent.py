@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mg2l_kalei.networks import Memory, NetworkConfig, RecurrentMlp
+from mg2l_kalei.networks.gru_scan import GruScan
 from mg2l_kalei.networks.recurrent import GroupedGru
 from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.sharing.masked_linear import MaskedLinear, masked_layers
@@ -93,3 +94,29 @@ def test_gradients_reach_every_weight_through_time() -> None:
     body(x, Memory(state))[0][-1].sum().backward()
     assert x.grad is not None and (x.grad[0] != 0).any()
     assert all(p.grad is not None and (p.grad != 0).any() for p in body.parameters())
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_gradients_of_a_sequence_are_those_of_its_steps(kind: str) -> None:
+    gru, start = GroupedGru(scheme(kind), IN, SIZE), starts(0, 3)
+    x, state = draw(L, S, G, IN).requires_grad_(), draw(S, G, SIZE, seed=1).requires_grad_()
+    weight = draw(L, S, G, SIZE, seed=2)
+    wanted = [x, state, *gru.parameters()]
+    whole = torch.autograd.grad((gru(x, Memory(state, start)) * weight).sum(), wanted)
+    states, remembered = [], state
+    for t in range(L):
+        remembered = gru(x[t : t + 1], Memory(remembered, start[t : t + 1]))[0]
+        states.append(remembered)
+    for ours, theirs in zip(whole, torch.autograd.grad((torch.stack(states) * weight).sum(), wanted), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_the_gradient_written_by_hand_is_that_of_finite_differences(forgets: bool) -> None:
+    def doubles(*shape: int, seed: int) -> Tensor:
+        return draw(*shape, seed=seed).double().requires_grad_()
+
+    kept = (~starts(2)).double()[:, None, :, None] if forgets else None
+    x, state = doubles(L, G, S, 6, seed=0), doubles(G, S, 2, seed=1)
+    weight, bias = doubles(G, 2, 6, seed=2), doubles(G, 1, 6, seed=3)
+    assert torch.autograd.gradcheck(lambda *a: GruScan.apply(a[0], a[1], kept, a[2], a[3]), (x, state, weight, bias))

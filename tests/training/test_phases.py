@@ -97,3 +97,16 @@ def test_latents_are_held_where_they_are_replayed(monkeypatch: pytest.MonkeyPatc
         assert experience.replay is trainer.replay and experience.encoder is trainer.system.encoder
         is_held = bool((experience.fresh.latent == experience.fresh.latent[:1]).all())
         assert is_held == (experience.fresh.contexts is not None) == (source == "replay")
+
+
+def test_a_replay_of_a_trial_for_each_task_never_lacks_one() -> None:
+    """toy-corners has four training tasks; three rows at a time leave no pass whole."""
+    words = ("mg2l", "toy-corners", "n_iters=6")
+    config = tiny(*words, source="replay", explore_interval=1, explore_rows=3, capacity=4)
+    trainer = make_trainer(config)
+    n_tasks = len(trainer.shop.train_tasks)
+    assert n_tasks == 4
+    for _ in range(6):
+        trainer.iterate()
+        assert trainer.replay is not None
+        assert len(trainer.replay.task[: len(trainer.replay)].unique()) == n_tasks

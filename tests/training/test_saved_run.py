@@ -231,6 +231,9 @@ def test_a_folder_that_is_no_run_is_refused_with_the_nearest_that_is(run: RunFol
         with pytest.raises(FileNotFoundError, match=f"{given} holds no run") as refused:
             load_run(given)
         assert meant is None or f"did you mean {meant}?" in str(refused.value)
+    with pytest.raises(FileNotFoundError) as refused:
+        load_run(tmp_path / "nosuchdir")
+    assert "did you mean" not in str(refused.value)
 
 
 def test_reference_runs_are_found_in_the_results_folder_wherever_it_was_moved(run: RunFolder, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_fewer_iterations_than_there_are_change_nothing_and_say_so(
     words = tiny(tmp_path, n_iters=2)
     assert train.main(words) == 0
     assert train.main(tiny(tmp_path, n_iters=1)) == 0
-    assert "warning: n_iters=1, but this run is longer" in capsys.readouterr().err
+    assert "warning: n_iters=1, but this run has 2" in capsys.readouterr().err
 
 
 def damage(folder: RunFolder) -> None:

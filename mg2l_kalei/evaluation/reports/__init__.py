@@ -1,0 +1,1 @@
+"""A report over many runs, made from what they stored alone."""

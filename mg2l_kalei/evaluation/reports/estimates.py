@@ -1,0 +1,184 @@
+"""What a report says of each family and split: every method's estimates, and what a reader must know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from mg2l_kalei.evaluation.comparison import ENOUGH_SEEDS
+from mg2l_kalei.evaluation.reports.methods import Method, families_of, methods_of, reference_of, refuse_unlike
+from mg2l_kalei.evaluation.reports.stored import StoredRun
+from mg2l_kalei.evaluation.results import AdaptationResult
+from mg2l_kalei.evaluation.statistics import (
+    Array,
+    Estimate,
+    Resampled,
+    Score,
+    aggregate,
+    improvement,
+    percentile_interval,
+    performance_profile,
+    resampled_aggregate,
+    resampled_counts,
+    score_of,
+)
+from mg2l_kalei.seeding import numpy_generator
+
+SPLITS = ("train", "test", "ood")  # in the order that a report has them
+N_LEVELS = 101  # of return, at which performance profiles are read
+FEWER = 500  # resamples of an improvement, which compares all pairs of trials
+THREADS = 2  # sections at once: most of the time is numpy's, without the interpreter's lock
+
+
+class Curve(NamedTuple):
+    """Return of the last episode as evaluations during training logged it, over seeds."""
+
+    env_steps: Array  # (n,)
+    mean: Array  # (n,)
+    low: Array  # (n,)   the worst seed
+    high: Array  # (n,)   the best seed
+
+
+class Entry(NamedTuple):
+    """One method on one split."""
+
+    method: Method
+    results: tuple[AdaptationResult, ...]  # of its seeds
+    estimate: Estimate  # (K,)
+    score: Score | None  # between its none and oracle
+    improvement: Estimate | None  # (K,)   probability to return more than its none
+    profile: Estimate  # (L,)   at the last k
+    curve: Curve | None
+
+    @property
+    def label(self) -> str:
+        return self.method.label
+
+    @property
+    def env_steps(self) -> list[int]:
+        return sorted({result.env_steps for result in self.results})
+
+    @property
+    def n_trials(self) -> int:
+        return int(self.results[0].returns.shape[1])
+
+
+class Section(NamedTuple):
+    """One family and split."""
+
+    family: str
+    split: str
+    entries: tuple[Entry, ...]  # from the best at the last k
+    levels: Array  # (L,) of return
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.family}, {self.entries[0].results[0].split_label}"
+
+    @property
+    def n_episodes(self) -> int:
+        return len(self.entries[0].estimate.value)
+
+
+def sections_of(runs: Sequence[StoredRun], n_resamples: int) -> list[Section]:
+    """Every family and split that the runs were evaluated on. Raises Refusal where runs must not be compared."""
+    wanted = []
+    for family in families_of(runs).values():
+        refuse_unlike(family)
+        methods = methods_of(family)
+        splits = {result.split for run in family for result in run.results}
+        wanted += [(methods, split) for split in SPLITS if split in splits]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(lambda each: _section(each[0], each[1], n_resamples), wanted))
+
+
+def _section(methods: Sequence[Method], split: str, n_resamples: int) -> Section:
+    played = {method: results for method in methods if (results := _on_split(method, split))}
+    returns = {method: _stacked(results) for method, results in played.items()}
+    family = next(iter(played.values()))[0].family
+    generator = numpy_generator(0, "report", family, split)
+    counts = {method: resampled_counts(values.shape[:3], generator, n_resamples) for method, values in returns.items()}
+    resampled: dict[Method, Resampled] = {
+        method: (aggregate(values), resampled_aggregate(values, counts[method])) for method, values in returns.items()
+    }
+    last = [values[..., -1] for values in returns.values()]
+    levels = np.linspace(min(map(np.min, last)), max(map(np.max, last)), N_LEVELS)
+    entries, notes = [], []
+    for method, results in played.items():
+        none, oracle = (reference_of(method, role, list(played)) for role in ("none", "oracle"))
+        is_line = method.role in ("none", "oracle")
+        score = better = None
+        if none and oracle and not is_line:
+            score = score_of(resampled[method], resampled[none], resampled[oracle])
+        if none and method is not none:
+            better = improvement(returns[method], returns[none], counts[method][:FEWER], counts[none][:FEWER])
+        value, values = resampled[method]
+        estimate = Estimate(value, *percentile_interval(values))
+        profile = performance_profile(returns[method][..., -1], levels, counts[method])
+        entries.append(Entry(method, results, estimate, score, better, profile, _curve(method, split)))
+        notes += _notes_on(method, results, [line for line in (none, oracle) if line and line is not method], played)
+    entries.sort(key=lambda entry: -entry.estimate.value[-1])
+    return Section(family, split, tuple(entries), levels, (*_notes(entries), *notes))
+
+
+def _on_split(method: Method, split: str) -> tuple[AdaptationResult, ...]:
+    return tuple(result for run in method.runs for result in run.results if result.split == split)
+
+
+def _stacked(results: Sequence[AdaptationResult]) -> Array:
+    """(n_seeds, n_tasks, n_trials, K): of seeds with more trials than others, the first."""
+    n_trials = min(result.returns.shape[1] for result in results)
+    return np.stack([result.returns[:, :n_trials] for result in results])
+
+
+def _curve(method: Method, split: str) -> Curve | None:
+    """At the environment steps that all seeds logged; None where these are fewer than two."""
+    logged = []
+    for run in method.runs:
+        last = max((result.returns.shape[-1] for result in run.results), default=1) - 1
+        metric = f"evaluation/{split}/return_k{last}"
+        logged.append({row["env_steps"]: row[metric] for row in run.metrics if row.get(metric) is not None})
+    steps = sorted(set.intersection(*map(set, logged)))
+    if len(steps) < 2:
+        return None
+    values = np.array([[of_seed[step] for step in steps] for of_seed in logged])
+    return Curve(np.array(steps, dtype=np.float64), values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+
+def _notes(entries: Sequence[Entry]) -> list[str]:
+    notes = []
+    counts = {entry.label: len(entry.results) for entry in entries}
+    few = [f"{label} {n}" for label, n in counts.items() if n < ENOUGH_SEEDS]
+    if few:
+        notes.append(f"preliminary: fewer than {ENOUGH_SEEDS} seeds ({', '.join(few)})")
+    if 1 in counts.values():
+        notes.append("intervals of a single seed hold the noise of trials only, not that of training again")
+    trials = {entry.label: entry.n_trials for entry in entries}
+    if len(set(trials.values())) > 1:
+        notes.append("trials per task: " + ", ".join(f"{label} {n}" for label, n in trials.items()))
+    for role in ("none", "oracle"):
+        if role not in [entry.method.role for entry in entries]:
+            notes.append(f"no run is the line {role}: no scores")
+    return notes
+
+
+def _notes_on(
+    method: Method,
+    results: Sequence[AdaptationResult],
+    lines: Sequence[Method],
+    played: dict[Method, tuple[AdaptationResult, ...]],
+) -> list[str]:
+    notes = []
+    steps = {result.env_steps for result in results}
+    if len(steps) > 1:
+        notes.append(f"seeds of {method.label} were trained for different numbers of steps")
+    for line in lines:
+        if {result.env_steps for result in played[line]} != steps and method.role == "":
+            notes.append(f"{method.label} was trained for another number of steps than {line.label}")
+        if {result.seed for result in played[line]} != {result.seed for result in results} and method.role == "":
+            notes.append(f"{method.label} has other seeds than {line.label}")
+    return notes

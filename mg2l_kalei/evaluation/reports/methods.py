@@ -1,0 +1,126 @@
+"""Runs put together into methods, and methods that may be compared: by family and split."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from envs.core import Refusal
+from mg2l_kalei.config.settings import to_text
+from mg2l_kalei.evaluation.reports.stored import StoredRun
+from mg2l_kalei.evaluation.results import AdaptationResult
+
+# In what a run may differ from its reference lines and still be compared with them.
+FREE = ("algo", "encoder.", "sharing.", "context.", "network.memory", "network.inputs", "learner.horizon")
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """Runs that differ in their seeds alone."""
+
+    label: str
+    role: str  # "none", "oracle", "rl2"; "" for any other
+    runs: tuple[StoredRun, ...]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.runs[0].settings
+
+
+def families_of(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
+    """Runs by family, without the regime that its name may hold in brackets."""
+    families = defaultdict(list)
+    for run in runs:
+        families[run.results[0].family.split(" (")[0]].append(run)
+    return dict(families)
+
+
+def methods_of(runs: Sequence[StoredRun]) -> tuple[Method, ...]:
+    """Methods of one family: reference lines are called by their role, others by their recipe.
+
+    Where another has that name, it is also called by the settings that differ. Raises Refusal on a seed given twice.
+    """
+    groups: list[list[StoredRun]] = []
+    for run in sorted(runs, key=lambda run: _role(run.settings) == ""):
+        kin = next((group for group in groups if group[0].settings == run.settings), None)
+        if kin is None:
+            groups.append([run])
+            continue
+        twin = next((other for other in kin if other.seed == run.seed), None)
+        if twin is not None:
+            raise Refusal(f"{run.path}: seed {run.seed} is given twice, also by {twin.path}")
+        kin.append(run)
+    firsts: dict[str, Mapping[str, Any]] = {}
+    methods = []
+    for group in groups:
+        settings = group[0].settings
+        role, recipe = _role(settings), str(settings.get("algo"))
+        firsts.setdefault(recipe, settings)
+        first = firsts.setdefault(role or recipe, settings)
+        label = " ".join([role or recipe, *_differing(first, settings)])
+        methods.append(Method(label, role, tuple(sorted(group, key=lambda run: run.seed))))
+    return tuple(methods)
+
+
+def _role(settings: Mapping[str, Any]) -> str:
+    encoder, remembers = settings.get("encoder.kind"), settings.get("network.memory") == "trial"
+    if settings.get("sharing.kind") != "full" or encoder not in ("none", "oracle"):
+        return ""
+    if remembers:
+        return "rl2" if encoder == "none" else ""
+    return str(encoder)
+
+
+def _differing(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Settings as one would write them; of an axis of another kind the kind alone."""
+    keys = [key for key in {**first, **other} if first.get(key) != other.get(key)]
+    kinds = {key.split(".")[0] for key in keys if key.endswith(".kind")}
+    return [f"{k}={to_text(other.get(k))}" for k in keys if k.endswith(".kind") or k.split(".")[0] not in kinds]
+
+
+def reference_of(method: Method, role: str, methods: Sequence[Method]) -> Method | None:
+    """The method with that role whose other settings are most like this one's; None: there is none."""
+
+    def distance(other: Method) -> int:
+        keys = {*method.settings, *other.settings}
+        return sum(not key.startswith(FREE) and method.settings.get(key) != other.settings.get(key) for key in keys)
+
+    return min((other for other in methods if other.role == role), key=distance, default=None)
+
+
+class Trait(NamedTuple):
+    """What runs must have in common to be compared."""
+
+    name: str
+    of: Callable[[StoredRun, AdaptationResult], object]
+
+
+TRAITS = (
+    Trait("family and regime", lambda run, result: result.family),
+    Trait("version of family and simulator", lambda run, result: run.made_by or None),
+    Trait("episode length [steps]", lambda run, result: result.episode_steps),
+    Trait("episodes per trial", lambda run, result: result.returns.shape[-1]),
+    Trait("actions", lambda run, result: result.actions),
+    Trait("number of tasks", lambda run, result: len(result.tasks)),
+)
+
+
+def refuse_unlike(runs: Sequence[StoredRun]) -> None:
+    """Raise Refusal, naming what differs, where runs of one family must not be compared.
+
+    Seeds may have other tasks than each other: all runs of the same seed have to have the same.
+    """
+    first_of: dict[tuple[str, ...], tuple[StoredRun, object]] = {}
+    for trait in (*TRAITS, Trait("tasks hash", lambda run, result: result.fingerprint)):
+        for run in runs:
+            for result in run.results:
+                value = trait.of(run, result)
+                if value is None:
+                    continue
+                scope = (str(result.seed),) if trait.name == "tasks hash" else ()
+                other, expected = first_of.setdefault((trait.name, result.split, *scope), (run, value))
+                if value != expected:
+                    pair = f"{run.path} has {value}, {other.path} has {expected}"
+                    raise Refusal(f"{trait.name} differs, so these runs must not be compared: {pair}")

@@ -1,0 +1,99 @@
+"""Figures of a report: returns over episodes, performance profiles, sample efficiency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from mg2l_kalei.evaluation.plot_style import label_ends, line_styles, new_figure, open_axes
+from mg2l_kalei.evaluation.reports.estimates import Entry, Section
+from mg2l_kalei.evaluation.statistics import Array
+
+SIZE = (5.2, 3.3)  # inches of a figure
+DODGE = 0.03  # episodes between the points of two methods, so that their intervals do not hide each other
+LINES_SHOWN = 12  # in a figure; the tables have them all
+
+
+def figures_of(section: Section) -> dict[str, Figure]:
+    """By the end of its file's name. Sample efficiency only where evaluations during training were logged."""
+    figures = {"returns": returns_figure(section), "profile": profile_figure(section)}
+    if any(entry.curve for entry in section.entries):
+        figures["efficiency"] = efficiency_figure(section)
+    return figures
+
+
+def returns_figure(section: Section) -> Figure:
+    """Return of episode k, IQM and interval, of each method."""
+    entries, axes, colours = _axes(section, section.entries)
+    for place, (entry, (colour, dash)) in enumerate(zip(entries, colours, strict=True)):
+        value, low, high = entry.estimate
+        ends = np.maximum([value - low, high - value], 0)  # rounding may put the value a hair outside its interval
+        k = np.arange(len(value)) + DODGE * (place - (len(entries) - 1) / 2)
+        axes.errorbar(
+            k, value, yerr=ends, color=colour, linestyle=dash, linewidth=1.4, marker="o", markersize=4, capsize=3
+        )
+    open_axes(axes, "episode k of the trial", "return, IQM and 95 % interval")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(x=0.08)
+    return _labelled(axes, {entry.label: float(entry.estimate.value[-1]) for entry in entries}, colours)
+
+
+def profile_figure(section: Section) -> Figure:
+    """Share of the last episodes that return more than each level."""
+    entries, axes, colours = _axes(section, section.entries)
+    for entry, (colour, dash) in zip(entries, colours, strict=True):
+        value, low, high = entry.profile
+        _banded(axes, (section.levels, value, low, high), colour, dash)
+    last = section.n_episodes - 1
+    open_axes(axes, f"return level, k = {last}", "share of trials above the level")
+    axes.set_ylim(-0.02, 1.02)
+    _legend(axes, entries, colours)
+    return axes.get_figure(root=True)  # type: ignore[return-value]
+
+
+def efficiency_figure(section: Section) -> Figure:
+    """Return of the last episode against environment steps, as evaluated during training: mean and range of seeds."""
+    entries, axes, colours = _axes(section, [entry for entry in section.entries if entry.curve])
+    ends = {}
+    for entry, (colour, dash) in zip(entries, colours, strict=True):
+        assert entry.curve is not None
+        steps, mean, low, high = entry.curve
+        _banded(axes, (steps, mean, low, high), colour, dash)
+        ends[entry.label] = float(mean[-1])
+    open_axes(axes, "environment steps", f"return, k = {section.n_episodes - 1}: mean, range of seeds")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    return _labelled(axes, ends, colours)
+
+
+def _axes(section: Section, entries: Sequence[Entry]) -> tuple[Sequence[Entry], Axes, list[tuple[str, str]]]:
+    shown = entries[:LINES_SHOWN]
+    order = sorted(entry.label for entry in section.entries)  # a method has one colour in all figures of a section
+    styles = dict(zip(order, line_styles(order), strict=True))
+    return shown, new_figure(*SIZE, section.title).subplots(), [styles[entry.label] for entry in shown]
+
+
+def _banded(axes: Axes, curve: tuple[Array, Array, Array, Array], colour: str, dash: str) -> None:
+    x, value, low, high = curve
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(x, value, color=colour, linestyle=dash, linewidth=1.4)
+
+
+def _labelled(axes: Axes, ends: dict[str, float], styles: Sequence[tuple[str, str]]) -> Figure:
+    label_ends(axes, ends, [colour for colour, _ in styles])
+    return axes.get_figure(root=True)  # type: ignore[return-value]
+
+
+def _legend(axes: Axes, entries: Sequence[Entry], styles: Sequence[tuple[str, str]]) -> None:
+    """Curves that all end at zero cannot be labelled there: their labels stand in the order of their middles."""
+    middles = {
+        entry.label: float(np.interp(0.5, entry.profile.value[::-1], np.arange(len(entry.profile.value))[::-1]))
+        for entry in entries
+    }
+    low, high = axes.get_ylim()
+    largest = max(middles.values()) or 1.0
+    ends = {label: low + (high - low) * middle / largest for label, middle in middles.items()}
+    label_ends(axes, ends, [colour for colour, _ in styles])

@@ -1,0 +1,147 @@
+"""What runs stored: settings, raw results of evaluations, logged metrics, films. Nothing is built and nothing played.
+
+A run is a folder of ``train.py``, or files as they are published: ``NAME-sSEED.json`` or ``NAME-sSEED-SPLIT.json``,
+which may be compressed (``.gz``), beside ``NAME.yaml``.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from envs.core import Refusal
+from mg2l_kalei.config.run_config import RunConfig, flat
+from mg2l_kalei.config.settings import rules, to_text
+from mg2l_kalei.disk.durable import read_bounded
+from mg2l_kalei.disk.metric_log import read_metrics
+from mg2l_kalei.disk.run_folder import MAX_TASKS_SIZE, RunFolder
+from mg2l_kalei.evaluation.results import AdaptationResult, from_json
+
+MAX_SETTINGS, MAX_RESULT = 1 << 20, 1 << 28  # bytes of a file that is read
+PUBLISHED = re.compile(r"(?P<name>.+)-s\d+(-(train|test|ood))?\.json(\.gz)?")
+FILMS = (".gif", ".webm", ".mp4")
+
+
+class StoredRun(NamedTuple):
+    """One trained run."""
+
+    path: Path  # its folder; of published files, the first
+    settings_file: Path
+    settings: dict[str, Any]  # by dotted key, without those that merely extend or watch a run
+    made_by: str  # version of the family and of its simulator; "" where it is not written down
+    results: tuple[AdaptationResult, ...]  # one of each split
+    metrics: tuple[dict[str, Any], ...]  # lines of metrics.jsonl
+    films: tuple[Path, ...]
+
+    @property
+    def seed(self) -> int:
+        return self.results[0].seed
+
+
+def find_runs(paths: Sequence[str]) -> list[StoredRun]:
+    """Runs with an evaluation, in the order of ``paths``: folders of runs, folders that hold such, published files.
+
+    Raises Refusal where a path holds no evaluation at all, or a file cannot be read as one.
+    """
+    found: dict[Path, StoredRun] = {}
+    for path in map(Path, paths):
+        runs = {run.path.resolve(): run for run in _runs_at(path)}
+        if not runs:
+            raise Refusal(f"{path} holds no evaluated run (evaluation/*.json), nor published results (NAME-sSEED.json)")
+        found = {**found, **runs}
+    return list(found.values())
+
+
+def _runs_at(path: Path) -> Iterator[StoredRun]:
+    if path.is_file():
+        yield from _published([path])
+        return
+    folders = sorted(config.parent for config in path.rglob("config.yaml") if (config.parent / "evaluation").is_dir())
+    for folder in folders:
+        run = _run_in(RunFolder(folder))
+        if run is not None:
+            yield run
+    yield from _published(sorted(file for file in path.glob("*.json*") if PUBLISHED.fullmatch(file.name)))
+
+
+def _run_in(folder: RunFolder) -> StoredRun | None:
+    """The run in a folder; None: it was not evaluated."""
+    settings = _settings(folder.config)
+    results = [_result(path) for path in sorted(folder.evaluation.glob("*.json"))]
+    own = [result for result in results if result.family.split(" (")[0] == settings.get("env.kind")]
+    if not own:
+        return None
+    files = sorted(file for file in folder.path.rglob("*") if file.suffix in FILMS)
+    best = _one_of_each_split(own, folder.config)
+    metrics = tuple(read_metrics(folder.metrics))
+    return StoredRun(folder.path, folder.config, settings, _made_by(folder.tasks), best, metrics, tuple(files))
+
+
+def _one_of_each_split(results: Sequence[AdaptationResult], config: Path) -> tuple[AdaptationResult, ...]:
+    """Of the longest trained: the evaluation that the run's settings ask for, else the one with the most episodes."""
+    settings = flat(_content(config))
+    asked = (settings.get("eval_trials"), settings.get("eval_episodes"))
+    chosen: dict[str, tuple[Any, AdaptationResult]] = {}
+    for result in results:
+        as_asked = (result.returns.shape[1:] == asked, result.actions == settings.get("eval_actions"))
+        worth = (result.env_steps, as_asked, result.returns.size)
+        if result.split not in chosen or worth > chosen[result.split][0]:
+            chosen[result.split] = (worth, result)
+    return tuple(result for _, result in chosen.values())
+
+
+def _published(paths: Sequence[Path]) -> Iterator[StoredRun]:
+    """Files of the same settings and seed are one run's."""
+    results: dict[tuple[Path, int], list[tuple[Path, AdaptationResult]]] = defaultdict(list)
+    for path in paths:
+        match = PUBLISHED.fullmatch(path.name)
+        if match is None:
+            raise Refusal(f"{path} is not called NAME-sSEED.json, nor NAME-sSEED-SPLIT.json, which may end in .gz")
+        result = _result(path)
+        results[path.with_name(f"{match['name']}.yaml"), result.seed].append((path, result))
+    for (settings_file, _), of_run in results.items():
+        settings = _settings(settings_file)
+        yield StoredRun(of_run[0][0], settings_file, settings, "", tuple(result for _, result in of_run), (), ())
+
+
+def _content(path: Path) -> dict[str, Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        content = yaml.load(read_bounded(path, MAX_SETTINGS), loader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise Refusal(f"{path}: settings cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise Refusal(f"{path}: expected a mapping of settings")
+    return content
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    watching = {name for name, rule in rules(RunConfig).items() if rule.extends}
+    watching |= {"seed", "replay.max_gib", "env.n_workers", "env.worker_timeout"}
+    return {key: value for key, value in flat(_content(path)).items() if key not in watching}
+
+
+def _result(path: Path) -> AdaptationResult:
+    try:
+        content = read_bounded(path, MAX_RESULT)
+        return from_json((gzip.decompress(content) if path.suffix == ".gz" else content).decode())
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise Refusal(f"{path}: no raw results of an evaluation: {reason}") from error
+
+
+def _made_by(tasks: Path) -> str:
+    """Version of the family, and what else its tasks depend on, the simulator first of all."""
+    try:
+        content = json.loads(read_bounded(tasks, MAX_TASKS_SIZE))
+        made_by = content.get("made_by", {})
+        return " ".join([f"version={content.get('version')}", *(f"{k}={to_text(v)}" for k, v in made_by.items())])
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return ""

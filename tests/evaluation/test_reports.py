@@ -1,0 +1,149 @@
+"""Do reports come out of stored results alone, equal rliable, and refuse what must not be compared?"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mg2l_kalei import __main__ as program
+from mg2l_kalei.evaluation.reports.tables import to_latex
+from mg2l_kalei.evaluation.results import AdaptationResult, to_json
+from mg2l_kalei.evaluation.statistics import (
+    aggregate,
+    bootstrap,
+    improvement,
+    percentile_interval,
+    performance_profile,
+    resampled_aggregate,
+    resampled_counts,
+)
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "rliable.json").read_text())
+METHODS = {  # recipe: encoder, sharing, memory, level
+    "mappo": ("none", "full", "none", 0.0),
+    "oracle": ("oracle", "full", "none", 10.0),
+    "rl2": ("none", "full", "trial", 3.0),
+    "mg2l_kalei": ("mg2l", "kaleidoscope", "none", 8.0),
+}
+Make = Callable[..., AdaptationResult]
+
+
+def settings_of(recipe: str) -> str:
+    encoder, sharing, memory, _ = METHODS[recipe]
+    return (
+        f"algo: {recipe}\nseed: 0\nn_iters: 5\nenv: {{kind: named}}\nencoder: {{kind: {encoder}}}\n"
+        f"sharing: {{kind: {sharing}}}\nlearner: {{kind: mappo}}\nnetwork: {{memory: {memory}}}\n"
+    )
+
+
+def stored(results: Path, make_result: Make, recipe: str, seed: int, **changed: Any) -> Path:
+    """The folder of an evaluated run: nothing but settings, raw results, logged evaluations and a film."""
+    folder = results / recipe / f"s{seed}"
+    (folder / "evaluation").mkdir(parents=True)
+    level = METHODS[recipe][-1]
+    result = make_result([level, level + 1], n_trials=8, seed=seed)._replace(seed=seed, latents=None, **changed)
+    (folder / "config.yaml").write_text(settings_of(recipe))
+    (folder / "evaluation" / "test.json").write_text(to_json(result))
+    rows = [{"iteration": i, "env_steps": 100 * i, "evaluation/test/return_k1": level * i / 3} for i in (1, 2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "film.gif").write_bytes(b"GIF89a")
+    return folder
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_aggregates_intervals_improvement_and_profile_are_those_of_rliable(name: str) -> None:
+    case, generator = GOLDEN[name], np.random.default_rng(0)
+    run, other = (np.array(case[part])[..., None] for part in ("run", "other"))
+    counts, others = (resampled_counts(values.shape[:3], generator, 4000) for values in (run, other))
+    low, high = percentile_interval(resampled_aggregate(run, counts))
+    np.testing.assert_allclose(aggregate(run)[0], case["iqm"][0], rtol=1e-12)
+    np.testing.assert_allclose([low[0], high[0]], case["iqm"][1:], atol=0.05)
+    better = improvement(run, other, counts, others)
+    np.testing.assert_allclose(better.value[0], case["improvement"][0], rtol=1e-12)
+    np.testing.assert_allclose([better.low[0], better.high[0]], case["improvement"][1:], atol=0.04)
+    profile = performance_profile(run[..., 0], np.array(case["levels"]), counts)
+    np.testing.assert_allclose(profile.value, case["profile"][0], atol=1e-12)
+
+
+def test_counted_resamples_are_distributed_as_gathered_ones(make_result: Make) -> None:
+    returns = np.stack([make_result([5.0, 9.0], n_trials=8, seed=seed).returns for seed in range(4)])
+    generator = np.random.default_rng(0)
+    counted = resampled_aggregate(returns, resampled_counts(returns.shape[:3], generator, 4000))
+    gathered = bootstrap(returns, generator, 4000)
+    np.testing.assert_allclose(counted.mean(axis=0), gathered.mean(axis=0), atol=0.02)
+    np.testing.assert_allclose(percentile_interval(counted), percentile_interval(gathered), atol=0.04)
+
+
+def test_every_form_of_the_report_comes_out_of_stored_results(tmp_path: Path, make_result: Make) -> None:
+    for recipe in METHODS:
+        for seed in (0, 1):
+            stored(tmp_path / "results", make_result, recipe, seed)
+    out = tmp_path / "report"
+    assert program.main(["report", str(tmp_path / "results"), f"out={out}", "resamples=200"]) == 0
+    with (out / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    of = {(row["method"], row["quantity"], row["k"]): float(row["value"]) for row in rows}
+    assert {method for method, *_ in of} == {"none", "oracle", "rl2", "mg2l_kalei"}
+    assert of["mg2l_kalei", "score", "1"] == pytest.approx(0.8, abs=0.1)
+    assert of["rl2", "score", "1"] == pytest.approx(0.3, abs=0.1)
+    assert of["oracle", "improvement", "1"] == 1.0
+    page = (out / "index.html").read_text()
+    assert page.count("data:image/png;base64,") == 3 and not re.search(r'(src|href)="https?:', page)
+    links = re.findall(r'href="(\.\./[^"]+)"', page)
+    assert len(links) == 16 and all((out / link).is_file() for link in links), "settings and film of each run"
+    assert len(list((out / "figures").glob("*.pdf"))) == len(list((out / "figures").glob("*.png"))) == 3
+    marl_eval = json.loads((out / "marl_eval.json").read_text())["named"]["test"]["mg2l_kalei"]["seed_1"]
+    assert len(marl_eval["absolute_metrics"]["return_k0"]) == 3 * 8 and marl_eval["step_0"]["step_count"] > 0
+    assert r"mg2l\_kalei" in (out / "report.tex").read_text() and "| mg2l_kalei |" in (out / "report.md").read_text()
+    assert to_latex([]) == "\n"
+
+
+def test_published_files_are_read_beside_their_settings(
+    tmp_path: Path, make_result: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = make_result([1.0, 2.0], n_trials=8)._replace(latents=None)
+    (tmp_path / "x-s0-test.json.gz").write_bytes(gzip.compress(to_json(result).encode()))
+    (tmp_path / "x-s0-last.json").write_text("{}")
+    words = ["report", str(tmp_path), f"out={tmp_path / 'out'}", "resamples=100"]
+    assert program.main(words) == 2 and "x.yaml" in capsys.readouterr().err
+    (tmp_path / "x.yaml").write_text(settings_of("mappo"))
+    assert program.main(words) == 0 and "1 runs, 1 tables" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"actions": "sampled"}, "actions differs"),
+        ({"fingerprint": "others"}, "tasks hash differs"),
+        ({"episode_steps": 7}, "episode length"),
+        ({"family": "named (full)"}, "family and regime"),
+    ],
+)
+def test_runs_that_must_not_be_compared_are_refused_in_a_line(
+    tmp_path: Path, make_result: Make, capsys: pytest.CaptureFixture[str], changed: dict[str, Any], said: str
+) -> None:
+    stored(tmp_path, make_result, "mappo", 0)
+    stored(tmp_path, make_result, "oracle", 0, **changed)
+    out = tmp_path / "out"
+    assert program.main(["report", str(tmp_path), f"out={out}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line and str(next(iter(changed.values()))) in line and not out.exists()
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_take_seconds(tmp_path: Path, make_result: Make) -> None:
+    for recipe in METHODS:
+        for seed in range(50):
+            stored(tmp_path / "results", make_result, recipe, seed)
+    started = time.process_time()
+    assert program.main(["report", str(tmp_path / "results"), f"out={tmp_path / 'out'}"]) == 0
+    assert time.process_time() - started < 40
