@@ -37,6 +37,8 @@ CASES: dict[str, tuple[EnvSpec, dict[str, Any], dict[str, Any]]] = {
     "RL2": (DISCRETE, {"kind": "none"}, {"memory": "trial", "inputs": INPUTS}),
 }
 
+QUICK = ("masks, looking back", "RL2")
+
 
 def trial(spec: EnvSpec, seed: int = 0) -> Step:
     """Steps of noise in which an agent leaves, and some actions are not legal where there is a choice."""
@@ -75,7 +77,9 @@ def team_and_program(case: str) -> tuple[Team, TeamProgram]:
     return Team(learner, encoder, generator()), TeamProgram(learner, learner.networks, encoder, spec, B)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in QUICK else [pytest.mark.slow]) for case in CASES]
+)
 def test_an_exported_team_acts_as_the_team_does(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     team, exported = team_and_program(case)
     spec = CASES[case][0]
@@ -114,7 +118,7 @@ def test_an_oracle_is_not_exported(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["masks, looking back", "RL2"])
+@pytest.mark.parametrize("case", QUICK)
 def test_onnx_acts_as_the_team_does(case: str, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -77,6 +77,7 @@ def test_a_command_that_means_nothing_is_found() -> None:
         ask(words)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_guide_to_pettingzoo_run(tmp_path: Path) -> None:
     lines = code_blocks((DOCS / "guides/pettingzoo.md").read_text())[0].replace("\\\n", " ").splitlines()
     training, checking, evaluating = (shlex.split(line, comments=True) for line in lines)
@@ -88,6 +89,7 @@ def test_the_commands_of_the_guide_to_pettingzoo_run(tmp_path: Path) -> None:
     assert program.main(checking[3:]) == 0
 
 
+@pytest.mark.slow
 def test_the_family_of_the_tutorial_is_sound_and_its_run_draws_the_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,7 +104,7 @@ def test_an_evaluation_can_be_written_elsewhere(
     assert program.main(["evaluate", str(read_only.path), "trials=3", f"out={out}"]) == 0
     place = out / "mg2l_kalei" / read_only.path.name
     assert capsys.readouterr().out.endswith(f"run folder: {place}\n")
-    assert set(files_in(place)) == {"evaluation/train.txt", "evaluation/train-16-3x2.json"}
+    assert set(files_in(place)) == {"evaluation/train-3x2.txt", "evaluation/train-16-3x2.json"}
     assert json.loads((place / "evaluation" / "train-16-3x2.json").read_text())["env_steps"] == 16
     assert files_in(read_only.path) == before
 
