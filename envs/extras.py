@@ -15,6 +15,7 @@ EXTRAS = {
     "mpe2": "pettingzoo",
     "lbforaging": "pettingzoo",
     "onnxscript": "onnx",
+    "ray": "ray",
     "wandb": "wandb",
     "mlflow": "mlflow",
 }

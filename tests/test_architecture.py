@@ -23,6 +23,7 @@ LAYERS = (
     ("learners",),
     ("evaluation",),
     ("training",),
+    ("grid",),
     ("commands",),
     ("__init__", "__main__", "train"),
 )

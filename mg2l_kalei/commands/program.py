@@ -35,6 +35,13 @@ COMMANDS = {
         "[--expt=NAME] [--algo=NAME] [--env=NAME] [KEY=VALUE ...]",
         "meta-train, or go on with the run that the same settings began",
     ),
+    "grid": Command(
+        f"{_COMMANDS}.grid",
+        "grid",
+        "GridOptions",
+        "GRID.yaml | algo=A,B env=X,Y seed=0..4 [KEY=VALUE[,VALUE ...] ...]",
+        "every combination of settings as a run of its own, several at once",
+    ),
     "resume": Command(
         f"{_COMMANDS}.resume",
         "resume",

@@ -69,10 +69,10 @@ def from_text(text: str, rule: Rule) -> Any:
     if not rule.is_list:
         return _scalar_from_text(text, rule.scalar)
     bare = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
-    return [_scalar_from_text(part.strip(), rule.scalar) for part in _parts(bare) if part.strip()]
+    return [_scalar_from_text(part.strip(), rule.scalar) for part in comma_parts(bare) if part.strip()]
 
 
-def _parts(text: str) -> list[str]:
+def comma_parts(text: str) -> list[str]:
     """What commas separate that stand inside no brackets."""
     depth, parts = 0, [""]
     for sign in text:

@@ -1,0 +1,95 @@
+"""``mg2l-kalei grid``: every combination of settings as a run of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+from envs.core import setting
+from mg2l_kalei.config import ConfigError
+from mg2l_kalei.config.options import read_options
+from mg2l_kalei.config.settings import rules
+from mg2l_kalei.disk.output import printable, say
+from mg2l_kalei.grid import EXECUTORS, Outcome, PlannedRun, combinations, planned
+from mg2l_kalei.grid.executors import Resources
+from mg2l_kalei.training.plan import train
+
+LAST_LINES = 5  # of a failed run's log
+
+
+@dataclasses.dataclass(frozen=True)
+class GridOptions:
+    executor: str = setting("local", "processes of this machine, or a Ray cluster", choices=EXECUTORS)
+    n_parallel: int = setting(0, "local: runs at once; 0: one per CPU", low=0)
+    n_gpus: float = setting(0.0, "ray: GPUs of each run, or a part of one", low=0.0)
+    address: str | None = setting(None, "ray: of the cluster; null: one that is started here for the grid")
+    list: bool = setting(False, "name the runs, with their numbers and what is done, and play none")
+    index: int | None = setting(None, "play the run of this number alone, in this process: array jobs", low=0)
+
+
+def grid(words: Sequence[str]) -> int:
+    """Exit code 0: all runs are finished; 1: some failed; as of ``train`` for a single one (``index``)."""
+    mine = [word for word in words if word.lstrip("-").split("=")[0] in rules(GridOptions()) and "=" in word]
+    _, options = read_options(mine, GridOptions())
+    lines = combinations(_source([word for word in words if word not in mine]))
+    runs = planned(lines)
+    if options.index is not None:
+        if options.index >= len(runs):
+            raise ConfigError([f"command line: index={options.index}: the grid has runs 0 to {len(runs) - 1}"])
+        return train(runs[options.index].config).exit_code
+    if options.list:
+        for number, run in enumerate(runs):
+            say(f"{number} {'finished' if run.is_finished() else 'to do'} {' '.join(run.words)} -> {run.folder.path}")
+        return 0
+    return _play([run for run in runs if not run.is_finished()], len(runs), options)
+
+
+def _source(words: Sequence[str]) -> Sequence[str] | Path:
+    """The file that was named, or the words."""
+    files = [word for word in words if "=" not in word]
+    if not words:
+        raise ConfigError(["grid: expected a file, or settings such as algo=mappo,mg2l_kalei seed=0..4"])
+    if not files:
+        return words
+    if len(words) > 1:
+        raise ConfigError([f"grid: {files[0]} says all that there is to say, expected nothing beside it"])
+    return Path(files[0])
+
+
+def _play(runs: Sequence[PlannedRun], n_all: int, options: GridOptions) -> int:
+    n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n_parallel = options.n_parallel or n_cpus
+    resources = Resources(max(1, n_cpus // n_parallel), options.n_gpus)
+    executor = EXECUTORS[options.executor](n_parallel, resources, options.address)
+    if n_all > len(runs):
+        say(f"{n_all - len(runs)} of {n_all} runs are finished")
+    failed: list[Outcome] = []
+    began = time.monotonic()
+    with closing(executor.play(runs)) as outcomes:
+        for n_ended, outcome in enumerate(outcomes, start=1):
+            failed += [outcome] * (outcome.exit_code != 0)
+            left = (time.monotonic() - began) / n_ended * (len(runs) - n_ended)
+            say(_line(outcome, (n_ended, len(runs)), left), is_error=outcome.exit_code != 0)
+    if failed:
+        codes = Counter(outcome.exit_code for outcome in failed)
+        reason = f"exit codes {', '.join(f'{code} ({n} times)' for code, n in sorted(codes.items()))}"
+        say(f"{len(failed)} of {len(runs)} runs failed, {reason}; the same command tries them again", is_error=True)
+    return 1 if failed else 0
+
+
+def _line(outcome: Outcome, progress: tuple[int, int], left: float) -> str:
+    """What is said of a run that ended; of one that failed also the end of its log."""
+    took, rest = (str(timedelta(seconds=round(seconds))) for seconds in (outcome.seconds, left))
+    how = "finished" if outcome.exit_code == 0 else f"failed (exit code {outcome.exit_code})"
+    line = f"{progress[0]}/{progress[1]}, {rest} left: {outcome.run.name} {how} after {took}"
+    if outcome.exit_code == 0:
+        return line
+    text = outcome.run.log.read_text(errors="replace") if outcome.run.log.is_file() else ""
+    last = [f"    {printable(each)}" for each in text.splitlines()[-LAST_LINES:]]
+    return "\n".join([f"{line}; {outcome.run.log} ends with", *last])

@@ -1,0 +1,128 @@
+"""The runs of a grid: every combination of its axes, each a command line of ``train``, checked before any starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mg2l_kalei.config import ConfigError, RunConfig, read_yaml, run_dir
+from mg2l_kalei.config.command_line import parse
+from mg2l_kalei.config.settings import comma_parts, to_text
+from mg2l_kalei.disk.metric_log import read_metrics
+from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.training.plugins import resolve
+
+RANGE = re.compile(r"(\d+)\.\.(\d+)")  # 0..4 is 0, 1, 2, 3, 4
+OPTIONS = ("expt", "algo", "env", "config")  # written as --key=value
+MAX_RUNS = 100_000
+
+
+class PlannedRun(NamedTuple):
+    """One run of a grid."""
+
+    words: tuple[str, ...]  # after ``train``
+    config: RunConfig
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(run_dir(self.config))
+
+    @property
+    def log(self) -> Path:
+        """What it prints: beside its folder, which it makes itself."""
+        return self.folder.path.with_name(f"{self.folder.path.name}.log")
+
+    @property
+    def name(self) -> str:
+        """As one says it: recipe, family and run name."""
+        return f"{self.config.algo} {self.config.kinds['env']} {self.folder.path.name}"
+
+    def is_finished(self) -> bool:
+        """Whether it was trained to its end and evaluated then."""
+        if not self.folder.config.is_file():
+            return False
+        rows = read_metrics(self.folder.metrics)
+        if not rows or rows[-1]["iteration"] < self.config.n_iters:
+            return False
+        return any(self.folder.evaluation.glob(f"train-{rows[-1]['env_steps']}*.json"))
+
+
+def combinations(source: Sequence[str] | Path) -> list[tuple[str, ...]]:
+    """Command lines of every combination, from ``key=value`` words or a YAML file.
+
+    Values of an axis are separated by commas, or are a YAML list; ``0..4`` is a range. A setting that is a list itself
+    is written in brackets: ``network.hidden=[64,64],[128,128]``. Raises ConfigError.
+    """
+    axes = _of_file(source) if isinstance(source, Path) else _of_words(source)
+    n_runs = 1
+    for values in axes.values():
+        n_runs *= len(values)
+    if n_runs > MAX_RUNS:
+        raise ConfigError([f"grid: {n_runs} runs, expected at most {MAX_RUNS}"])
+    return [
+        tuple(f"{'--' * (key in OPTIONS)}{key}={value}" for key, value in zip(axes, values, strict=True))
+        for values in product(*axes.values())
+    ]
+
+
+def planned(lines: Sequence[Sequence[str]]) -> list[PlannedRun]:
+    """The runs of command lines. Raises ConfigError with everything that is wrong with any of them."""
+    runs: list[PlannedRun] = []
+    problems: dict[str, None] = {}  # each once, in their order
+    places: dict[Path, Sequence[str]] = {}
+    for words in lines:
+        try:
+            run = PlannedRun(tuple(words), resolve(words).config)
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems)
+            continue
+        place = run.folder.path
+        if place in places:
+            problems[f"grid: {' '.join(words)} is the same run as {' '.join(places[place])}: {place}"] = None
+        places[place] = words
+        runs.append(run)
+    if problems:
+        raise ConfigError(list(problems))
+    return runs
+
+
+def _of_words(words: Sequence[str]) -> dict[str, list[str]]:
+    assignments, problems = parse(words)
+    axes: dict[str, list[str]] = {}
+    for key, text in assignments:
+        if key in axes:
+            problems.append(f"command line: {key} is given twice")
+        axes[key] = [value for part in comma_parts(text) for value in _ranged(part.strip())]
+    if problems:
+        raise ConfigError(problems)
+    return axes
+
+
+def _of_file(path: Path) -> dict[str, list[str]]:
+    return {key: list(_values(value)) for key, value in _leaves(read_yaml(path))}
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _values(value: Any) -> Iterator[str]:
+    for item in value if isinstance(value, list) else [value]:
+        yield from _ranged(item) if isinstance(item, str) else [_text(item)]
+
+
+def _text(value: Any) -> str:
+    """As it is written on a command line."""
+    return f"[{','.join(map(_text, value))}]" if isinstance(value, list) else to_text(value)
+
+
+def _ranged(text: str) -> list[str]:
+    found = RANGE.fullmatch(text)
+    return [text] if found is None else [str(n) for n in range(int(found[1]), int(found[2]) + 1)]
