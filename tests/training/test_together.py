@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from mg2l_kalei.config import RunConfig
 from mg2l_kalei.disk.finite import NonFiniteError, check_finite
 from mg2l_kalei.learners.base import Experience
 from mg2l_kalei.losses.inference import Gaussian
@@ -21,8 +23,7 @@ from tests.torchrun import end, start
 from tests.training.trainers import RECIPES, make_trainer, tiny
 
 CPU = torch.device("cpu")
-SETTINGS = {"n_minibatches": 1, "batch": 8, "explore_rows": 2}
-ROWS = "n_rows=8"
+SETTINGS: dict[str, int] = {"n_minibatches": 1, "batch": 8, "explore_rows": 2}
 
 
 class Data(NamedTuple):
@@ -41,8 +42,12 @@ class Recording(Processes):
         self.gradients += [p.grad.clone() for p in of if p.grad is not None]
 
 
+def config_of(algo: str) -> RunConfig:
+    return dataclasses.replace(tiny(algo, "toy-corners", **SETTINGS), n_rows=8)
+
+
 def make_data(algo: str, departures: bool) -> Data:
-    trainer = make_trainer(tiny(algo, "toy-corners", ROWS, **SETTINGS))
+    trainer = make_trainer(config_of(algo))
     iteration = Iteration(trainer.clock)
     for name in ("explore", "collect"):
         if name in trainer.phases:
@@ -60,15 +65,12 @@ def make_data(algo: str, departures: bool) -> Data:
 def part_of(data: Data, processes: Processes) -> Data:
     """The process's half of the rows, and of the pairs of contexts."""
 
-    def rows(x: object, dim: int = 1) -> object:
+    def rows(x: Any) -> Any:  # (T, B, ...), or (B,)
         if isinstance(x, Tensor):
-            return x.narrow(dim, processes.rank * x.shape[dim] // processes.size, x.shape[dim] // processes.size)
-        return x._make(rows(inner, dim) for inner in x) if isinstance(x, tuple) else None  # type: ignore[attr-defined]
+            return x.chunk(processes.size, dim=min(1, x.dim() - 1))[processes.rank]
+        return None if x is None else x._make(map(rows, x))
 
-    rollout = Rollout(*map(rows, data.rollout))._replace(task=rows(data.rollout.task, 0), contexts=None)
-    if data.rollout.contexts is not None:
-        held = data.rollout.contexts
-        rollout = rollout._replace(contexts=Contexts(rows(held.transition), rows(held.task, 0)))
+    rollout = rows(data.rollout)
     if data.contexts is None:
         return Data(rollout, None)
     pairs = torch.arange(len(data.contexts.task)).view(2, processes.size, -1)[:, processes.rank].flatten()
@@ -80,8 +82,7 @@ def part_of(data: Data, processes: Processes) -> Data:
 def learnt(algo: str, data: Data, processes: Recording) -> list[Tensor]:
     """Gradients of the encoder's and of the learner's first steps, and all statistics."""
     processes.gradients = []
-    config = tiny(algo, "toy-corners", ROWS, **SETTINGS)
-    system = build(config, CPU, processes=processes)
+    system = build(config_of(algo), CPU, processes=processes)
     rollout, contexts = part_of(data, processes)
     if contexts is not None:
         system.encoder.fit_normaliser(rollout.transition)
