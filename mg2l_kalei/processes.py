@@ -118,7 +118,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what torch's backends raise, of several kinds
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0].split(". ")[0]
         raise ProcessLost(
             f"another process of this run has ended ({reason}); the same command goes on from the last checkpoint"
         ) from error

@@ -24,7 +24,9 @@ def start(n: int, do: Callable[[], int], log: Path) -> list[BaseProcess]:
     with socket.socket() as taken:
         taken.bind(("localhost", 0))
         port = taken.getsockname()[1]
-    processes = [FORK.Process(target=_run, args=(rank, n, port, do, f"{log}-{rank}")) for rank in range(n)]
+    processes: list[BaseProcess] = [
+        FORK.Process(target=_run, args=(rank, n, port, do, f"{log}-{rank}")) for rank in range(n)
+    ]
     for process in processes:
         process.start()
     return processes

@@ -183,7 +183,7 @@ class MetaTrainer:
         try:
             for name, generator in self.generators.items():
                 own_part = processes.own(len(generator.get_state()))
-                generator.set_state(training["generators"][name][own_part])
+                generator.set_state(training["generators"][name][own_part].clone())
         except RuntimeError as error:
             raise ValueError(
                 f"this run was not begun on {self.device.type}, whose random numbers differ: go on where it was begun "
