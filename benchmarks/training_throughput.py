@@ -46,14 +46,15 @@ def main(words: list[str]) -> None:
         rows: dict[str, list[list[float]]] = {recipe: [] for recipe in recipes}
         for _ in range(ITERATIONS):
             for recipe in recipes:
-                metrics = trainers[recipe].iterate()  # of all processes: none waits for orders
+                if processes.rank:
+                    processes.told()  # the first process's order to begin
+                metrics = trainers[recipe].iterate()
                 rows[recipe].append([float(metrics[name]) for name in FIGURES])
     if processes.rank:
         return
     family = trainers[recipes[0]].system.family.name
-    print(
-        f"{family}, {processes.size} processes of {torch.get_num_threads()} threads, median of {ITERATIONS - 1} iterations"
-    )
+    threads = f"{processes.size} x {torch.get_num_threads()} threads"
+    print(f"{family}, {threads}, median of {ITERATIONS - 1} iterations")
     print(f"{'':>12}  env steps/s" + "".join(f"{share:>13}" for share in SHARES))
     medians = {}
     for recipe, measured in rows.items():

@@ -50,7 +50,7 @@ class Processes(NamedTuple):
         With gradient to this process's own part, ``size`` times: of a loss of what was gathered, which is then the same
         in all processes, the mean of the gradients is the gradient.
         """
-        return x if self.size == 1 else _Gather.apply(x, dim, self)  # type: ignore[no-any-return]
+        return x if self.size == 1 else _Gather.apply(x, dim, self)
 
     def own(self, n: int) -> slice:
         """Where in what was gathered this process's ``n`` entries are."""
