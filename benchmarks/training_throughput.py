@@ -1,6 +1,7 @@
 """Environment steps per second of meta-training, all updates included, and where the time goes.
 
     python -m benchmarks.training_throughput [env=mpe-spread] [algo=NAME ...] [n_threads=2]
+    torchrun --nproc-per-node=2 -m benchmarks.training_throughput ... n_threads=1   the rows divided among processes
 
 Recipes in turn, an iteration each, so that all see the same machine: unless others are named, `mg2l_kalei` with its own
 settings, and `mg2l` with those of the original code (15 full-batch epochs, 256 wide, a network per agent, 50 encoder
@@ -18,6 +19,7 @@ from pathlib import Path
 import torch
 
 from mg2l_kalei.config import load
+from mg2l_kalei.processes import Processes, joined
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 
@@ -29,25 +31,30 @@ SHARES = ("environment", "acting", "inference", "update")
 FIGURES = ("time/env_steps_per_s", *(f"time/{share}_share" for share in SHARES))
 
 
-def trainer(recipe: str, words: list[str], bad_batch: Path) -> MetaTrainer:
+def trainer(recipe: str, words: list[str], bad_batch: Path, processes: Processes) -> MetaTrainer:
     config = load([f"--algo={recipe}", *STEADY, *words], SCHEMA, CONFIG_DIR).config
     if config.n_threads:
         torch.set_num_threads(config.n_threads)
-    return MetaTrainer(build(config, torch.device("cpu")), bad_batch)
+    return MetaTrainer(build(config, torch.device("cpu"), processes=processes), bad_batch)
 
 
 def main(words: list[str]) -> None:
     recipes = [word.removeprefix("algo=") for word in words if word.startswith("algo=")] or list(RECIPES)
     words = [word for word in words if not word.startswith("algo=")]
-    with tempfile.TemporaryDirectory() as folder:
-        trainers = {recipe: trainer(recipe, words, Path(folder) / "bad_batch") for recipe in recipes}
+    with tempfile.TemporaryDirectory() as folder, joined(on_gpu=False) as processes:
+        trainers = {recipe: trainer(recipe, words, Path(folder) / "bad_batch", processes) for recipe in recipes}
         rows: dict[str, list[list[float]]] = {recipe: [] for recipe in recipes}
         for _ in range(ITERATIONS):
             for recipe in recipes:
+                if processes.rank:
+                    processes.told()  # the first process's order to begin
                 metrics = trainers[recipe].iterate()
                 rows[recipe].append([float(metrics[name]) for name in FIGURES])
+    if processes.rank:
+        return
     family = trainers[recipes[0]].system.family.name
-    print(f"{family}, {torch.get_num_threads()} threads, median of {ITERATIONS - 1} iterations")
+    threads = f"{processes.size} x {torch.get_num_threads()} threads"
+    print(f"{family}, {threads}, median of {ITERATIONS - 1} iterations")
     print(f"{'':>12}  env steps/s" + "".join(f"{share:>13}" for share in SHARES))
     medians = {}
     for recipe, measured in rows.items():

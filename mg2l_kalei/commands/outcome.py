@@ -28,10 +28,13 @@ def _ending(error: Exception) -> tuple[str, int]:
     from mg2l_kalei.disk.checkpoint import CheckpointError
     from mg2l_kalei.disk.finite import NonFiniteError
     from mg2l_kalei.disk.run_folder import RunFolderLocked
+    from mg2l_kalei.processes import ProcessLost
 
     if isinstance(error, Refusal):
         return str(error), 2
     if isinstance(error, (CheckpointError, EnvFailure, RunFolderLocked, NonFiniteError, ReplayTooSmall, OSError)):
+        return f"error: {error}", 1
+    if isinstance(error, ProcessLost):
         return f"error: {error}", 1
     is_unmet = isinstance(error, RuntimeError) and "allocate memory" in str(error)
     if is_unmet or isinstance(error, (MemoryError, torch.OutOfMemoryError)):

@@ -22,16 +22,20 @@ from mg2l_kalei.training.system import System
 from mg2l_kalei.training.task_inference import InferenceTrainer
 from mg2l_kalei.types import Clock, Metrics, State
 
+# Processes that train together draw from streams of their own, but for the last two: weights stay the same in all.
 STREAMS = ("env", "exploration_env", "acting", "tasks", "contexts", "learner", "sharing")
+SHARED_STREAMS = ("learner", "sharing")
 
 
 class MetaTrainer:
     """Trains a system, an iteration at a time. ``bad_batch`` is where a batch with non-finite values is written."""
 
     def __init__(self, system: System, bad_batch: Path) -> None:
-        config, self.device = system.config, system.device
+        config, self.device, rank = system.config, system.device, system.processes.rank
+        bad_batch = bad_batch.with_stem(f"{bad_batch.stem}-{rank}") if rank else bad_batch
         self.system, self.config, self.bad_batch = system, config, bad_batch
-        self.generators = {name: torch_generator(config.seed, name, device=self.device) for name in STREAMS}
+        own = {name: (rank,) if rank and name not in SHARED_STREAMS else () for name in STREAMS}
+        self.generators = {name: torch_generator(config.seed, name, *own[name], device=self.device) for name in STREAMS}
         self.stopwatch = Stopwatch(self.device, waits=config.exact_times)
         self.replay = self._make_replay()
         self.shop = Workshop(
@@ -79,6 +83,7 @@ class MetaTrainer:
 
     def iterate(self) -> Metrics:
         """One iteration: every phase that is due. Returns its metrics."""
+        self.system.processes.tell("iterate")
         self.stopwatch.seconds.clear()
         started, steps_before = time.perf_counter(), self.env_steps
         iteration, found = Iteration(self.clock), Metrics()
@@ -117,17 +122,27 @@ class MetaTrainer:
 
         ``weights`` is all that evaluation reads. An iteration starts new trials, so simulators hold none of it.
         """
+        processes = self.system.processes
+        processes.tell("state_dict")
         training = {
+            "n_processes": processes.size,
             "best_return": self.best_return,
             "learner": self.system.learner.state_dict(),
             "phases": {name: phase.state_dict() for name, phase in self.phases.items()},
-            "generators": {name: generator.get_state() for name, generator in self.generators.items()},
+            "generators": {name: processes.gather(g.get_state()) for name, g in self.generators.items()},
         }
         return {"weights": self.system.weights(self.iteration, self.env_steps), "training": training}
 
     def trials_since(self, first: int) -> Shard | None:
         """The replay's trials from number ``first`` on, counted over the whole run; None: there is no replay."""
-        return None if self.replay is None else Shard(*self.replay.since(first))
+        processes = self.system.processes
+        if self.replay is None:
+            return None
+        processes.tell("trials_since", first)
+        first, trials = self.replay.since(first)
+        if processes.size > 1:  # (n, processes, ...): all have as many
+            trials = {name: processes.gather(x.unsqueeze(1), dim=1) for name, x in trials.items()}
+        return Shard(first, trials)
 
     @property
     def oldest_trial(self) -> int:
@@ -148,7 +163,13 @@ class MetaTrainer:
 
     def load_state_dict(self, state: Mapping[str, State], shards: Iterable[Shard]) -> None:
         """Restore what ``state_dict`` gave, and trials; generators last. ValueError on another kind of device."""
-        weights, training = state["weights"], state["training"]
+        weights, training, processes = state["weights"], state["training"], self.system.processes
+        n_processes = training.get("n_processes", 1)
+        if n_processes != processes.size:
+            raise ValueError(
+                f"this run was begun by {n_processes} processes, not {processes.size}: go on with as many, or start "
+                "afresh with resume=never"
+            )
         self.system.load_weights(weights)
         self.iteration, self.env_steps = weights["iteration"], weights["env_steps"]
         self.best_return = training["best_return"]
@@ -156,11 +177,13 @@ class MetaTrainer:
         for name, phase in self.phases.items():
             phase.load_state_dict(training["phases"][name])
         if self.replay is not None:
-            for shard in shards:
-                self.replay.restore(*shard)
+            for first, trials in shards:
+                own = {name: x[:, processes.rank] if processes.size > 1 else x for name, x in trials.items()}
+                self.replay.restore(first, own)
         try:
             for name, generator in self.generators.items():
-                generator.set_state(training["generators"][name])
+                own_part = processes.own(len(generator.get_state()))
+                generator.set_state(training["generators"][name][own_part].clone())
         except RuntimeError as error:
             raise ValueError(
                 f"this run was not begun on {self.device.type}, whose random numbers differ: go on where it was begun "

@@ -125,12 +125,13 @@ class Explore(Stateless):
             task = self._take_turns(n_rows)
             held = shop.inference.prior_latents(n_rows, shop.system.family.spec.n_agents)
             shop.keep(shop.play(self.env, task, iteration.clock, held))
-            iteration.count(n_rows * shop.system.trial_steps)
+            iteration.count(n_rows * shop.system.trial_steps * shop.system.processes.size)
         return {}
 
     def env_steps(self, n_iters: int) -> int:
         n_trials = sum(map(self._n_trials, range(n_iters)))
-        return n_trials * self.config.explore_rows * self.shop.system.trial_steps
+        system = self.shop.system
+        return n_trials * self.config.explore_rows * system.trial_steps * system.processes.size
 
     def state_dict(self) -> State:
         return {"next": self._next}

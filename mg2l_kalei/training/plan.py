@@ -9,14 +9,17 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from mg2l_kalei.config import RunConfig, run_dir
+from mg2l_kalei.config import ConfigError, RunConfig, run_dir
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.disk.run_folder import RunFolder, RunFolderLocked
+from mg2l_kalei.processes import Processes, ProcessLost, joined
 from mg2l_kalei.training.callbacks import Callback, TrainingResult
+from mg2l_kalei.training.following import follow
 from mg2l_kalei.training.plugins import load_plugins
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.stop_signal import STOPPED, StopSignal
@@ -42,10 +45,33 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = (), *, folder: Path
     if config.n_threads:
         torch.set_num_threads(config.n_threads)
     deadline = None if config.max_hours is None else time.monotonic() + 3600 * config.max_hours  # of all together
-    run = TrainingRun(config, callbacks, folder=folder, deadline=deadline)  # before references, lest they be in vain
+    with joined(on_gpu=config.device != "cpu") as processes:
+        # Before references, lest they be in vain.
+        run = TrainingRun(config, callbacks, folder=folder, deadline=deadline, processes=processes)
+        if processes.size > 1:
+            return _train_together(run, callbacks, processes)
     place = config if folder is None else dataclasses.replace(config, results_dir=str(_results_of(folder)))
     references = reference_configs(place) if config.references else {}
     result = _train(run, references)
+    for callback in callbacks:
+        callback.on_end(result)
+    return result
+
+
+def _train_together(run: TrainingRun, callbacks: Sequence[Callback], processes: Processes) -> TrainingResult:
+    """The first process leads, and the others follow, until it tells them the end."""
+    if run.config.references:
+        raise ConfigError(["references=true with several processes: train them as runs of their own"])
+    processes.any(False)  # all have looked at the folder before the first writes it
+    if processes.rank:
+        return run.result(follow(run.trainer, run.checkpoints))
+    code = 1
+    try:
+        result = run.go()
+        code = result.exit_code
+    finally:
+        with suppress(ProcessLost):
+            processes.tell("end", code)
     for callback in callbacks:
         callback.on_end(result)
     return result

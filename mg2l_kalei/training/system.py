@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ FOLDERS: list[Path] = []  # of recipes and the like that plugins have registered
 class System(NamedTuple):
     """What a run trains, and evaluation loads."""
 
-    config: RunConfig
+    config: RunConfig  # of several processes: this one's part of it, see ``divided``
     device: torch.device
     family: TaskFamily
     encoder: TaskEncoder
@@ -46,8 +47,8 @@ class System(NamedTuple):
 
     @property
     def steps_per_iteration(self) -> int:
-        """Environment steps of one rollout: every row's team acts once in a step."""
-        return self.trial_steps * self.config.n_rows
+        """Environment steps of one rollout, of all processes: every row's team acts once in a step."""
+        return self.trial_steps * self.config.n_rows * self.processes.size
 
     @property
     def replayed_fields(self) -> tuple[str, ...]:
@@ -84,7 +85,7 @@ def build(
 
     ``agents``: the order of the agents in a run whose weights are to be loaded, which a family may give otherwise now.
     """
-    family = family_of(config).ordered(agents)
+    family, config = family_of(config).ordered(agents), divided(config, processes.size)
     n_train = len(family.splits["train"])
     if any(task.split != "train" for task in family.tasks[:n_train]):
         raise Refusal(f"{family.name}: training tasks must come first, as encoders number them from 0")
@@ -101,8 +102,32 @@ def build(
     make_sharing = partial(_make_sharing, config, family.spec, generator)
     setup = Setup(config.network, family.spec, encoder, make_sharing, generator, processes)
     system = System(config, device, family, encoder, learner_class(config.learner, setup), processes)
+    if processes.size > 1 and any(sharing.replays for sharing in system.learner.sharings()):
+        raise Refusal(f"sharing.kind={config.kinds['sharing']} looks at replayed trials, which are each process's own")
     refuse_too_large(config.replay, family.spec, system.trial_steps, system.replayed_fields)
     return system._replace(encoder=encoder.to(device), learner=system.learner.to(device))
+
+
+def divided(config: RunConfig, size: int) -> RunConfig:
+    """What each of ``size`` processes does of a run: rows and contexts are divided, and what is replayed.
+
+    Raises Refusal, with a line for each setting that cannot be.
+    """
+    if size == 1:
+        return config
+    context, replay = config.context, config.replay
+    unit = {"n_rows": 1, "context.explore_rows": 1, "context.batch": 2}  # contexts are drawn in pairs
+    parts = {"n_rows": config.n_rows, "context.explore_rows": context.explore_rows, "context.batch": context.batch}
+    wrong = [f"{key}={n}" for key, n in parts.items() if n % (unit[key] * size)]
+    if wrong:
+        raise Refusal("\n".join(f"{line} does not divide by {size} processes" for line in wrong))
+    batch, explore_rows = context.batch // size, context.explore_rows // size
+    return dataclasses.replace(
+        config,
+        n_rows=config.n_rows // size,
+        context=dataclasses.replace(context, batch=batch, explore_rows=explore_rows),
+        replay=dataclasses.replace(replay, capacity=max(2, replay.capacity // size), max_gib=replay.max_gib / size),
+    )
 
 
 def _make_sharing(

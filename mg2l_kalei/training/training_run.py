@@ -20,6 +20,7 @@ from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.evaluation.adaptation import metrics as evaluation_metrics
 from mg2l_kalei.evaluation.adaptation import refuse_overlap
 from mg2l_kalei.evaluation.results import AdaptationResult
+from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.training.assessment import assess, compare_runs, publish
 from mg2l_kalei.training.callbacks import Callback, StopTraining, TrainingEvent, TrainingResult
 from mg2l_kalei.training.lineage import Ancestors, ancestors_of, refuse_trained_on
@@ -64,6 +65,7 @@ class TrainingRun:
         *,
         folder: Path | None = None,
         deadline: float | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.config, self.callbacks, self.deadline = config, callbacks, deadline
         self.folder = RunFolder(folder or run_dir(config))
@@ -73,7 +75,7 @@ class TrainingRun:
         is_begun = config.resume != "never" and self.folder.config.is_file()
         start = self.folder.path if is_begun else config.init_from
         try:
-            self.system = build(config, device, agents_of(start) if start else ())
+            self.system = build(config, device, agents_of(start) if start else (), processes=processes)
             for split in self.system.family.splits:
                 refuse_overlap(self.system.family, split)
         except Refusal as error:
@@ -145,6 +147,7 @@ class TrainingRun:
         trainer, n_iters = self.trainer, self.config.n_iters
         with fitting(self.folder, loaded.step):
             counts(loaded.state["weights"])
+            self.system.processes.tell("load", loaded.step)
             trainer.load_state_dict(loaded.state, loaded.shards)
             unlogged = loaded.state["training"]["unlogged"]
             n_threads = loaded.state["training"]["n_threads"]
