@@ -35,10 +35,8 @@ class GridOptions:
 
 def grid(words: Sequence[str]) -> int:
     """Exit code 0: all runs are finished; 1: some failed; as of ``train`` for a single one (``index``)."""
-    mine = [word for word in words if word.lstrip("-").split("=")[0] in rules(GridOptions()) and "=" in word]
-    _, options = read_options(mine, GridOptions())
-    lines = combinations(_source([word for word in words if word not in mine]))
-    runs = planned(lines)
+    source, options = asked(words)
+    runs = planned(combinations(source))
     if options.index is not None:
         if options.index >= len(runs):
             raise ConfigError([f"command line: index={options.index}: the grid has runs 0 to {len(runs) - 1}"])
@@ -50,8 +48,14 @@ def grid(words: Sequence[str]) -> int:
     return _play([run for run in runs if not run.is_finished()], len(runs), options)
 
 
+def asked(words: Sequence[str]) -> tuple[Sequence[str] | Path, GridOptions]:
+    """What the grid is made from, the file that was named or words, and how it is to be played. Raises ConfigError."""
+    own = rules(GridOptions())
+    mine = [word for word in words if word.lstrip("-").partition("=")[0] in own and "=" in word]
+    return _source([word for word in words if word not in mine]), read_options(mine, GridOptions())[1]
+
+
 def _source(words: Sequence[str]) -> Sequence[str] | Path:
-    """The file that was named, or the words."""
     files = [word for word in words if "=" not in word]
     if not words:
         raise ConfigError(["grid: expected a file, or settings such as algo=mappo,mg2l_kalei seed=0..4"])

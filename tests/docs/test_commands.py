@@ -13,9 +13,11 @@ import pytest
 
 import mg2l_kalei.__main__ as program
 import train
+from mg2l_kalei.commands.grid import asked
 from mg2l_kalei.commands.program import COMMANDS
 from mg2l_kalei.config import ConfigError, load
 from mg2l_kalei.config.options import read_options
+from mg2l_kalei.grid import combinations, planned
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
 from tests.docs.written import DOCS, PAGES, ROOT, code_blocks, commands
 
@@ -52,11 +54,17 @@ def ask_the_program(words: Sequence[str]) -> None:
     if not words or words[0] in ("--help", "--version", "COMMAND"):
         return
     command, *rest = words
+    if not rest:
+        assert command in COMMANDS
+        return
     rest = [word for word in rest if word not in ("...", "--help")]
     options = getattr(import_module(COMMANDS[command].module), COMMANDS[command].options)
     if command == "tasks":
         assert rest[0] in ("list", "show", "hash", "check")
         load([f"--env={rest[1]}", *rest[2:]] if len(rest) > 1 else [], SCHEMA, CONFIG_DIR)
+    elif command == "grid":
+        source, _ = asked(rest)
+        assert source == Path("GRID.yaml") or planned(combinations(source))
     elif isinstance(options, type):
         read_options(rest, options())
     else:
