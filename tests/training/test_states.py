@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -124,7 +125,7 @@ def test_no_part_of_the_state_is_superfluous() -> None:
     config = tiny("mg2l_kalei", "toy-turns")
     saved, initial = trained(config), make_trainer(config).state_dict()
     expected = dict(leaves(saved))
-    parts = [(half, part) for half in initial for part in initial[half]]
+    parts = [(half, part) for half in initial for part in initial[half] if part != "n_processes"]  # a guard, as below
     assert len(parts) == 8
     for half, part in parts:
         state, shards = saved_by(saved)
@@ -132,6 +133,14 @@ def test_no_part_of_the_state_is_superfluous() -> None:
         restored = make_trainer(config)
         restored.load_state_dict(state, shards)
         assert differing(expected, dict(leaves(restored))), part
+
+
+def test_as_many_processes_go_on_as_the_run_was_begun_by() -> None:
+    config = tiny("mg2l_kalei", "toy-turns")
+    state, shards = saved_by(trained(config))
+    state["training"]["n_processes"] = 2
+    with pytest.raises(ValueError, match="begun by 2 processes, not 1"):
+        make_trainer(config).load_state_dict(state, shards)
 
 
 def test_trials_are_saved_and_not_superfluous() -> None:
