@@ -16,7 +16,8 @@ from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.options import read_options
 from mg2l_kalei.config.settings import rules
 from mg2l_kalei.disk.output import printable, say
-from mg2l_kalei.grid import EXECUTORS, Outcome, PlannedRun, combinations, planned
+from mg2l_kalei.disk.run_folder import LOCKED
+from mg2l_kalei.grid import EXECUTORS, Executor, Outcome, PlannedRun, combinations, planned
 from mg2l_kalei.grid.executors import Resources
 from mg2l_kalei.training.plan import train
 
@@ -73,18 +74,49 @@ def _play(runs: Sequence[PlannedRun], n_all: int, options: GridOptions) -> int:
     executor = EXECUTORS[options.executor](n_parallel, resources, options.address)
     if n_all > len(runs):
         say(f"{n_all - len(runs)} of {n_all} runs are finished")
-    failed: list[Outcome] = []
-    began = time.monotonic()
-    with closing(executor.play(runs)) as outcomes:
-        for n_ended, outcome in enumerate(outcomes, start=1):
-            failed += [outcome] * (outcome.exit_code != 0)
-            left = (time.monotonic() - began) / n_ended * (len(runs) - n_ended)
-            say(_line(outcome, (n_ended, len(runs)), left), is_error=outcome.exit_code != 0)
+    failed = _failures(executor, runs)
     if failed:
         codes = Counter(outcome.exit_code for outcome in failed)
         reason = f"exit codes {', '.join(f'{code} ({n} times)' for code, n in sorted(codes.items()))}"
         say(f"{len(failed)} of {len(runs)} runs failed, {reason}; the same command tries them again", is_error=True)
     return 1 if failed else 0
+
+
+def _failures(executor: Executor, runs: Sequence[PlannedRun]) -> list[Outcome]:
+    """Play runs, say how each ended, and return those that failed.
+
+    A run may be another's reference, and be locked while that trains it: it is played again once the others ended.
+    """
+    failed: list[Outcome] = []
+    began, n_ended, waiting = time.monotonic(), 0, list(runs)
+    while waiting:
+        locked: list[Outcome] = []
+        with closing(executor.play(waiting)) as outcomes:
+            for outcome in outcomes:
+                if _is_locked(outcome):
+                    locked.append(outcome)
+                    continue
+                n_ended += 1
+                failed += [outcome] * (outcome.exit_code != 0)
+                left = (time.monotonic() - began) / n_ended * (len(runs) - n_ended)
+                say(_line(outcome, (n_ended, len(runs)), left), is_error=outcome.exit_code != 0)
+        if len(locked) == len(waiting):  # by somebody else's processes
+            failed += locked
+            for outcome in locked:
+                say(_line(outcome, (len(runs), len(runs)), 0.0), is_error=True)
+            break
+        waiting = [outcome.run for outcome in locked]
+    return failed
+
+
+def _is_locked(outcome: Outcome) -> bool:
+    return outcome.exit_code == 2 and LOCKED in _end_of_log(outcome)
+
+
+def _end_of_log(outcome: Outcome) -> str:
+    log = outcome.run.log
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    return "\n".join(text.splitlines()[-LAST_LINES:])
 
 
 def _line(outcome: Outcome, progress: tuple[int, int], left: float) -> str:
@@ -94,6 +126,5 @@ def _line(outcome: Outcome, progress: tuple[int, int], left: float) -> str:
     line = f"{progress[0]}/{progress[1]}, {rest} left: {outcome.run.name} {how} after {took}"
     if outcome.exit_code == 0:
         return line
-    text = outcome.run.log.read_text(errors="replace") if outcome.run.log.is_file() else ""
-    last = [f"    {printable(each)}" for each in text.splitlines()[-LAST_LINES:]]
+    last = [f"    {printable(each)}" for each in _end_of_log(outcome).splitlines()]
     return "\n".join([f"{line}; {outcome.run.log} ends with", *last])

@@ -18,6 +18,7 @@ from mg2l_kalei.disk.durable import open_unlinked, remove_leftovers
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)  # what file systems without locks answer
 
+LOCKED = "is being written by"  # what is said of a folder whose lock another process holds
 MAX_TASKS_SIZE = 1 << 26  # bytes of a tasks.json
 
 _log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class RunFolder(NamedTuple):
         self.path.mkdir(parents=True, exist_ok=True)
         with _opened(self.path / "lock") as file:
             if not self._is_locked_here(file):
-                raise RunFolderLocked(f"{self.path} is being written by {_holder(file)}: wait for it, or stop it")
+                raise RunFolderLocked(f"{self.path} {LOCKED} {_holder(file)}: wait for it, or stop it")
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}")
             file.flush()

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from mg2l_kalei.config import ConfigError, RunConfig, run_dir
+from mg2l_kalei.disk.checkpoint import Checkpoints
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.disk.run_folder import RunFolder, RunFolderLocked
 from mg2l_kalei.processes import Processes, ProcessLost, joined
@@ -99,9 +100,14 @@ def _train(run: TrainingRun, references: Mapping[str, RunConfig]) -> TrainingRes
 
 
 def _await(config: RunConfig, stop: StopSignal, deadline: float | None) -> None:
-    """Until another process is done with a run, which is then finished here if it was left."""
+    """Until another process has trained a run, which is then finished here if it was left.
+
+    Trained is enough: that process may still hold the run's lock, waiting for this one's run as its own reference.
+    """
     code = None
     while code is None:
+        if max(Checkpoints(RunFolder(run_dir(config)).checkpoints, 1).steps(), default=0) >= config.n_iters:
+            return
         try:
             with RunFolder(run_dir(config)).lock():
                 pass

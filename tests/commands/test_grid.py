@@ -89,6 +89,21 @@ def test_a_run_that_fails_is_told_with_its_last_lines_and_the_others_go_on(
     assert "1 of 3 runs failed, exit codes 3 (1 times); the same command tries them again" in output.err
 
 
+def test_a_run_that_another_trains_as_its_reference_is_played_after_it(
+    tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark = tmp_path / "trained"
+    script["0"] = f"import sys; from pathlib import Path; p = Path({str(mark)!r})\nif not p.exists(): "
+    script["0"] += "print('FOLDER is being written by process 1: wait for it, or stop it'); sys.exit(2)"
+    script["1"] = f"import time; from pathlib import Path; time.sleep(1); Path({str(mark)!r}).touch()"
+    words = seeds(tmp_path, "0", "1")
+    assert program.main(["grid", *words, "n_parallel=2"]) == 0
+    assert capsys.readouterr().out.count("finished after") == 2
+    mark.unlink()
+    assert program.main(["grid", *(word for word in words if "seed" not in word), "seed=0"]) == 1
+    assert "is being written by process 1" in capsys.readouterr().err
+
+
 def test_a_grid_that_is_stopped_stops_its_runs(tmp_path: Path, script: Script) -> None:
     marks = {seed: tmp_path / f"stopped-{seed}" for seed in "01"}
     for seed, mark in marks.items():

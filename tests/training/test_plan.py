@@ -72,6 +72,28 @@ def test_a_reference_that_another_process_trains_is_awaited_and_not_in_the_way(
     assert len(read_metrics(none.metrics)) == 2  # it was left untrained, and so trained here
 
 
+def test_a_trained_reference_is_not_waited_for_though_its_process_goes_on(tmp_path: Path) -> None:
+    words = tiny(tmp_path, algo="mappo", n_iters=1, references="true")
+    config = config_of(*words)
+    for reference in reference_configs(config).values():
+        assert plan.train(reference).exit_code == 0
+    oracle = RunFolder(run_dir(reference_configs(config)["oracle"]))
+    held, done = threading.Event(), threading.Event()
+
+    def other_process() -> None:  # waits for this one's run as its own reference
+        with oracle.lock():
+            held.set()
+            done.wait(60)
+
+    other = threading.Thread(target=other_process)
+    other.start()
+    assert held.wait(10)
+    assert train.main(words) == 0
+    assert other.is_alive()
+    done.set()
+    other.join()
+
+
 def test_references_of_a_second_recipe_are_not_trained_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
