@@ -66,13 +66,20 @@ class Episodes:
         self._generator, self._chance = torch.Generator(), torch.Generator()
         self._streams = RowStreams(self._chance, n_rows)
         self._batch = family.make(n_rows, torch.device("cpu"), self._generator)
-        self.seed(None)
+        self._is_seeded = False  # until it is played, so that copies of one that was not differ
+
+    def has_masks(self) -> bool:
+        """Whether some actions may be illegal; it is as unplayed after that."""
+        legal = self.start().legal
+        self._is_seeded = False
+        return legal is not None
 
     def seed(self, seed: int | None) -> None:
         """Decide all that follows the next common start; None: by chance."""
         of_batch, of_tasks = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
         self._generator.manual_seed(of_batch)
         self._chance.manual_seed(of_tasks)
+        self._is_seeded = True
 
     def start(self, where: Tensor | None = None, tasks: Tensor | None = None) -> Observation:
         """Begin episodes in the rows where ``where`` (B,) bool is True; None: in all.
@@ -81,6 +88,8 @@ class Episodes:
         """
         if tasks is not None and not ((tasks >= 0) & (tasks < len(self.family.tasks))).all():
             raise Refusal(f"task={tasks.tolist()}: {self.family.name} has tasks 0 to {len(self.family.tasks) - 1}")
+        if not self._is_seeded:
+            self.seed(None)
         (drawn,) = self._streams.restart(self._draw, where)
         begun = drawn if tasks is None else tasks
         self.tasks = begun if where is None else torch.where(where, begun, self.tasks)

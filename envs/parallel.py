@@ -46,6 +46,8 @@ class FamilyEnv(ParallelEnv[str, Any, Any]):
     An agent that leaves is terminated, and does not come back in its episode.
     """
 
+    render_mode = None
+
     def __init__(
         self,
         family: TaskFamily,
@@ -59,7 +61,7 @@ class FamilyEnv(ParallelEnv[str, Any, Any]):
         self.metadata = {"name": family.name, "render_modes": [], "is_parallelizable": True}
         self._episodes = Episodes(family, 1, task, split)
         self._tells_task = tells_task
-        self._observes_mask = observes_mask and self._episodes.start().legal is not None
+        self._observes_mask = observes_mask and self._episodes.has_masks()
         self.possible_agents = list(family.agents or (f"agent_{n}" for n in range(spec.n_agents)))
         self.agents: list[str] = []
         self._obs_sizes = spec.obs_sizes or (spec.obs_dim,) * spec.n_agents
