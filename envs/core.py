@@ -51,6 +51,18 @@ def setting(
     return field(default=default, metadata=metadata)
 
 
+def is_in_range(
+    value: Any, *, low: float | None, above: float | None, high: float | None, choices: Collection[Any] | None
+) -> bool:
+    """Whether a setting may have this value, by the limits that it was declared with."""
+    return not (
+        (low is not None and value < low)
+        or (above is not None and value <= above)
+        or (high is not None and value > high)
+        or (choices is not None and value not in choices)
+    )
+
+
 def refuse_many_tasks(settings: str, n_tasks: int, n_features: int = 1) -> None:
     """Raises ValueError where ``settings``, as they would be written, ask for more tasks than can be made.
 
@@ -212,6 +224,7 @@ class TaskFamily(ABC):
     agents: tuple[str, ...] = ()  # names, in the order of all axes N; empty: they have none, and always one order
     made_by: Mapping[str, str] = MappingProxyType({})  # what else decides what the tasks are
     truncates_early: ClassVar[bool] = False  # whether time may run out before ``episode_steps``, in some tasks
+    has_rivals: bool = False  # whether what pays one agent costs another, so that no one player can act for all
     random_play_tells: ClassVar[bool] = True  # False: tasks may differ in what random play meets too rarely to check
 
     def __init__(self, name: str, config: Any, generator: np.random.Generator) -> None:

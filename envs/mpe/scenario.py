@@ -47,6 +47,7 @@ class Scenario(TaskFamily):
         self.tasks = (Task(self.task_name, {}, (1.0,)),)
         self.layout = self._layout()
         self.spec = spec_of(self.layout, config)
+        self.has_rivals = len(self.layout.learners) > 1 and not self.spec.shared_reward
 
     def make(
         self,

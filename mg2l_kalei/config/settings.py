@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
+from envs.core import is_in_range
+
 _NOUNS = {
     bool: ("true or false", "true or false"),
     int: ("a whole number", "whole numbers"),
@@ -183,9 +185,6 @@ def _scalar_from_text(text: str, scalar: type) -> Any:
 
 
 def _is_legal(scalar: Any, rule: Rule) -> bool:
-    return scalar is not None and not (
-        (rule.low is not None and scalar < rule.low)
-        or (rule.above is not None and scalar <= rule.above)
-        or (rule.high is not None and scalar > rule.high)
-        or (rule.choices is not None and scalar not in rule.choices)
-    )
+    if scalar is None:
+        return False
+    return is_in_range(scalar, low=rule.low, above=rule.above, high=rule.high, choices=rule.choices)
