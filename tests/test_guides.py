@@ -20,11 +20,12 @@ from tests.learners import test_registry as learner_tests
 from tests.small_runs import folder_of, remains
 
 ROOT = Path(__file__).parents[1]
-TEXTS = [(ROOT / "docs/guides" / name).read_text() for name in ("runs.md", "add-your-own.md")]
+TEXTS = [(ROOT / "docs/guides" / name).read_text() for name in ("runs.md", "add-your-own.md", "families-elsewhere.md")]
 FOUND = [block for text in TEXTS for block in re.findall(r"```(?:python|yaml)\n(.*?)```", text, re.DOTALL)]
 BLOCKS = {block.splitlines()[0]: block for block in FOUND}
 
 USE = "# a trained team in five lines; RUN_DIR is the folder that train.py printed"
+ELSEWHERE = "# a wind for PettingZoo, sixty-four winds for Gymnasium"
 FILES = [block for block in BLOCKS if block.startswith("# my_lab/")]
 
 
@@ -48,7 +49,7 @@ def my_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plugins_left: Non
 
 
 def test_examples_take_at_most_40_lines_of_code() -> None:
-    assert {*FILES, USE} == BLOCKS.keys()
+    assert {*FILES, USE, ELSEWHERE} == BLOCKS.keys()
     for block in BLOCKS.values():
         code = [line for line in block.splitlines() if line.strip() and not line.startswith(("#", "import", "from"))]
         assert len(code) <= 40, block.splitlines()[0]
@@ -120,3 +121,9 @@ def test_a_run_of_all_of_them_stops_and_goes_on_bit_for_bit(tmp_path: Path) -> N
             assert train.main(words) == 0
         left.append(remains(folder_of(words)))
     assert left[0] == left[1]
+
+
+def test_families_are_played_elsewhere() -> None:
+    names: dict[str, Any] = {}
+    exec(BLOCKS[ELSEWHERE], names)
+    assert names["rewards"].shape == (64,) and not names["env"].agents
