@@ -13,7 +13,7 @@ import numpy as np
 
 from envs.core import setting
 from mg2l_kalei.config import ConfigError, differences
-from mg2l_kalei.config.options import read_options
+from mg2l_kalei.config.options import file_named, read_options
 from mg2l_kalei.config.settings import nearest, problem
 from mg2l_kalei.disk.metric_log import read_metrics
 from mg2l_kalei.disk.output import say
@@ -45,14 +45,13 @@ def draw_curves(words: Sequence[str]) -> int:
     paths, options = read_options(words, CurvesOptions())
     if not paths:
         raise ConfigError(["curves: expected the folders of runs"])
-    if options.out is not None and Path(options.out).suffix != ".png":
-        raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .png")])
+    named = file_named(options.out, ".png")
     folders = list({Path(path).resolve(): RunFolder(Path(path)) for path in paths}.values())
     curves = {label: _curve(folder, options.metric) for label, folder in _labels(folders, options.plugins).items()}
     say(_table(options.metric, curves))
-    if options.out is None:
+    if named is None:
         folders[0].refuse_links()
-    out = Path(options.out or folders[0].figures / "curves.png")
+    out = named or folders[0].figures / "curves.png"
     is_drawn = save_picture(out, lambda: training_figure(curves, options.metric))
     if is_drawn:
         say(f"picture: {out}")

@@ -15,8 +15,7 @@ from envs.core import Refusal, one_line, setting
 from envs.extras import require
 from mg2l_kalei.acting.program import TeamProgram
 from mg2l_kalei.config import ConfigError
-from mg2l_kalei.config.options import read_options
-from mg2l_kalei.config.settings import problem
+from mg2l_kalei.config.options import file_named, only_run, read_options
 from mg2l_kalei.disk.durable import replacing
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.training.saved_run import LoadedRun, load_run
@@ -34,14 +33,11 @@ class ExportOptions:
 def export(words: Sequence[str]) -> int:
     """Actor, normaliser and belief update as one program."""
     folders, options = read_options(words, ExportOptions())
-    if len(folders) != 1:
-        raise ConfigError([f"export: expected the folder of one run, given: {', '.join(folders) or 'none'}"])
-    if options.out is not None and Path(options.out).suffix != ".pt2":
-        raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .pt2")])
-    run = load_run(folders[0], best=options.best, factory=options.factory)
-    if options.out is None:
+    path, named = only_run("export", folders), file_named(options.out, ".pt2")
+    run = load_run(path, best=options.best, factory=options.factory)
+    if named is None:
         run.folder.refuse_links()
-    out = Path(options.out or run.folder.path / "export" / "team.pt2")
+    out = named or run.folder.path / "export" / "team.pt2"
     program = program_of(run, options.rows)
     with replacing(out) as temporary:
         temporary.write_bytes(as_bytes(program, run.family.spec._asdict()))

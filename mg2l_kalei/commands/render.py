@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 from envs.core import TaskFamily, setting
 from mg2l_kalei.commands.filming import film_trial
 from mg2l_kalei.config import ConfigError
-from mg2l_kalei.config.options import read_options
+from mg2l_kalei.config.options import file_named, only_run, read_options
 from mg2l_kalei.config.settings import nearest, problem
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.evaluation.render import write_gif
@@ -31,15 +30,12 @@ class RenderOptions:
 def render(words: Sequence[str]) -> int:
     """A trial as a GIF."""
     folders, options = read_options(words, RenderOptions())
-    if len(folders) != 1:
-        raise ConfigError([f"render: expected the folder of one run, given: {', '.join(folders) or 'none'}"])
-    if options.out is not None and Path(options.out).suffix != ".gif":
-        raise ConfigError([problem("command line", "out", options.out, "expected a file name that ends in .gif")])
-    run = load_run(folders[0], best=options.best, factory=options.factory, plugins=options.plugins, n_workers=None)
-    if options.out is None:
+    path, named = only_run("render", folders), file_named(options.out, ".gif")
+    run = load_run(path, best=options.best, factory=options.factory, plugins=options.plugins, n_workers=None)
+    if named is None:
         run.folder.refuse_links()
     task = _task_number(run.family, options.task)
-    out = Path(options.out or run.folder.figures / f"trial-{task}-{options.seed}.gif")
+    out = named or run.folder.figures / f"trial-{task}-{options.seed}.gif"
     film = film_trial(run, task, n_episodes=options.episodes, n_steps=options.steps, seed=options.seed)
     write_gif(film, out)
     n_steps = options.episodes * run.family.spec.episode_steps

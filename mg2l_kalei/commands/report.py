@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from envs.core import setting
@@ -65,9 +66,10 @@ def _write_pictures(sections: Sequence[Section], out: Path) -> tuple[dict[tuple[
     for section in sections:
         drawn = pictures.setdefault((section.family, section.split), {})
         name = "".join(sign if sign.isalnum() else "-" for sign in f"{section.family}-{section.split}")
-        for kind, figure in figures_of(section).items():
+        for kind, draw in figures_of(section).items():
+            drawing = cache(draw)  # once for both files
             png, pdf = (out / "figures" / f"{name}-{kind}{suffix}" for suffix in (".png", ".pdf"))
-            if save_picture(png, lambda figure=figure: figure):  # type: ignore[misc]
+            if save_picture(png, drawing):
                 drawn[kind] = png.read_bytes()
-            is_drawn &= kind in drawn and save_picture(pdf, lambda figure=figure: figure)  # type: ignore[misc]
+            is_drawn &= kind in drawn and save_picture(pdf, drawing)
     return pictures, is_drawn

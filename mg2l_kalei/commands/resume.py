@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from envs.core import setting
 from mg2l_kalei.config import ConfigError, RunConfig
-from mg2l_kalei.config.options import read_options
+from mg2l_kalei.config.options import only_run, read_options
 from mg2l_kalei.config.run_config import ACTIONS
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.plan import train
@@ -37,14 +36,13 @@ class ResumeOptions:
 def resume(words: Sequence[str]) -> int:
     """Go on with a run until it is done or stopped; exit codes as of ``train.py``."""
     paths, options = read_options(words, ResumeOptions())
-    if len(paths) != 1:
-        raise ConfigError([f"resume: expected the folder of one run, not {len(paths)}"])
+    path = only_run("resume", paths)
     if options.n_iters is not None and options.total_env_steps is not None:
         reason = "both say how long a run is, expected one of them"
         raise ConfigError(
             [f"command line: n_iters={options.n_iters} total_env_steps={options.total_env_steps}: {reason}"]
         )
-    folder = RunFolder(Path(paths[0]))
+    folder = RunFolder(path)
     config = read_config(folder, options.plugins)
     refuse_unconfirmed_code(folder, config, options.factory)
     return train(_extended(config, options), folder=folder.path).exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mg2l_kalei.config.command_line import parse
@@ -34,6 +35,20 @@ def read_options(words: Sequence[str], default: Options) -> tuple[list[str], Opt
         raise ConfigError(problems)
     dataclass: Any = default
     return [word for word in words if word not in options], replace(dataclass, **given)
+
+
+def only_run(command: str, paths: Sequence[str]) -> Path:
+    """The folder of the one run that a command is about. Raises ConfigError."""
+    if len(paths) != 1:
+        raise ConfigError([f"{command}: expected the folder of one run, given: {', '.join(paths) or 'none'}"])
+    return Path(paths[0])
+
+
+def file_named(out: str | None, suffix: str) -> Path | None:
+    """What the option ``out`` names, a file that ends in ``suffix``; None: nothing. Raises ConfigError."""
+    if out is not None and Path(out).suffix != suffix:
+        raise ConfigError([problem(COMMAND_LINE, "out", out, f"expected a file name that ends in {suffix}")])
+    return None if out is None else Path(out)
 
 
 def option_lines(default: object) -> list[str]:

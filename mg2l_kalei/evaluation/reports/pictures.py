@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,18 +20,30 @@ DODGE = 0.03  # episodes between the points of two methods, so that their interv
 LINES_SHOWN = 12  # in a figure; the tables have them all
 
 
-def figures_of(section: Section) -> dict[str, Figure]:
-    """By the end of its file's name. Sample efficiency only where evaluations during training were logged."""
-    figures = {"returns": returns_figure(section), "profile": profile_figure(section)}
+class Canvas(NamedTuple):
+    """An empty figure of a section, and what is to be shown in it."""
+
+    figure: Figure
+    axes: Axes
+    entries: Sequence[Entry]
+    styles: Sequence[tuple[str, str]]  # colour and dashes of each entry
+
+
+def figures_of(section: Section) -> dict[str, Callable[[], Figure]]:
+    """What draws each figure, by the end of its file's name.
+
+    Sample efficiency only where evaluations during training were logged.
+    """
+    figures = {"returns": partial(returns_figure, section), "profile": partial(profile_figure, section)}
     if any(entry.curve for entry in section.entries):
-        figures["efficiency"] = efficiency_figure(section)
-    return figures
+        figures["efficiency"] = partial(efficiency_figure, section)
+    return {**figures}
 
 
 def returns_figure(section: Section) -> Figure:
     """Return of episode k, IQM and interval, of each method."""
-    entries, axes, colours = _axes(section, section.entries)
-    for place, (entry, (colour, dash)) in enumerate(zip(entries, colours, strict=True)):
+    figure, axes, entries, styles = _canvas(section, section.entries)
+    for place, (entry, (colour, dash)) in enumerate(zip(entries, styles, strict=True)):
         value, low, high = entry.estimate
         ends = np.maximum([value - low, high - value], 0)  # rounding may put the value a hair outside its interval
         k = np.arange(len(value)) + DODGE * (place - (len(entries) - 1) / 2)
@@ -39,41 +53,44 @@ def returns_figure(section: Section) -> Figure:
     open_axes(axes, "episode k of the trial", "return, IQM and 95 % interval")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.08)
-    return _labelled(axes, {entry.label: float(entry.estimate.value[-1]) for entry in entries}, colours)
+    _label(axes, {entry.label: float(entry.estimate.value[-1]) for entry in entries}, styles)
+    return figure
 
 
 def profile_figure(section: Section) -> Figure:
     """Share of the last episodes that return more than each level."""
-    entries, axes, colours = _axes(section, section.entries)
-    for entry, (colour, dash) in zip(entries, colours, strict=True):
+    figure, axes, entries, styles = _canvas(section, section.entries)
+    for entry, (colour, dash) in zip(entries, styles, strict=True):
         value, low, high = entry.profile
         _banded(axes, (section.levels, value, low, high), colour, dash)
     last = section.n_episodes - 1
     open_axes(axes, f"return level, k = {last}", "share of trials above the level")
     axes.set_ylim(-0.02, 1.02)
-    _legend(axes, entries, colours)
-    return axes.get_figure(root=True)  # type: ignore[return-value]
+    _legend(axes, entries, styles)
+    return figure
 
 
 def efficiency_figure(section: Section) -> Figure:
     """Return of the last episode against environment steps, as evaluated during training: mean and range of seeds."""
-    entries, axes, colours = _axes(section, [entry for entry in section.entries if entry.curve])
+    figure, axes, entries, styles = _canvas(section, [entry for entry in section.entries if entry.curve])
     ends = {}
-    for entry, (colour, dash) in zip(entries, colours, strict=True):
+    for entry, (colour, dash) in zip(entries, styles, strict=True):
         assert entry.curve is not None
         steps, mean, low, high = entry.curve
         _banded(axes, (steps, mean, low, high), colour, dash)
         ends[entry.label] = float(mean[-1])
     open_axes(axes, "environment steps", f"return, k = {section.n_episodes - 1}: mean, range of seeds")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    return _labelled(axes, ends, colours)
+    _label(axes, ends, styles)
+    return figure
 
 
-def _axes(section: Section, entries: Sequence[Entry]) -> tuple[Sequence[Entry], Axes, list[tuple[str, str]]]:
+def _canvas(section: Section, entries: Sequence[Entry]) -> Canvas:
     shown = entries[:LINES_SHOWN]
     order = sorted(entry.label for entry in section.entries)  # a method has one colour in all figures of a section
     styles = dict(zip(order, line_styles(order), strict=True))
-    return shown, new_figure(*SIZE, section.title).subplots(), [styles[entry.label] for entry in shown]
+    figure = new_figure(*SIZE, section.title)
+    return Canvas(figure, figure.subplots(), shown, [styles[entry.label] for entry in shown])
 
 
 def _banded(axes: Axes, curve: tuple[Array, Array, Array, Array], colour: str, dash: str) -> None:
@@ -82,9 +99,8 @@ def _banded(axes: Axes, curve: tuple[Array, Array, Array, Array], colour: str, d
     axes.plot(x, value, color=colour, linestyle=dash, linewidth=1.4)
 
 
-def _labelled(axes: Axes, ends: dict[str, float], styles: Sequence[tuple[str, str]]) -> Figure:
+def _label(axes: Axes, ends: dict[str, float], styles: Sequence[tuple[str, str]]) -> None:
     label_ends(axes, ends, [colour for colour, _ in styles])
-    return axes.get_figure(root=True)  # type: ignore[return-value]
 
 
 def _legend(axes: Axes, entries: Sequence[Entry], styles: Sequence[tuple[str, str]]) -> None:
@@ -96,4 +112,4 @@ def _legend(axes: Axes, entries: Sequence[Entry], styles: Sequence[tuple[str, st
     low, high = axes.get_ylim()
     largest = max(middles.values()) or 1.0
     ends = {label: low + (high - low) * middle / largest for label, middle in middles.items()}
-    label_ends(axes, ends, [colour for colour, _ in styles])
+    _label(axes, ends, styles)
