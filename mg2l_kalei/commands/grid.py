@@ -110,7 +110,7 @@ def _failures(executor: Executor, runs: Sequence[PlannedRun]) -> list[Outcome]:
 
 
 def _is_locked(outcome: Outcome) -> bool:
-    return outcome.exit_code == 2 and LOCKED in _end_of_log(outcome)
+    return outcome.exit_code == 1 and LOCKED in _end_of_log(outcome)
 
 
 def _end_of_log(outcome: Outcome) -> str:

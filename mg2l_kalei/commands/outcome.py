@@ -32,9 +32,8 @@ def _ending(error: Exception) -> tuple[str, int]:
 
     if isinstance(error, Refusal):
         return str(error), 2
-    if isinstance(error, (CheckpointError, EnvFailure, RunFolderLocked, NonFiniteError, ReplayTooSmall, OSError)):
-        return f"error: {error}", 1
-    if isinstance(error, ProcessLost):
+    failures = (CheckpointError, EnvFailure, NonFiniteError, OSError, ProcessLost, ReplayTooSmall, RunFolderLocked)
+    if isinstance(error, failures):
         return f"error: {error}", 1
     is_unmet = isinstance(error, RuntimeError) and "allocate memory" in str(error)
     if is_unmet or isinstance(error, (MemoryError, torch.OutOfMemoryError)):

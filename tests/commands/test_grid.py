@@ -14,10 +14,21 @@ import pytest
 
 import mg2l_kalei.__main__ as program
 from mg2l_kalei.config import ConfigError
+from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.grid import PlannedRun, combinations, planned
 from mg2l_kalei.grid.executors import Executor, LocalExecutor, RayExecutor, Resources
 from tests.small_runs import folder_of, remains, tiny
 
+LOCKING = """
+import sys
+from pathlib import Path
+from mg2l_kalei.commands.outcome import exit_code
+from mg2l_kalei.disk.run_folder import RunFolder
+def train():
+    with RunFolder(Path({path!r})).lock():
+        return 0
+sys.exit(exit_code(train))
+"""
 Script = dict[str, str]  # a run's seed -> what is played in its place
 
 
@@ -92,16 +103,28 @@ def test_a_run_that_fails_is_told_with_its_last_lines_and_the_others_go_on(
 def test_a_run_that_another_trains_as_its_reference_is_played_after_it(
     tmp_path: Path, script: Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mark = tmp_path / "trained"
-    script["0"] = f"import sys; from pathlib import Path; p = Path({str(mark)!r})\nif not p.exists(): "
-    script["0"] += "print('FOLDER is being written by process 1: wait for it, or stop it'); sys.exit(2)"
-    script["1"] = f"import time; from pathlib import Path; time.sleep(1); Path({str(mark)!r}).touch()"
+    folder, begun = RunFolder(tmp_path / "reference"), threading.Event()
+    script["0"] = LOCKING.format(path=str(folder.path))
+    mark = tmp_path / "mark"
+    script["1"] = f"import time; from pathlib import Path\nwhile not Path({str(mark)!r}).exists(): time.sleep(0.05)"
+
+    def other_process() -> None:
+        with folder.lock():
+            begun.set()
+            while sum(log.read_text().count("is being written by") for log in tmp_path.rglob("*s0-*.log")) < 2:
+                time.sleep(0.05)
+        mark.touch()
+
+    threading.Thread(target=other_process, daemon=True).start()
+    assert begun.wait(10)
     words = seeds(tmp_path, "0", "1")
+    alone = [*(word for word in words if "seed" not in word), "seed=0"]
+    assert program.main(["grid", *alone]) == 1
+    assert "is being written by" in capsys.readouterr().err
     assert program.main(["grid", *words, "n_parallel=2"]) == 0
     assert capsys.readouterr().out.count("finished after") == 2
-    mark.unlink()
-    assert program.main(["grid", *(word for word in words if "seed" not in word), "seed=0"]) == 1
-    assert "is being written by process 1" in capsys.readouterr().err
+    (log,) = tmp_path.rglob("*s0-*.log")
+    assert log.read_text().count("is being written by") == 2
 
 
 def test_a_grid_that_is_stopped_stops_its_runs(tmp_path: Path, script: Script) -> None:
