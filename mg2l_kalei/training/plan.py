@@ -66,13 +66,9 @@ def _train_together(run: TrainingRun, callbacks: Sequence[Callback], processes: 
     processes.any(False)  # all have looked at the folder before the first writes it
     if processes.rank:
         return run.result(follow(run.trainer, run.checkpoints))
-    code = 1
-    try:
-        result = run.go()
-        code = result.exit_code
-    finally:
-        with suppress(ProcessLost):
-            processes.tell("end", code)
+    result = run.go()  # where it raises, others may be waiting for gradients: they notice that this one has ended
+    with suppress(ProcessLost):
+        processes.tell("end", result.exit_code)
     for callback in callbacks:
         callback.on_end(result)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import Any
 import pytest
 import torch
 
+import train as program
+from envs.core import EnvFailure
+from mg2l_kalei.acting.collector import collect
 from mg2l_kalei.config import run_dir
 from mg2l_kalei.disk.checkpoint import Checkpoints
 from mg2l_kalei.processes import joined
+from mg2l_kalei.training import phases
 from mg2l_kalei.training.following import follow
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.system import build
+from mg2l_kalei.types import Rollout
 from tests.small_runs import folder_of, remains, tiny
 from tests.torchrun import end, start, train_together
 from tests.training.trainers import load_words
@@ -91,3 +97,27 @@ def test_a_killed_process_ends_the_run_with_one_line_and_it_goes_on(lost: int, t
     finished = int((checkpoints / "latest").read_text().removeprefix("step-")) + 1
     shorter = words_of(tmp_path, n_iters=finished, eval_interval=0)
     assert end(train_together(2, shorter, tmp_path / "log")) == [0, 0], (tmp_path / "log-0").read_text()
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_failure_in_the_midst_of_an_iteration_ends_all_processes(failing: int, tmp_path: Path) -> None:
+    words = words_of(tmp_path)
+
+    def train_and_fail() -> int:
+        calls = []
+
+        def play(*given: Any, **settings: Any) -> Rollout:
+            calls.append(given)
+            if len(calls) > 2 and int(os.environ["RANK"]) == failing:
+                raise EnvFailure("the walls came down")
+            return collect(*given, **settings)
+
+        phases.collect = play
+        return program.main(words)
+
+    started = time.monotonic()
+    assert end(start(2, train_and_fail, tmp_path / "log")) == [1, 1]
+    assert time.monotonic() - started < 60
+    assert (tmp_path / f"log-{failing}").read_text().splitlines()[-1] == "error: the walls came down"
+    said = (tmp_path / f"log-{1 - failing}").read_text().splitlines()
+    assert said[-1].startswith("error: another process of this run has ended")
