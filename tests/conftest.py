@@ -12,6 +12,7 @@ from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.poolings import POOLINGS
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.sharing import SHARINGS
+from mg2l_kalei.training import plugins
 from mg2l_kalei.training.system import FOLDERS
 
 torch.set_num_threads(1)
@@ -22,7 +23,9 @@ def no_plugins_left(tmp_path: Path) -> Iterator[None]:
     """What plugins in the test's folder register is gone after the test."""
     registries: list[dict[str, object]] = [ENVS, ENCODERS, POOLINGS, SHARINGS, LEARNERS]  # type: ignore[list-item]
     before = [dict(registry) for registry in registries]
+    _forget()
     yield
+    _forget()
     for registry, content in zip(registries, before, strict=True):
         registry.clear()
         registry.update(content)
@@ -30,3 +33,9 @@ def no_plugins_left(tmp_path: Path) -> Iterator[None]:
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
+
+
+def _forget() -> None:
+    """Plugins are loaded once in a process; to a test, all are new."""
+    for remembered in (plugins._failure, plugins._load_installed):
+        remembered.cache_clear()

@@ -10,6 +10,7 @@ from mg2l_kalei.config.command_line import Assignment
 from mg2l_kalei.config.files import File
 from mg2l_kalei.config.settings import Rule, from_text, nearest, problem, read, to_text
 
+DEFAULT = "default"
 COMMAND_LINE = "command line"
 Sections = Mapping[str, Mapping[str, Mapping[str, Rule]]]  # section ("": the run) -> kind ("": has none) -> setting
 
@@ -28,7 +29,7 @@ class Layers:
             for name, rule in sections[section][kind].items()
         }
         self.values = {key: rule.default for key, rule in self._rules.items()}
-        self.sources = dict.fromkeys(self._rules, "default")
+        self.sources = dict.fromkeys(self._rules, DEFAULT)
 
     def section(self, name: str) -> dict[str, Any]:
         """The values of one section, by setting."""
@@ -65,7 +66,7 @@ class Layers:
     def read_files(self, but_of: str | None = None) -> None:
         """Put what files hold in the place of their names. Not of a stored config, ``but_of``, which holds it."""
         for key, rule in self._rules.items():
-            if rule.from_file and self.sources[key] not in ("default", but_of):
+            if rule.from_file and self.sources[key] not in (DEFAULT, but_of):
                 try:
                     self.values[key] = rule.from_file(self.values[key])
                 except ValueError as error:

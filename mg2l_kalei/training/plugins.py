@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Collection, Iterable, MutableMapping, Sequence
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from envs.core import Refusal, TaskFamily, one_line
 from mg2l_kalei.config import ConfigError, Resolved, RunConfig, load, read_yaml
 from mg2l_kalei.config.command_line import parse
 from mg2l_kalei.config.files import names_in
-from mg2l_kalei.config.layers import COMMAND_LINE
+from mg2l_kalei.config.layers import COMMAND_LINE, DEFAULT
 from mg2l_kalei.config.settings import from_text, problem, read, rules, to_text
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
@@ -89,9 +90,10 @@ def resolve(words: Sequence[str]) -> Resolved:
     if sources["plugins"] != COMMAND_LINE:
         refuse_unconfirmed_plugins(sources["plugins"], config.plugins, ())
     factory = next((name for name, rule in rules(config.env).items() if rule.is_code), None)
-    if factory and stored is not None and sources[f"env.{factory}"] == stored:
+    source = sources[f"env.{factory}"] if factory else COMMAND_LINE
+    if factory and source not in (COMMAND_LINE, DEFAULT):
         named_code = f"env.{factory}={to_text(getattr(config.env, factory))}"
-        raise ConfigError([one_line(f"{stored} names code to run, {named_code}; if you trust it, add {named_code}")])
+        raise ConfigError([one_line(f"{source} names code to run, {named_code}; if you trust it, add {named_code}")])
     return resolved
 
 
@@ -121,15 +123,9 @@ def load_plugins(named: Iterable[str]) -> None:
     Raises ConfigError where one of ``named`` cannot; one that is merely installed is a warning then.
     """
     for name in dict.fromkeys(named):
-        try:
-            _load(name)
-        except Refusal as error:
-            raise ConfigError([one_line(f"plugins={name}: {error}")]) from error
-    for point in sorted(entry_points(group=GROUP)):
-        try:
-            _load(point.value)
-        except Refusal as error:
-            _log.warning("%s", one_line(f"the installed plugin {point.name} ({point.value}) failed: {error}"))
+        if failure := _failure(name):
+            raise ConfigError([one_line(f"plugins={name}: {failure}")])
+    _load_installed()
 
 
 def refuse_unconfirmed_plugins(source: str | Path, named: object, confirmed: Collection[str]) -> None:
@@ -143,13 +139,23 @@ def refuse_unconfirmed_plugins(source: str | Path, named: object, confirmed: Col
         raise ConfigError([one_line(f"{source} names code to run, {listed}; if you trust it, add {listed}")])
 
 
-def _load(name: str) -> None:
+@cache
+def _failure(name: str) -> str:
+    """Why a module cannot be loaded and register; empty: it has. Once in a process: what it makes then is itself."""
     try:
         importlib.import_module(name).register(Registries())
-    except Refusal:
-        raise
+    except Refusal as error:
+        return str(error)
     except Exception as error:
-        raise Refusal(f"loading it raised {type(error).__name__}: {error}") from error
+        return f"loading it raised {type(error).__name__}: {error}"
+    return ""
+
+
+@cache
+def _load_installed() -> None:
+    for point in sorted(entry_points(group=GROUP)):
+        if failure := _failure(point.value):
+            _log.warning("%s", one_line(f"the installed plugin {point.name} ({point.value}) failed: {failure}"))
 
 
 def _add(registry: MutableMapping[str, Any], axis: str, name: str, entry: Any) -> None:

@@ -166,3 +166,19 @@ def test_code_that_a_stored_config_names_is_named_on_the_command_line_too(here: 
     with pytest.raises(ConfigError, match=f"names code to run, {factory}; if you trust it, add {factory}"):
         configure(f"--config={path}")
     assert configure(f"--config={path}", factory).env.factory == "mpe2.simple_tag_v3:parallel_env"
+
+
+def test_code_that_a_recipe_s_file_names_is_named_on_the_command_line_too(here: Path) -> None:
+    path = here / "own.yaml"
+    path.write_text(RECIPE.format(sharing="full") + "env:\n  factory: their_plugin:register\n")
+    with pytest.raises(ConfigError, match=r"names code to run, env\.factory=their_plugin:register; if you trust it"):
+        configure(f"--algo={path}", "--env=pettingzoo")
+    assert not (here / "imported").exists()
+    named = configure(f"--algo={path}", "--env=pettingzoo", "env.factory=their_plugin:register")
+    assert named.env.factory == "their_plugin:register"
+
+
+def test_what_a_plugin_makes_as_it_registers_is_made_once(here: Path) -> None:
+    (here / "maker.py").write_text("def register(to): to.pooling('made', lambda *given: None)")
+    for _ in range(2):
+        load_plugins(["maker"])
