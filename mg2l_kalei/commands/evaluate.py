@@ -26,6 +26,8 @@ from mg2l_kalei.training.transfer import transferred
 # What a run of a reference line is: its encoder, and whether its memory lasts for the trial.
 LINES = {"none": ("none", False), "oracle": ("oracle", False), "rl2": ("none", True)}
 
+NAME_SHOWN = 60  # characters of what is compared with, in names of files, which file systems bound
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateOptions:
@@ -75,7 +77,7 @@ def evaluate(words: Sequence[str]) -> int:
     actions = options.actions or runs[0].config.eval_actions
     out = None if options.out is None else _prepared(Path(options.out), [*runs, *chain(*references.values())])
     tag = _tag(runs, references, options)
-    on = "" if options.env is None else "-".join(["-on", options.env, *map(_as_name, of_env)])
+    on = _of_family(options.env, of_env)
     if on:
         say(f"transfer: trained on {trained[0].family.name}, evaluated on tasks of {options.env}")
     is_written = True
@@ -100,13 +102,27 @@ def _tag(runs: Sequence[LoadedRun], references: Mapping[str, Sequence[LoadedRun]
     asked = {name: getattr(options, name) for name in ("none", "oracle", "rl2", "beside")}
     if len(runs) > 1 or any(asked.values()):
         folders = [[str(run.folder.path.resolve()) for run in of] for of in (runs, *references.values())]
-        digest = hashlib.sha256(json.dumps([[*references], folders]).encode()).hexdigest()[:6]
-        parts.append("-".join(["beside", *(_as_name(line)[:40] for line in references), digest]))
+        lines = _as_name("-".join(references)) if references else "none"
+        parts.append(f"beside-{lines}-{_digest([[*references], folders])}")
     return "".join(f"-{part}" for part in parts)
 
 
+def _of_family(env: str | None, settings: Sequence[str]) -> str:
+    """Follows the split in names of files: the other family that is played, and its settings; empty: the run's own."""
+    if env is None:
+        return ""
+    shown = [_as_name(",".join(sorted(word.removeprefix("--") for word in settings)))] if settings else []
+    return "-".join(["-on", env, *shown])
+
+
 def _as_name(words: str) -> str:
-    return re.sub(r"[^\w.=]+", "_", words)
+    """Part of a file's name, whose length file systems bound: the words, or what can be read of them and a digest."""
+    readable = re.sub(r"[^A-Za-z0-9_.=]+", "_", words)[:NAME_SHOWN]
+    return words if readable == words else f"{readable}-{_digest(words)}"
+
+
+def _digest(meant: object) -> str:
+    return hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:6]
 
 
 def _on(runs: Sequence[LoadedRun], options: EvaluateOptions, settings: Sequence[str]) -> Sequence[LoadedRun]:

@@ -27,6 +27,7 @@ class ExportOptions:
     onnx: bool = setting(False, "write ONNX beside it, for other runtimes than PyTorch")
     best: bool = setting(False, "take the best checkpoint instead of the latest")
     factory: str | None = setting(None, "the run's env.factory, if it names one: it is run only if it is named here")
+    plugins: tuple[str, ...] = setting((), "the run's plugins, if it names some: none is run that is not named here")
     out: str | None = setting(None, "the program's file, *.pt2; null: export/team.pt2 in the run's folder")
 
 
@@ -34,10 +35,12 @@ def export(words: Sequence[str]) -> int:
     """Actor, normaliser and belief update as one program."""
     folders, options = read_options(words, ExportOptions())
     path, named = only_run("export", folders), file_named(options.out, ".pt2")
-    run = load_run(path, best=options.best, factory=options.factory)
+    run = load_run(path, best=options.best, factory=options.factory, plugins=options.plugins)
+    if options.onnx:
+        require("onnxscript")
     if named is None:
         run.folder.refuse_links()
-    out = named or run.folder.path / "export" / "team.pt2"
+    out = named or run.folder.export / "team.pt2"
     program = program_of(run, options.rows)
     with replacing(out) as temporary:
         temporary.write_bytes(as_bytes(program, run.family.spec._asdict()))
@@ -68,7 +71,6 @@ def as_bytes(program: TeamProgram, spec: dict[str, Any]) -> bytes:
 
 def write_onnx(program: TeamProgram, path: Path) -> Path:
     """The program as ONNX. Raises Refusal where an operator of it has no form there."""
-    require("onnxscript")
     with torch.no_grad(), replacing(path) as temporary:
         try:
             onnx = torch.onnx.export(program, (), kwargs=program.example(), dynamo=True, verbose=False)

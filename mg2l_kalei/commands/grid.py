@@ -28,6 +28,7 @@ LAST_LINES = 5  # of a failed run's log
 class GridOptions:
     executor: str = setting("local", "processes of this machine, or a Ray cluster", choices=EXECUTORS)
     n_parallel: int = setting(0, "local: runs at once; 0: one per CPU", low=0)
+    n_cpus: int = setting(1, "ray: CPUs, and threads, of each run", low=1)
     n_gpus: float = setting(0.0, "ray: GPUs of each run, or a part of one", low=0.0)
     address: str | None = setting(None, "ray: of the cluster; null: one that is started here for the grid")
     list: bool = setting(False, "name the runs, with their numbers and what is done, and play none")
@@ -70,7 +71,8 @@ def _source(words: Sequence[str]) -> Sequence[str] | Path:
 def _play(runs: Sequence[PlannedRun], n_all: int, options: GridOptions) -> int:
     n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_parallel = options.n_parallel or n_cpus
-    resources = Resources(max(1, n_cpus // n_parallel), options.n_gpus)
+    is_local = options.executor == "local"
+    resources = Resources(max(1, n_cpus // n_parallel) if is_local else options.n_cpus, options.n_gpus)
     executor = EXECUTORS[options.executor](n_parallel, resources, options.address)
     if n_all > len(runs):
         say(f"{n_all - len(runs)} of {n_all} runs are finished")

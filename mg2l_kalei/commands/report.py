@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from envs.core import setting
+from envs.extras import install
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.options import read_options
 from mg2l_kalei.disk.durable import write_atomically
@@ -56,7 +57,7 @@ def _write_tables(sections: Sequence[Section], out: Path) -> None:
         write_parquet(out / "scores.parquet", rows)
     except ImportError:
         (out / "scores.parquet").unlink(missing_ok=True)  # of an earlier report
-        say("scores.parquet is not written: it needs pyarrow, pip install 'mg2l_kalei[report]'")
+        say(f"scores.parquet is not written: it needs pyarrow, {install('report')}")
 
 
 def _write_pictures(sections: Sequence[Section], out: Path) -> tuple[dict[tuple[str, str], dict[str, bytes]], bool]:

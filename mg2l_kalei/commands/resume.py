@@ -9,26 +9,35 @@ from typing import Any
 from envs.core import setting
 from mg2l_kalei.config import ConfigError, RunConfig
 from mg2l_kalei.config.options import only_run, read_options
-from mg2l_kalei.config.run_config import ACTIONS
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.plan import train
 from mg2l_kalei.training.saved_run import read_config, refuse_unconfirmed_code
 
 
+def _again(name: str) -> Any:
+    """The setting of a run by this name; null: as the run has it."""
+    (entry,) = (entry for entry in dataclasses.fields(RunConfig) if entry.name == name)
+    return dataclasses.field(default=None, metadata=entry.metadata)
+
+
 @dataclasses.dataclass(frozen=True)
 class ResumeOptions:
-    """What extends a run or watches it. null: as the run has it."""
+    """What extends a run or watches it. null: as the run has it; of ``max_hours``, which is each start's own, none."""
 
-    n_iters: int | None = setting(None, "iterations of the whole run; null: the run's", low=1)
-    total_env_steps: int | None = setting(None, "instead of n_iters: environment steps of the whole run", low=1)
-    max_hours: float | None = setting(None, "hours after which it saves and exits; null: the run's", above=0)
-    eval_interval: int | None = setting(None, "iterations between evaluations; null: the run's", low=0)
-    eval_episodes: int | None = setting(None, "episodes of an evaluation trial; null: the run's", low=1)
-    eval_trials: int | None = setting(None, "evaluation trials per task; null: the run's", low=1)
-    eval_actions: str | None = setting(None, "mode or sampled; null: the run's", choices=ACTIONS)
-    checkpoint_interval: int | None = setting(None, "iterations between checkpoints; null: the run's", low=1)
-    n_threads: int | None = setting(None, "CPU threads, 0: torch's own choice; null: the run's", low=0)
-    gpu_id: int | None = setting(None, "number of the GPU to use; null: the run's", low=0)
+    n_iters: int | None = _again("n_iters")
+    total_env_steps: int | None = _again("total_env_steps")
+    max_hours: float | None = _again("max_hours")
+    eval_interval: int | None = _again("eval_interval")
+    eval_episodes: int | None = _again("eval_episodes")
+    eval_trials: int | None = _again("eval_trials")
+    eval_actions: str | None = _again("eval_actions")
+    checkpoint_interval: int | None = _again("checkpoint_interval")
+    keep_checkpoints: int | None = _again("keep_checkpoints")
+    log_interval: int | None = _again("log_interval")
+    sinks: tuple[str, ...] | None = _again("sinks")
+    references: bool | None = _again("references")
+    n_threads: int | None = _again("n_threads")
+    gpu_id: int | None = _again("gpu_id")
     factory: str | None = setting(None, "the run's env.factory, if it names one: it is run only if it is named here")
     plugins: tuple[str, ...] = setting((), "the run's plugins, if it names some: none is run that is not named here")
 
@@ -53,4 +62,4 @@ def _extended(config: RunConfig, options: ResumeOptions) -> RunConfig:
     given: dict[str, Any] = {name: value for name, value in vars(options).items() if value is not None}
     for confirmed in ("factory", "plugins"):
         given.pop(confirmed, None)
-    return dataclasses.replace(config, **{**given, "resume": "auto"})
+    return dataclasses.replace(config, **{"max_hours": None, **given, "resume": "auto"})

@@ -67,8 +67,9 @@ def _packaged() -> Path:
 
 
 def _registry_digest(listed: Path) -> str:
-    """Of the text that says which families there are."""
-    return hashlib.sha256((listed.parent / "__init__.py").read_text(encoding="utf-8").encode()).hexdigest()
+    """Of all that says which families there are, and what is in them."""
+    sources = sorted(path for path in listed.parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 # --- one family -------------------------------------------------------------------------------------------------------

@@ -50,6 +50,8 @@ def load(argv: Sequence[str], schema: Schema, config_dir: Path) -> Resolved:
         problems.append("command line: n_iters and total_env_steps: both say how long a run is, expected one of them")
     if problems or config is None:
         raise ConfigError(problems)
+    if layers.sources["n_iters"] == COMMAND_LINE:  # stronger than a file's total_env_steps
+        config = replace(config, total_env_steps=None)
     sources = {f"{key}.kind" if key == "env" else key: source for key, source in choices.sources.items()}
     return Resolved(config, {**sources, **layers.sources})
 

@@ -78,6 +78,11 @@ class RunFolder(NamedTuple):
         return self.path / "figures"
 
     @property
+    def export(self) -> Path:
+        """Folder of the team as a program."""
+        return self.path / "export"
+
+    @property
     def bad_batch(self) -> Path:
         """Where a batch with values that are not finite is written."""
         return self.path / "bad_batch.safetensors"
@@ -89,7 +94,7 @@ class RunFolder(NamedTuple):
 
     def refuse_links(self) -> None:
         """Raise OSError where a folder in it is a link: what is written would land elsewhere, over others' files."""
-        trackers = (self.events, self.wandb, self.mlflow)
+        trackers = (self.events, self.wandb, self.mlflow, self.export)
         for folder in (*trackers, self.checkpoints, self.replay, self.evaluation, self.figures):
             if folder.is_symlink():
                 raise OSError(f"{folder} is a link, and nothing is written through links: put the folder in its place")

@@ -35,7 +35,7 @@ class Sink(NamedTuple):
     """A kind of sink."""
 
     what: str  # is written, in words
-    open: Callable[[RunFolder, int | None], MetricSink]  # what was logged at this step and after is forgotten
+    open: Callable[[RunFolder, int | None], MetricSink]  # from this step on a resumed run logs anew: files forget it
 
 
 def _tensorboard(run: RunFolder, purge_step: int | None) -> MetricSink:

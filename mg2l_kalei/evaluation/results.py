@@ -38,6 +38,15 @@ class AdaptationResult(NamedTuple):
         return "seen tasks" if self.seen_only else f"{self.split} tasks"
 
 
+def raw_name(split: str, env_steps: int, size: tuple[int, int], actions: str, on: str = "") -> str:
+    """The file of raw results: by ``env_steps`` of training, ``size`` (trials per task, episodes), and how it acted.
+
+    ``on`` follows the split where its tasks are another family's.
+    """
+    how = "" if actions == "mode" else f"-{actions}"
+    return f"{split}{on}-{env_steps}-{size[0]}x{size[1]}{how}.json"
+
+
 def to_json(result: AdaptationResult) -> str:
     """The result as JSON, raw returns of every episode included, latents left out (their probe readings are in)."""
     fields = result._asdict() | {"latents": None, "probe": result.probe._asdict()}

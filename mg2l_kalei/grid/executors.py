@@ -19,6 +19,7 @@ from envs.extras import require
 from mg2l_kalei.grid.runs import PlannedRun
 
 POLL_PERIOD = 0.2  # s
+NOT_STARTED = 127  # exit code, as of shells
 PATIENCE = 600.0  # s that a run is given to save and leave, once it is told to
 
 
@@ -65,7 +66,10 @@ class LocalExecutor(Executor):
             while waiting or playing:
                 while waiting and len(playing) < self.n_parallel:
                     run = waiting.pop(0)
-                    playing[start(self.command(run), run.log)] = run, time.monotonic()
+                    try:
+                        playing[start(self.command(run), run.log)] = run, time.monotonic()
+                    except OSError:
+                        yield Outcome(run, NOT_STARTED, 0.0)
                 for process in [process for process in playing if process.poll() is not None]:
                     run, began = playing.pop(process)
                     yield Outcome(run, process.returncode, time.monotonic() - began)
@@ -90,13 +94,12 @@ class RayExecutor(Executor):
             raise Refusal(f"address={self.address}: Ray does not answer there: {one_line(error)}") from error
         demands = {"num_cpus": max(1, self.resources.n_threads), "num_gpus": self.resources.n_gpus}
         task = ray.remote(**demands, max_retries=-1)(played)
-        began = time.monotonic()
         playing = {task.remote(self.command(run), str(run.log), os.getcwd()): run for run in runs}
         try:
             while playing:
                 ended, _ = ray.wait(list(playing), num_returns=1, timeout=POLL_PERIOD)
                 for reference in ended:
-                    yield Outcome(playing.pop(reference), ray.get(reference), time.monotonic() - began)
+                    yield Outcome(playing.pop(reference), *ray.get(reference))
         finally:
             for reference in playing:
                 ray.cancel(reference)
@@ -125,12 +128,19 @@ def _told_when_orphaned() -> Callable[[], object]:
     return partial(prctl, 1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def played(command: Sequence[str], log: str, folder: str) -> int:
-    """A command's exit code, on the machine that is asked; where this is interrupted, the command saves and leaves."""
-    os.chdir(folder)
-    process = start(command, Path(log))
+def played(command: Sequence[str], log: str, folder: str) -> tuple[int, float]:
+    """A command's exit code and seconds, on the machine that is asked; 127: it could not be started there.
+
+    Where this is interrupted, the command saves and leaves.
+    """
+    began = time.monotonic()
     try:
-        return process.wait()
+        os.chdir(folder)
+        process = start(command, Path(log))
+    except OSError:
+        return NOT_STARTED, time.monotonic() - began
+    try:
+        return process.wait(), time.monotonic() - began
     finally:
         if process.poll() is None:
             process.terminate()

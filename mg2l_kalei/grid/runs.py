@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -11,9 +12,9 @@ from typing import Any, NamedTuple
 from mg2l_kalei.config import ConfigError, RunConfig, read_yaml, run_dir
 from mg2l_kalei.config.command_line import parse
 from mg2l_kalei.config.settings import comma_parts, to_text
-from mg2l_kalei.disk.metric_log import read_metrics
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.plugins import resolve
+from mg2l_kalei.training.saved_run import is_evaluated, is_trained
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")  # 0..4 is 0, 1, 2, 3, 4
 OPTIONS = ("expt", "algo", "env", "config")  # written as --key=value
@@ -42,12 +43,7 @@ class PlannedRun(NamedTuple):
 
     def is_finished(self) -> bool:
         """Whether it was trained to its end and evaluated then."""
-        if not self.folder.config.is_file():
-            return False
-        rows = read_metrics(self.folder.metrics)
-        if not rows or rows[-1]["iteration"] < self.config.n_iters:
-            return False
-        return any(self.folder.evaluation.glob(f"train-{rows[-1]['env_steps']}*.json"))
+        return self.folder.config.is_file() and is_trained(self.config) and is_evaluated(self.config)
 
 
 def combinations(source: Sequence[str] | Path) -> list[tuple[str, ...]]:
@@ -57,9 +53,9 @@ def combinations(source: Sequence[str] | Path) -> list[tuple[str, ...]]:
     is written in brackets: ``network.hidden=[64,64],[128,128]``. Raises ConfigError.
     """
     axes = _of_file(source) if isinstance(source, Path) else _of_words(source)
-    n_runs = 1
-    for values in axes.values():
-        n_runs *= len(values)
+    if empty := [key for key, values in axes.items() if not all(values) or not values]:
+        raise ConfigError([f"grid: {key} has an empty value, or none" for key in empty])
+    n_runs = math.prod(map(len, axes.values()))
     if n_runs > MAX_RUNS:
         raise ConfigError([f"grid: {n_runs} runs, expected at most {MAX_RUNS}"])
     return [
@@ -125,4 +121,9 @@ def _text(value: Any) -> str:
 
 def _ranged(text: str) -> list[str]:
     found = RANGE.fullmatch(text)
-    return [text] if found is None else [str(n) for n in range(int(found[1]), int(found[2]) + 1)]
+    if found is None:
+        return [text]
+    first, last = int(found[1]), int(found[2])
+    if not 0 <= last - first < MAX_RUNS:
+        raise ConfigError([f"grid: {text}: expected a range of 1 to {MAX_RUNS} numbers, the first the least"])
+    return list(map(str, range(first, last + 1)))

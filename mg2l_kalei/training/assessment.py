@@ -21,7 +21,7 @@ from mg2l_kalei.evaluation.adaptation import evaluate
 from mg2l_kalei.evaluation.comparison import Comparison, compare
 from mg2l_kalei.evaluation.figures import adaptation_figure, member_figure, save_picture, task_space_figure
 from mg2l_kalei.evaluation.report import adaptation_table
-from mg2l_kalei.evaluation.results import AdaptationResult, to_json
+from mg2l_kalei.evaluation.results import AdaptationResult, raw_name, to_json
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.system import System
@@ -164,10 +164,7 @@ def publish(
 
 def _write_raw(folder: RunFolder, result: AdaptationResult, on: str) -> bool:
     _, n_trials, n_episodes = result.returns.shape
-    how = "" if result.actions == "mode" else f"-{result.actions}"
-    name = (
-        f"{result.split}{on}-{result.env_steps}-{n_trials}x{n_episodes}{how}.json"  # steps, trials per task, episodes
-    )
+    name = raw_name(result.split, result.env_steps, (n_trials, n_episodes), result.actions, on)
     return _write(folder, name, to_json(result))
 
 

@@ -15,14 +15,13 @@ from pathlib import Path
 import torch
 
 from mg2l_kalei.config import ConfigError, RunConfig, run_dir
-from mg2l_kalei.disk.checkpoint import Checkpoints
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.disk.run_folder import RunFolder, RunFolderLocked
 from mg2l_kalei.processes import Processes, ProcessLost, joined
 from mg2l_kalei.training.callbacks import Callback, TrainingResult
 from mg2l_kalei.training.following import follow
 from mg2l_kalei.training.plugins import load_plugins
-from mg2l_kalei.training.saved_run import LoadedRun
+from mg2l_kalei.training.saved_run import LoadedRun, is_trained
 from mg2l_kalei.training.stop_signal import STOPPED, StopSignal
 from mg2l_kalei.training.system import SCHEMA
 from mg2l_kalei.training.training_run import TrainingRun
@@ -102,7 +101,7 @@ def _await(config: RunConfig, stop: StopSignal, deadline: float | None) -> None:
     """
     code = None
     while code is None:
-        if max(Checkpoints(RunFolder(run_dir(config)).checkpoints, 1).steps(), default=0) >= config.n_iters:
+        if is_trained(config):
             return
         try:
             with RunFolder(run_dir(config)).lock():

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from envs.core import EnvBatch, Refusal, TaskFamily, one_line
 from mg2l_kalei.acting.collector import Team
-from mg2l_kalei.config import ConfigError, RunConfig, deciding_settings, from_dict, read_yaml
+from mg2l_kalei.config import ConfigError, RunConfig, deciding_settings, from_dict, read_yaml, run_dir
 from mg2l_kalei.config.settings import did_you_mean, near, rules, to_text
 from mg2l_kalei.disk.checkpoint import CheckpointError, Checkpoints
 from mg2l_kalei.disk.durable import read_bounded
+from mg2l_kalei.disk.metric_log import read_metrics
 from mg2l_kalei.disk.run_folder import MAX_TASKS_SIZE, RunFolder
+from mg2l_kalei.evaluation.results import raw_name
 from mg2l_kalei.seeding import torch_generator
 from mg2l_kalei.training.lineage import ancestors_of, refuse_trained_on
 from mg2l_kalei.training.plugins import load_plugins, refuse_unconfirmed_plugins
@@ -191,6 +193,29 @@ def check_tasks(folder: RunFolder, family: TaskFamily) -> None:
             f"{folder.path} was trained on other tasks than those of {family.name} version {family.version}, "
             f"fingerprint {family.fingerprint()[:12]}: {folder.tasks.name} differs in {', '.join(differing)}"
         )
+
+
+def is_trained(config: RunConfig) -> bool:
+    """Whether the run of a config has been trained as long as that says, whoever may hold its folder now."""
+    folder = RunFolder(run_dir(config))
+    last = next(reversed(read_metrics(folder.metrics)), None)
+    if last is None or max(Checkpoints(folder.checkpoints, 1).steps(), default=0) < last["iteration"]:
+        return False
+    if config.total_env_steps is not None:
+        return bool(last["env_steps"] >= config.total_env_steps)
+    return bool(last["iteration"] >= config.n_iters)
+
+
+def is_evaluated(config: RunConfig) -> bool:
+    """Whether a trained run has been evaluated on all splits since, as the config says."""
+    folder, size = RunFolder(run_dir(config)), (config.eval_trials, config.eval_episodes)
+    env_steps = read_metrics(folder.metrics)[-1]["env_steps"]
+    try:
+        tasks = json.loads(read_bounded(folder.tasks, MAX_TASKS_SIZE))["tasks"]
+        names = {raw_name(task["split"], env_steps, size, config.eval_actions) for task in tasks}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False  # what is damaged is for training to say
+    return all((folder.evaluation / name).is_file() for name in names)
 
 
 def refuse_remains(folder: RunFolder, checkpoints: Checkpoints) -> None:

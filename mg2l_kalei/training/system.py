@@ -85,13 +85,14 @@ def build(
 
     ``agents``: the order of the agents in a run whose weights are to be loaded, which a family may give otherwise now.
     """
-    family, config = family_of(config).ordered(agents), divided(config, processes.size)
+    family = family_of(config).ordered(agents)
     n_train = len(family.splits["train"])
     if any(task.split != "train" for task in family.tasks[:n_train]):
         raise Refusal(f"{family.name}: training tasks must come first, as encoders number them from 0")
     encoder_class, learner_class = ENCODERS[config.kinds["encoder"]][0], LEARNERS[config.kinds["learner"]][0]
     generator = torch_generator(config.seed, "init", "encoder")
     encoder = encoder_class(config.encoder, family.spec, family.features(), n_train, generator)
+    config = divided(config, processes.size, infers=encoder.learns)
     capacity = config.replay.capacity
     if encoder.learns and config.context.source == "replay" and capacity < n_train:
         raise Refusal(f"replay.capacity={capacity} is less than a trial for each of {n_train} training tasks")
@@ -108,19 +109,23 @@ def build(
     return system._replace(encoder=encoder.to(device), learner=system.learner.to(device))
 
 
-def divided(config: RunConfig, size: int) -> RunConfig:
+def divided(config: RunConfig, size: int, *, infers: bool) -> RunConfig:
     """What each of ``size`` processes does of a run: rows and contexts are divided, and what is replayed.
 
-    Raises Refusal, with a line for each setting that cannot be.
+    ``infers``: whether the encoder learns, and so looks at contexts. Raises Refusal, with a line for each setting that
+    cannot be.
     """
     if size == 1:
         return config
     context, replay = config.context, config.replay
-    unit = {"n_rows": 1, "context.explore_rows": 1, "context.batch": 2}  # contexts are drawn in pairs
-    parts = {"n_rows": config.n_rows, "context.explore_rows": context.explore_rows, "context.batch": context.batch}
-    wrong = [f"{key}={n}" for key, n in parts.items() if n % (unit[key] * size)]
-    if wrong:
-        raise Refusal("\n".join(f"{line} does not divide by {size} processes" for line in wrong))
+    parts = {"n_rows": (config.n_rows, size)}
+    if infers:
+        parts["context.batch"] = context.batch, 2 * size  # contexts are drawn in pairs
+    if infers and context.source == "replay":
+        parts["context.explore_rows"] = context.explore_rows, size
+    if wrong := {key: each for key, each in parts.items() if each[0] % each[1]}:
+        rules = (f"{key}={n} with {size} processes: expected a multiple of {unit}" for key, (n, unit) in wrong.items())
+        raise Refusal("\n".join(rules))
     batch, explore_rows = context.batch // size, context.explore_rows // size
     return dataclasses.replace(
         config,

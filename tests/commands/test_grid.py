@@ -14,6 +14,7 @@ import pytest
 
 import mg2l_kalei.__main__ as program
 from mg2l_kalei.config import ConfigError
+from mg2l_kalei.disk.metric_log import read_metrics
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.grid import PlannedRun, combinations, planned
 from mg2l_kalei.grid.executors import Executor, LocalExecutor, RayExecutor, Resources
@@ -23,6 +24,7 @@ LOCKING = """
 import sys
 from pathlib import Path
 from mg2l_kalei.commands.outcome import exit_code
+from mg2l_kalei.disk.metric_log import read_metrics
 from mg2l_kalei.disk.run_folder import RunFolder
 def train():
     with RunFolder(Path({path!r})).lock():
@@ -87,6 +89,34 @@ def test_a_grid_is_what_single_commands_are_and_finished_runs_are_not_played_aga
     assert program.main(["grid", *words]) == 0
     assert program.main(["grid", *words, "list=true"]) == 0
     assert capsys.readouterr().out.count(" finished ") == 2
+
+
+def test_a_run_is_finished_where_it_is_trained_and_evaluated_as_asked_for(tmp_path: Path) -> None:
+    base = [*tiny(tmp_path, env="mpe-wind", algo="mappo", n_iters=2, env__n_train=2, env__n_test=1, env__n_ood=1)]
+
+    def asked(*changes: str) -> PlannedRun:
+        kept = [word for word in base if word.split("=")[0] not in {change.split("=")[0] for change in changes}]
+        (run,) = planned([[*kept, *changes]])
+        return run
+
+    assert not asked().is_finished()
+    assert program.main(["train", *base]) == 0
+    n_steps = read_metrics(asked().folder.metrics)[-1]["env_steps"]
+    assert asked().is_finished() and asked("n_iters=1").is_finished()
+    by_steps = [word for word in base if not word.startswith("n_iters")]
+    (short,), (long,) = (planned([[*by_steps, f"total_env_steps={n}"]]) for n in (n_steps, n_steps + 1))
+    assert short.is_finished() and not long.is_finished()
+    for change in ("n_iters=3", "eval_trials=1", "eval_episodes=1", "eval_actions=sampled"):
+        assert not asked(change).is_finished(), change
+    (held_out,) = asked().folder.evaluation.glob("test-*.json")
+    held_out.unlink()
+    assert not asked().is_finished()
+
+
+def test_ranges_are_of_numbers_that_there_are() -> None:
+    for wrong in ("seed=4..0", "seed=0..99999999999", "seed=0,"):
+        with pytest.raises(ConfigError, match="grid: "):
+            combinations([wrong])
 
 
 def test_a_run_that_fails_is_told_with_its_last_lines_and_the_others_go_on(

@@ -8,6 +8,7 @@ import pytest
 
 import train
 from mg2l_kalei import __main__ as program
+from mg2l_kalei.commands.evaluate import _of_family
 from mg2l_kalei.disk.run_folder import RunFolder
 from tests.small_runs import files_in, folder_of, tiny
 
@@ -53,6 +54,14 @@ def test_a_run_is_played_on_another_family_of_its_sizes(run: RunFolder, capsys: 
     new = new_files(run, "env=toy-corners", "env.episode_steps=5")
     assert "evaluation/train-on-toy-corners-env.episode_steps=5.txt" in new
     assert "transfer: trained on toy-corners" in capsys.readouterr().out
+
+
+def test_names_of_files_differ_where_settings_do_and_are_not_too_long() -> None:
+    alike = (["env.x=[1,2]"], ["env.x=[1,-2]"], ["env.x=1e-3"], ["env.x=1e+3"], ["env.x=1"])
+    names = {_of_family("other", words) for words in alike}
+    assert len(names) == len(alike) and "-on-other-env.x=1" in names
+    assert _of_family("other", ["--env.y=2", "env.x=1"]) == _of_family("other", ["env.x=1", "env.y=2"])
+    assert len(_of_family("other", [f"env.some_setting_{n}=true" for n in range(40)])) < 100
 
 
 def test_a_family_of_other_sizes_is_refused_with_both(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

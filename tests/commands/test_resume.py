@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import train
 from mg2l_kalei import __main__ as program
-from mg2l_kalei.config import load, run_dir
+from mg2l_kalei import configure
+from mg2l_kalei.commands.resume import ResumeOptions
+from mg2l_kalei.config import RunConfig, load, run_dir
+from mg2l_kalei.config.options import read_options
 from mg2l_kalei.config.run_config import HASHED_ONCE, _hashed_name
+from mg2l_kalei.config.settings import rules
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.saved_run import read_config
@@ -52,6 +57,22 @@ def test_a_run_that_was_moved_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -
     assert remains(folder_of(first)).step == "step-00000001"
     assert program.main(["resume", str(moved.path), f"total_env_steps={3 * STEPS - 1}"]) == 0
     assert read_config(moved).n_iters == 3 and remains(moved).step == "step-00000003"
+
+
+def test_a_length_on_the_command_line_is_stronger_than_another_in_a_file(tmp_path: Path) -> None:
+    recipe = tmp_path / "long.yaml"
+    kinds = "encoder: {kind: none}\nsharing: {kind: full}\nlearner: {kind: mappo}\n"
+    recipe.write_text(f"{kinds}total_env_steps: 100_000\n")
+    config = configure(f"--algo={recipe}", "--env=toy-corners", "n_iters=3")
+    assert (config.n_iters, config.total_env_steps) == (3, None)
+    assert configure(f"--algo={recipe}", "--env=toy-corners").total_env_steps == 100_000
+
+
+def test_what_merely_extends_a_run_may_be_set_when_it_goes_on() -> None:
+    names = {field.name for field in fields(ResumeOptions)}
+    extending = {name for name, rule in rules(RunConfig).items() if rule.extends}
+    assert extending - names == {"exact_times", "resume", "results_dir", "run_name"}  # of its place, or of a look at it
+    assert read_options(["sinks=[csv]", "max_hours=2"], ResumeOptions())[1].sinks == ("csv",)
 
 
 def test_the_length_of_a_run_is_given_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,9 +48,12 @@ def test_the_list_that_is_printed_is_what_the_families_are() -> None:
 
 
 def test_a_list_of_another_registry_is_not_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (LISTED, "__init__.py"):
-        shutil.copy(Path(envs.__file__).parent / name, tmp_path / name)
-    monkeypatch.setattr("mg2l_kalei.commands.tasks._packaged", lambda: tmp_path / LISTED)
+    copy = tmp_path / "envs"
+    shutil.copytree(Path(envs.__file__).parent, copy)
+    monkeypatch.setattr("mg2l_kalei.commands.tasks._packaged", lambda: copy / LISTED)
     assert _listed() == listing()
-    (tmp_path / "__init__.py").write_text("ENVS = {}\n")
-    assert _listed() == ""
+    for changed in (copy / "mpe" / "wind.py", copy / "__init__.py"):
+        whole = changed.read_text()
+        changed.write_text("ENVS = {}\n")
+        assert _listed() == ""
+        changed.write_text(whole)

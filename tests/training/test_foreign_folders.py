@@ -88,7 +88,7 @@ def test_a_checkpoint_of_another_run_is_refused(
     assert files_in(run.path) == left
 
 
-@pytest.mark.parametrize("name", ["events", "checkpoints", "evaluation", "figures"])
+@pytest.mark.parametrize("name", ["events", "checkpoints", "evaluation", "figures", "export"])
 def test_nothing_is_written_through_links(
     run: RunFolder, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

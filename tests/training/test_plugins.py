@@ -64,7 +64,7 @@ def test_a_run_of_a_plugin_is_trained_and_judged_by_whoever_names_it(
     assert (config.kinds["sharing"], config.learner.gamma) == ("theirs", 0.5)
     run = str(run_dir(config))
     (here / "imported").unlink()
-    for command in ("evaluate", "render", "curves"):
+    for command in ("evaluate", "render", "curves", "export"):
         assert program.main([command, run]) == 2
         assert "names code to run, plugins=their_plugin; if you trust it, add plugins=their" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="names code to run"):

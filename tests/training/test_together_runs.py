@@ -74,7 +74,7 @@ def test_a_run_goes_on_bit_for_bit_and_only_with_as_many_processes(tmp_path: Pat
 def test_rows_that_do_not_divide_are_refused_in_one_line(tmp_path: Path) -> None:
     words = words_of(tmp_path, n_rows=5)
     assert end(train_together(2, words, tmp_path / "log")) == [2, 2]
-    assert "n_rows=5 does not divide by 2 processes" in (tmp_path / "log-0").read_text()
+    assert "n_rows=5 with 2 processes: expected a multiple of 2" in (tmp_path / "log-0").read_text()
     assert not run_dir(load_words(*words)).exists()
 
 
