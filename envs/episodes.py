@@ -37,6 +37,8 @@ def chosen_family(name: str, task_seed: int, settings: dict[str, Any]) -> TaskFa
             hint = f"; did you mean {nearest[0]}?" if nearest else f"; it has: {', '.join(rules)}"
             raise Refusal(f"{name} has no setting {key}{hint}")
         rule = rules[key]
+        if not _is_like(value, getattr(default, key)):
+            raise Refusal(f"{key}={value!r}: expected a value like the default, {getattr(default, key)!r}")
         limits = {limit: rule[limit] for limit in ("low", "above", "high", "choices")}
         items = value if isinstance(value, (list, tuple)) else [value]
         if not all(item is None or is_in_range(item, **limits) for item in items):
@@ -46,6 +48,16 @@ def chosen_family(name: str, task_seed: int, settings: dict[str, Any]) -> TaskFa
         if rule["from_file"]:
             read[key] = rule["from_file"](value)
     return make_family(name, replace(default, **read), generator)
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a value is of the default's type; of a list, all of it. A default of None, or [], tells nothing."""
+    if default is None or default == ():
+        return True
+    if isinstance(default, tuple):
+        return isinstance(value, (list, tuple)) and all(_is_like(item, default[0]) for item in value)
+    kinds = (int, float) if isinstance(default, float) else type(default)
+    return isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
 
 
 class Episodes:
@@ -58,8 +70,10 @@ class Episodes:
     tasks: Tensor  # (B,) int64, what each row plays
 
     def __init__(self, family: TaskFamily, n_rows: int, task: int | None, split: str) -> None:
-        if task is not None and not 0 <= task < len(family.tasks):
-            raise Refusal(f"task={task}: {family.name} has tasks 0 to {len(family.tasks) - 1}")
+        if task is not None and not (isinstance(task, int) and 0 <= task < len(family.tasks)):
+            raise Refusal(f"task={task!r}: {family.name} has tasks 0 to {len(family.tasks) - 1}")
+        if n_rows < 1:
+            raise Refusal(f"num_envs={n_rows}: expected at least 1")
         self.family, self.n_rows = family, n_rows
         self._choice = family.task_ids(split) if task is None else torch.tensor([task])
         self._features = family.features()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ N_PARTS = 10  # of the longest run, each a row of the table
 class CurvesOptions:
     metric: str = setting("train/episode_return", "which of those in metrics.jsonl")
     plugins: tuple[str, ...] = setting((), "the runs' plugins, if they name some: none is run that is not named here")
-    out: str | None = setting(None, "the PNG; null: figures/curves.png in the first run's folder")
+    out: str | None = setting(None, "the PNG; null: figures/curves[-METRIC].png in the first run's folder")
 
 
 class Curve(NamedTuple):
@@ -51,7 +52,8 @@ def draw_curves(words: Sequence[str]) -> int:
     say(_table(options.metric, curves))
     if named is None:
         folders[0].refuse_links()
-    out = named or folders[0].figures / "curves.png"
+    other = "" if options.metric == CurvesOptions.metric else "-" + re.sub(r"[^\w.]+", "_", options.metric)
+    out = named or folders[0].figures / f"curves{other}.png"
     is_drawn = save_picture(out, lambda: training_figure(curves, options.metric))
     if is_drawn:
         say(f"picture: {out}")

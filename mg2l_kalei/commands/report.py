@@ -12,6 +12,7 @@ from envs.core import setting
 from envs.extras import install
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.options import read_options
+from mg2l_kalei.config.settings import problem
 from mg2l_kalei.disk.durable import write_atomically
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.evaluation.figures import save_picture
@@ -37,6 +38,8 @@ def report(words: Sequence[str]) -> int:
     paths, options = read_options(words, ReportOptions())
     if not paths:
         raise ConfigError(["report: expected folders of runs, or files of raw results"])
+    if Path(options.out).exists() and not Path(options.out).is_dir():
+        raise ConfigError([problem("command line", "out", options.out, "a file, expected a folder")])
     runs = find_runs(paths)
     sections = sections_of(runs, options.resamples)
     out = Path(options.out)

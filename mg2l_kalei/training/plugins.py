@@ -146,7 +146,7 @@ def _failure(name: str) -> str:
         importlib.import_module(name).register(Registries())
     except Refusal as error:
         return str(error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that was not meant to be imported may leave
         return f"loading it raised {type(error).__name__}: {error}"
     return ""
 

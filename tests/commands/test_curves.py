@@ -49,6 +49,10 @@ def test_the_table_holds_means_of_each_tenth_and_the_picture_is_beside_the_run(
     assert picture == f"picture: {long.figures / 'curves.png'}"
     with Image.open(long.figures / "curves.png") as image:
         assert image.width > image.height
+    before = (long.figures / "curves.png").read_bytes()
+    assert program.main(["curves", str(long.path), "metric=train/entropy"]) == 0
+    assert (long.figures / "curves-train_entropy.png").is_file()
+    assert (long.figures / "curves.png").read_bytes() == before
 
 
 def test_runs_of_one_recipe_and_seed_are_told_apart_by_what_differs(

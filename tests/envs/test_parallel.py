@@ -137,6 +137,9 @@ REFUSED = [
     ({"n_agents": 0}, "n_agents=0: agents.*: low 1"),
     ({"landmarks": "square"}, "landmarks='square': .*: choices "),
     ({"task": 99}, "task=99: mpe-spread has tasks 0 to "),
+    ({"task": "x"}, "task='x': mpe-spread has tasks 0 to "),
+    ({"episode_steps": "a"}, "episode_steps='a': expected a value like the default, 100"),
+    ({"n_agents": True}, "n_agents=True: expected a value like the default, 2"),
 ]
 
 

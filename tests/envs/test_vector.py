@@ -149,6 +149,11 @@ def test_wrappers_of_gymnasium_fit() -> None:
         assert [info["episode"]["r"] for info in infos] == [1.0, 0.5]
 
 
+def test_there_is_at_least_one_row() -> None:
+    with pytest.raises(Refusal, match="num_envs=0: expected at least 1"):
+        make_vector_env("toy-arms", 0)
+
+
 def test_rivals_have_no_common_player() -> None:
     for name in ("mpe-simple-tag", "mpe-simple-adversary"):
         with pytest.raises(Refusal, match=f"{name}: its agents are rivals"):

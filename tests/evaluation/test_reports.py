@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +88,9 @@ def test_every_form_of_the_report_comes_out_of_stored_results(tmp_path: Path, ma
     for recipe in METHODS:
         for seed in (0, 1):
             stored(tmp_path / "results", make_result, recipe, seed)
-    out = tmp_path / "report"
+    out, aside = tmp_path / "report", tmp_path / "results" / "mappo" / "s0.old1"  # as ``resume=never`` leaves it
+    shutil.copytree(tmp_path / "results" / "mappo" / "s0", aside)
+    assert program.main(["report", str(tmp_path / "results"), f"out={aside / 'film.gif'}"]) == 2
     assert program.main(["report", str(tmp_path / "results"), f"out={out}", "resamples=200"]) == 0
     with (out / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -92,6 +92,7 @@ def test_tasks_are_told_of_a_plugin_s_families(here: Path, capsys: pytest.Captur
         ("import no_such_module", "loading it raised ModuleNotFoundError: No module named 'no_such_module'"),
         ("x = 1", "has no attribute 'register'"),
         ("def register(to): to.family('toy-arms', object, None)", "there is env=toy-arms already"),
+        ("import sys; sys.exit(0)", "loading it raised SystemExit"),
         ("def register(to): to.recipes('nowhere')", "nowhere has none of the folders algo, env, expt"),
     ],
 )

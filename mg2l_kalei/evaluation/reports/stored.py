@@ -25,6 +25,7 @@ from mg2l_kalei.disk.run_folder import MAX_TASKS_SIZE, RunFolder
 from mg2l_kalei.evaluation.results import AdaptationResult, from_json
 
 MAX_SETTINGS, MAX_RESULT = 1 << 20, 1 << 28  # bytes of a file that is read
+SET_ASIDE = re.compile(r".+\.old\d+")  # what ``resume=never`` names the folder that was in its place
 PUBLISHED = re.compile(r"(?P<name>.+)-s\d+(-(train|test|ood))?\.json(\.gz)?")
 FILMS = (".gif", ".webm", ".mp4")
 
@@ -65,6 +66,8 @@ def _runs_at(path: Path) -> Iterator[StoredRun]:
         return
     folders = sorted(config.parent for config in path.rglob("config.yaml") if (config.parent / "evaluation").is_dir())
     for folder in folders:
+        if folder != path and SET_ASIDE.fullmatch(folder.name):
+            continue
         run = _run_in(RunFolder(folder))
         if run is not None:
             yield run
