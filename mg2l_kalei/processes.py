@@ -13,7 +13,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
 
+from envs.core import Refusal
+
 PATIENCE = timedelta(days=1)  # that others wait for the first while it evaluates; one that ended is noticed at once
+SIGNS_OF_AN_END = ("clos", "reset", "refused", "broken pipe", "timed out", "timeout")  # in what backends say
 _CPU = torch.device("cpu")
 
 
@@ -104,7 +107,12 @@ def joined(*, on_gpu: bool) -> Iterator[Processes]:
         return
     backend = "gloo"
     if on_gpu and torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        place, n_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if place >= n_gpus:
+            raise Refusal(
+                f"process {place} of this machine has no GPU: there are {n_gpus}, expected one for each process"
+            )
+        torch.cuda.set_device(place)
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=PATIENCE)
     try:
@@ -119,6 +127,8 @@ def _connected() -> Iterator[None]:
         yield
     except RuntimeError as error:  # what torch's backends raise, of several kinds
         reason = str(error).split("\n")[0].split(". ")[0]
+        if not any(sign in reason.lower() for sign in SIGNS_OF_AN_END):
+            raise ProcessLost(f"what the processes of this run have could not be put together: {reason}") from error
         raise ProcessLost(
             f"another process of this run has ended ({reason}); the same command goes on from the last checkpoint"
         ) from error

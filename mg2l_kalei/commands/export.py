@@ -53,7 +53,7 @@ def export(words: Sequence[str]) -> int:
 def program_of(run: LoadedRun, n_rows: int) -> TeamProgram:
     """The run's team in ``n_rows`` rows. Raises ConfigError where acting needs to be told the task."""
     encoder, learner = run.system.encoder, run.system.learner
-    if run.config.kinds["encoder"] == "oracle":
+    if encoder.is_told_task:
         raise ConfigError([f"export: {run.folder.path} is an oracle, which acts by a task that it is told"])
     return TeamProgram(learner, learner.networks, encoder, run.family.spec, n_rows)
 

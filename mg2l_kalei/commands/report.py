@@ -75,5 +75,6 @@ def _write_pictures(sections: Sequence[Section], out: Path) -> tuple[dict[tuple[
             png, pdf = (out / "figures" / f"{name}-{kind}{suffix}" for suffix in (".png", ".pdf"))
             if save_picture(png, drawing):
                 drawn[kind] = png.read_bytes()
+                drawing().set_layout_engine("none")  # laid out already
             is_drawn &= kind in drawn and save_picture(pdf, drawing)
     return pictures, is_drawn

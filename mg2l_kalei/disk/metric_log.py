@@ -114,13 +114,16 @@ class MetricLog:
         return self._sinks[name]
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path, *, holding: str = "") -> list[dict[str, Any]]:
     """The lines of ``metrics.jsonl``; none if there is no file. Unreadable ones are passed over with a warning.
 
+    ``holding``: lines that do not hold this text are not looked at.
     Raises OSError, or ValueError where it is no regular file or too long.
     """
     rows = []
     for number, line in enumerate(read_bounded(path, MAX_SIZE).splitlines() if path.exists() else [], start=1):
+        if holding.encode() not in line:
+            continue
         try:
             row = json.loads(line)
             rows.append({**row, "iteration": int(row["iteration"]), "env_steps": int(row["env_steps"])})

@@ -26,6 +26,7 @@ class TaskEncoder(nn.Module, ABC):
     global_dim: int
     local_dim: int
     processes: Processes = ALONE  # that train it together; ``loss`` and statistics are of all their contexts
+    is_told_task: bool = False  # whether ``prior`` says what the task is: such an encoder acts where tasks are known
     n_consecutive: int = 1  # transitions that are looked at together, so that contexts must hold them in a row
 
     @classmethod

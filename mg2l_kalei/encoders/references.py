@@ -61,6 +61,8 @@ class NoEncoder(GivenEncoder):
 class OracleEncoder(GivenEncoder):
     """Is given ``Task.features``."""
 
+    is_told_task = True
+
     def __init__(
         self, config: OracleConfig, spec: EnvSpec, task_features: Tensor, n_train: int, generator: torch.Generator
     ) -> None:

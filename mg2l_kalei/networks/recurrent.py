@@ -15,7 +15,6 @@ from mg2l_kalei.networks.config import NetworkConfig
 from mg2l_kalei.networks.gru_scan import GruScan
 from mg2l_kalei.networks.mlp import GroupedMlp
 from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, ParameterSharing
-from mg2l_kalei.sharing.full import SharedLinear
 
 
 class Memory(NamedTuple):
@@ -33,22 +32,26 @@ class GroupedGru(nn.Module):
         unmasked = LayerRole(is_masked=False)
         self.input = sharing.linear(in_features, 3 * size, gain=1.0, role=unmasked)
         self.recurrence = sharing.linear(size, 3 * size, gain=1.0, role=unmasked)
-        self.size, self.n_places = size, sharing.n_places
+        self.n_places = sharing.n_places
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:
         """x (L, S, G, in_features) -> the state after each step (L, S, G, size)."""
         gates, state, start = self.input(x), memory.state, memory.start
         kept = None if start is None else (~start).to(x.dtype)[..., None, None].expand(-1, -1, self.n_places, 1)
-        if len(x) == 1:  # when acting: a step does not pay for reading off the matrices
-            return self._step(gates[0], state if kept is None else state * kept[0])[None]
-        if isinstance(self.recurrence, SharedLinear):  # everybody's rows are those of one product
-            weight, bias = self.recurrence.weight.mT[None], self.recurrence.bias[None, None]
+        if len(x) == 1 or not torch.is_grad_enabled():  # nothing has to be kept for a backward pass
+            states = []
+            for t, of_step in enumerate(gates):
+                state = self._step(of_step, state if kept is None else state * kept[t])
+                states.append(state)
+            return torch.stack(states)
+        weight, bias = self.recurrence.matrices(self.n_places)
+        if len(weight) == 1:  # everybody's rows are those of one product
             kept = None if kept is None else kept.flatten(1, 2)[:, None]
-            states = GruScan.apply(gates.flatten(1, 2)[:, None], state.flatten(0, 1)[None], kept, weight, bias)
-            return states[:, 0].unflatten(1, (-1, self.n_places))
+            after = GruScan.apply(gates.flatten(1, 2)[:, None], state.flatten(0, 1)[None], kept, weight, bias)
+            return after[:, 0].unflatten(1, (-1, self.n_places))
         kept = None if kept is None else kept.transpose(1, 2)
-        states = GruScan.apply(gates.transpose(1, 2), state.transpose(0, 1), kept, *self._matrices())
-        return states.transpose(1, 2)
+        after = GruScan.apply(gates.transpose(1, 2), state.transpose(0, 1), kept, weight, bias)
+        return after.transpose(1, 2)
 
     def _step(self, gates: Tensor, state: Tensor) -> Tensor:
         """gates (S, G, 3 size) of the input, state (S, G, size) -> the state after the step."""
@@ -56,13 +59,6 @@ class GroupedGru(nn.Module):
         reset_by, update_by, new_by = self.recurrence(state).chunk(3, dim=-1)
         new = torch.tanh(new + torch.sigmoid(reset + reset_by) * new_by)
         return torch.lerp(new, state, torch.sigmoid(update + update_by))
-
-    def _matrices(self) -> tuple[Tensor, Tensor]:
-        """Each place's matrix (G, size, 3 size) and bias (G, 1, 3 size), read off: any scheme's layer is affine."""
-        units = torch.eye(self.size, out=self.recurrence.weight.new_empty(self.size, self.size))
-        bias = self.recurrence(torch.zeros_like(units[:1, None]).expand(-1, self.n_places, -1))
-        matrix = self.recurrence(units[:, None].expand(-1, self.n_places, -1)) - bias
-        return matrix.transpose(0, 1).contiguous(), bias.transpose(0, 1)
 
 
 class RecurrentMlp(nn.Module):

@@ -60,6 +60,16 @@ class GroupedLinear(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """``(..., N, in_features) -> (..., N, out_features)``."""
 
+    def matrices(self, n_places: int) -> tuple[Tensor, Tensor]:
+        """The matrix (N, in, out) and bias (N, 1, out) of each place; those of one place alone where all have the same.
+
+        Read off what the layer does, as any scheme's is affine; schemes that have them at hand say so.
+        """
+        units = torch.eye(self.in_features, out=self.weight.new_empty(self.in_features, self.in_features))
+        bias = self(torch.zeros_like(units[:1, None]).expand(-1, n_places, -1))
+        matrix = self(units[:, None].expand(-1, n_places, -1)) - bias
+        return matrix.transpose(0, 1).contiguous(), bias.transpose(0, 1)
+
 
 class GroupedVector(nn.Module):
     """A free vector of each member, such as a log standard deviation."""

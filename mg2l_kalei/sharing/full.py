@@ -28,6 +28,9 @@ class SharedLinear(GroupedLinear):
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
 
+    def matrices(self, n_places: int) -> tuple[Tensor, Tensor]:
+        return self.weight.mT[None], self.bias[None, None]
+
 
 class FullSharing(ParameterSharing):
     """One set of weights for the whole group."""

@@ -38,6 +38,10 @@ class IndependentLinear(GroupedLinear):
     def forward(self, x: Tensor) -> Tensor:
         return grouped_affine(x, self.weight, self.bias, self.places)
 
+    def matrices(self, n_places: int) -> tuple[Tensor, Tensor]:
+        weight, bias = (part if self.places is None else part[self.places] for part in (self.weight, self.bias))
+        return weight.mT, bias[:, None]
+
 
 class IndependentSharing(ParameterSharing):
     """Separate weights for each member, initialised apart."""

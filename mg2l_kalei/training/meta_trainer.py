@@ -54,6 +54,16 @@ class MetaTrainer:
         self.env_steps = 0
         self.best_return: float | None = None  # of evaluations on training tasks, in their last episode
 
+    def _of_all_processes(self, found: Metrics) -> dict[str, Tensor]:
+        """Means of metrics over the processes, which all have the same ones, in one reduction."""
+        processes = self.system.processes
+        scalars = {name: torch.as_tensor(value) for name, value in found.items()}
+        if processes.size == 1:
+            return scalars
+        names = sorted(scalars)
+        stacked = torch.stack([scalars[name].to(self.device, torch.float64) for name in names])
+        return dict(zip(names, processes.mean(stacked), strict=True))
+
     def env_steps_of(self, n_iters: int) -> int:
         """Environment steps that all phases make in ``n_iters`` iterations."""
         return sum(phase.env_steps(n_iters) for phase in self.phases.values())
@@ -90,7 +100,7 @@ class MetaTrainer:
         for phase in self.phases.values():
             if phase.is_due(iteration.clock):
                 found |= phase.run(iteration)
-        metrics = {name: self.system.processes.mean(torch.as_tensor(value)) for name, value in found.items()}
+        metrics = self._of_all_processes(found)
         self._check_update(iteration, metrics)
         self.iteration += 1
         self.env_steps = iteration.clock.env_steps

@@ -60,8 +60,12 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = (), *, folder: Path
 
 def _train_together(run: TrainingRun, callbacks: Sequence[Callback], processes: Processes) -> TrainingResult:
     """The first process leads, and the others follow, until it tells them the end."""
-    if run.config.references:
+    config = run.config
+    if config.references:
         raise ConfigError(["references=true with several processes: train them as runs of their own"])
+    if config.gpu_id is not None or ":" in config.device:
+        one = f"device={config.device} gpu_id={config.gpu_id}"
+        raise ConfigError([f"{one} with several processes: each takes a GPU of its own, expected device=cuda alone"])
     processes.any(False)  # all have looked at the folder before the first writes it
     if processes.rank:
         return run.result(follow(run.trainer, run.checkpoints))

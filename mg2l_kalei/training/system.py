@@ -95,7 +95,8 @@ def build(
     config = divided(config, processes.size, infers=encoder.learns)
     capacity = config.replay.capacity
     if encoder.learns and config.context.source == "replay" and capacity < n_train:
-        raise Refusal(f"replay.capacity={capacity} is less than a trial for each of {n_train} training tasks")
+        whole, of_each = capacity * processes.size, f" in each of {processes.size} processes" * (processes.size > 1)
+        raise Refusal(f"replay.capacity={whole} is less than a trial for each of {n_train} training tasks{of_each}")
     if problems := list(learner_class.problems(config.learner, family.spec)):
         raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
     encoder.processes = processes
@@ -121,6 +122,7 @@ def divided(config: RunConfig, size: int, *, infers: bool) -> RunConfig:
     parts = {"n_rows": (config.n_rows, size)}
     if infers:
         parts["context.batch"] = context.batch, 2 * size  # contexts are drawn in pairs
+        parts["replay.capacity"] = replay.capacity, size
     if infers and context.source == "replay":
         parts["context.explore_rows"] = context.explore_rows, size
     if wrong := {key: each for key, each in parts.items() if each[0] % each[1]}:
@@ -131,7 +133,7 @@ def divided(config: RunConfig, size: int, *, infers: bool) -> RunConfig:
         config,
         n_rows=config.n_rows // size,
         context=dataclasses.replace(context, batch=batch, explore_rows=explore_rows),
-        replay=dataclasses.replace(replay, capacity=max(2, replay.capacity // size), max_gib=replay.max_gib / size),
+        replay=dataclasses.replace(replay, capacity=replay.capacity // size, max_gib=replay.max_gib / size),
     )
 
 

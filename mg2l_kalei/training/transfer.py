@@ -29,7 +29,7 @@ def transferred(run: LoadedRun, env: str, settings: Sequence[str]) -> LoadedRun:
         sizes = [" ".join(f"{name}={getattr(spec, name)}" for name in differing) for spec in (own, other)]
         raise Refusal(f"{run.folder.path} was trained on {run.family.name} with {sizes[0]}; {env} has {sizes[1]}")
     encoder = run.system.encoder
-    if isinstance(encoder, GivenEncoder) and encoder.global_dim:
+    if encoder.is_told_task:
         raise Refusal(f"{run.folder.path} is given the tasks of {run.family.name}: it has no answer to those of {env}")
     family = family.ordered(agents_of(run.folder.path))
     for split in family.splits:

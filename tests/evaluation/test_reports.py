@@ -120,6 +120,14 @@ def test_published_files_are_read_beside_their_settings(
     assert program.main(words) == 2 and "x.yaml" in capsys.readouterr().err
     (tmp_path / "x.yaml").write_text(settings_of("mappo"))
     assert program.main(words) == 0 and "1 runs, 1 tables" in capsys.readouterr().out
+    held_out = tmp_path / "x-s0-train.json"
+    held_out.write_text(to_json(result._replace(split="train")))
+    files = [str(tmp_path / "x-s0-test.json.gz"), str(held_out)]
+    assert program.main(["report", *files, *words[2:]]) == 0
+    assert "1 runs, 2 tables" in capsys.readouterr().out  # one run, though its files were named one by one
+    (tmp_path / "x-s0.json").write_text(to_json(result))
+    assert program.main(words) == 2
+    assert "are both of seed 0 and split test" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

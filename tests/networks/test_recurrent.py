@@ -12,6 +12,7 @@ from mg2l_kalei.networks import Memory, NetworkConfig, RecurrentMlp
 from mg2l_kalei.networks.gru_scan import GruScan
 from mg2l_kalei.networks.recurrent import GroupedGru
 from mg2l_kalei.sharing import SHARINGS
+from mg2l_kalei.sharing.base import GroupedLinear
 from mg2l_kalei.sharing.masked_linear import MaskedLinear, masked_layers
 from tests.small_systems import draw, generator
 
@@ -120,3 +121,21 @@ def test_the_gradient_written_by_hand_is_that_of_finite_differences(forgets: boo
     x, state = doubles(L, G, S, 6, seed=0), doubles(G, S, 2, seed=1)
     weight, bias = doubles(G, 2, 6, seed=2), doubles(G, 1, 6, seed=3)
     assert torch.autograd.gradcheck(lambda *a: GruScan.apply(a[0], a[1], kept, a[2], a[3]), (x, state, weight, bias))
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_a_layer_tells_the_matrices_that_it_multiplies_by(kind: str) -> None:
+    layer, x = scheme(kind).linear(IN, OUT, gain=1.0), draw(S, G, IN)
+    torch.nn.init.normal_(layer.bias, generator=generator())
+    matrix, bias = layer.matrices(G)
+    read_off, shift = GroupedLinear.matrices(layer, G)  # as schemes have it that say nothing
+    for weight, constant in ((matrix, bias), (read_off, shift)):
+        torch.testing.assert_close((x.transpose(0, 1) @ weight + constant).transpose(0, 1), layer(x))
+
+
+def test_without_gradients_nothing_is_kept_and_states_are_the_same() -> None:
+    gru, start = GroupedGru(scheme("full"), IN, SIZE), starts(0, 3)
+    x, state = draw(L, S, G, IN), draw(S, G, SIZE, seed=1)
+    with torch.no_grad():
+        alone = gru(x, Memory(state, start))
+    torch.testing.assert_close(alone, gru(x, Memory(state, start)))

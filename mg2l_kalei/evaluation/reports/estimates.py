@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ from mg2l_kalei.seeding import numpy_generator
 SPLITS = ("train", "test", "ood")  # in the order that a report has them
 N_LEVELS = 101  # of return, at which performance profiles are read
 FEWER = 500  # resamples of an improvement, which compares all pairs of trials
+SHARED_COUNTS = 16  # shapes and places whose resamples are kept for other sections: tens of MB each
 THREADS = 2  # sections at once: most of the time is numpy's, without the interpreter's lock
 
 
@@ -96,12 +98,19 @@ def sections_of(runs: Sequence[StoredRun], n_resamples: int) -> list[Section]:
         return list(pool.map(lambda each: _section(each[0], each[1], n_resamples), wanted))
 
 
+@lru_cache(maxsize=SHARED_COUNTS)
+def _counts(shape: tuple[int, int, int], place: int, n_resamples: int) -> Array:
+    """See ``resampled_counts``: of methods in different places of a section independent, of sections the same."""
+    return resampled_counts(shape, numpy_generator(0, "report", str(place)), n_resamples)
+
+
 def _section(methods: Sequence[Method], split: str, n_resamples: int) -> Section:
     played = {method: results for method in methods if (results := _on_split(method, split))}
     returns = {method: _stacked(results) for method, results in played.items()}
     family = next(iter(played.values()))[0].family
-    generator = numpy_generator(0, "report", family, split)
-    counts = {method: resampled_counts(values.shape[:3], generator, n_resamples) for method, values in returns.items()}
+    counts = {
+        method: _counts(values.shape[:3], place, n_resamples) for place, (method, values) in enumerate(returns.items())
+    }
     resampled: dict[Method, Resampled] = {
         method: (aggregate(values), resampled_aggregate(values, counts[method])) for method, values in returns.items()
     }
@@ -136,17 +145,18 @@ def _stacked(results: Sequence[AdaptationResult]) -> Array:
 
 
 def _curve(method: Method, split: str) -> Curve | None:
-    """At the environment steps that all seeds logged; None where these are fewer than two."""
+    """At the environment steps that all seeds that logged some have in common; None where these are fewer than two."""
     logged = []
     for run in method.runs:
-        last = max((result.returns.shape[-1] for result in run.results), default=1) - 1
-        metric = f"evaluation/{split}/return_k{last}"
-        logged.append({row["env_steps"]: row[metric] for row in run.metrics if row.get(metric) is not None})
-    steps = sorted(set.intersection(*map(set, logged)))
+        of_split = [result for result in run.results if result.split == split]
+        metric = f"evaluation/{split}/return_k{of_split[0].returns.shape[-1] - 1}" if of_split else ""
+        values = {row["env_steps"]: row[metric] for row in run.metrics if row.get(metric) is not None}
+        logged += [values] if values else []  # published results have no metrics
+    steps = sorted(set.intersection(*map(set, logged))) if logged else []
     if len(steps) < 2:
         return None
-    values = np.array([[of_seed[step] for step in steps] for of_seed in logged])
-    return Curve(np.array(steps, dtype=np.float64), values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+    curves = np.array([[of_seed[step] for step in steps] for of_seed in logged])
+    return Curve(np.array(steps, dtype=np.float64), curves.mean(axis=0), curves.min(axis=0), curves.max(axis=0))
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:

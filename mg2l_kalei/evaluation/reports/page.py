@@ -87,6 +87,8 @@ def _runs(section: Section, out: Path) -> str:
     lines = []
     for entry in section.entries:
         for run in entry.method.runs:
+            if section.split not in [result.split for result in run.results]:
+                continue
             films = "".join(f", {_link(film, out, f'film {film.name}')}" for film in run.films)
             settings = _link(run.settings_file, out, "settings")
             lines.append(f"<li>{escape(entry.label)}, {_seed(run)}: {settings}{films}</li>")

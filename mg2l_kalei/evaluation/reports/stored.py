@@ -52,18 +52,16 @@ def find_runs(paths: Sequence[str]) -> list[StoredRun]:
     Raises Refusal where a path holds no evaluation at all, or a file cannot be read as one.
     """
     found: dict[Path, StoredRun] = {}
-    for path in map(Path, paths):
-        runs = {run.path.resolve(): run for run in _runs_at(path)}
+    files = [path for path in map(Path, paths) if path.is_file()]
+    for path in [path for path in map(Path, paths) if path not in files]:
+        runs = {run.path.resolve(): run for run in _runs_in(path)}
         if not runs:
             raise Refusal(f"{path} holds no evaluated run (evaluation/*.json), nor published results (NAME-sSEED.json)")
         found = {**found, **runs}
-    return list(found.values())
+    return [*{**found, **{run.path.resolve(): run for run in _published(files)}}.values()]
 
 
-def _runs_at(path: Path) -> Iterator[StoredRun]:
-    if path.is_file():
-        yield from _published([path])
-        return
+def _runs_in(path: Path) -> Iterator[StoredRun]:
     folders = sorted(config.parent for config in path.rglob("config.yaml") if (config.parent / "evaluation").is_dir())
     for folder in folders:
         if folder != path and SET_ASIDE.fullmatch(folder.name):
@@ -81,9 +79,10 @@ def _run_in(folder: RunFolder) -> StoredRun | None:
     own = [result for result in results if result.family.split(" (")[0] == settings.get("env.kind")]
     if not own:
         return None
-    files = sorted(file for file in folder.path.rglob("*") if file.suffix in FILMS)
+    places = (folder.path.glob("*"), folder.figures.glob("*"))
+    files = sorted(file for place in places for file in place if file.suffix in FILMS)
     best = _one_of_each_split(own, folder.config)
-    metrics = tuple(read_metrics(folder.metrics))
+    metrics = tuple(read_metrics(folder.metrics, holding='"evaluation/'))
     return StoredRun(folder.path, folder.config, settings, _made_by(folder.tasks), best, metrics, tuple(files))
 
 
@@ -108,7 +107,10 @@ def _published(paths: Sequence[Path]) -> Iterator[StoredRun]:
         if match is None:
             raise Refusal(f"{path} is not called NAME-sSEED.json, nor NAME-sSEED-SPLIT.json, which may end in .gz")
         result = _result(path)
-        results[path.with_name(f"{match['name']}.yaml"), result.seed].append((path, result))
+        of_run = results[path.with_name(f"{match['name']}.yaml"), result.seed]
+        if again := [other for other, of_split in of_run if of_split.split == result.split]:
+            raise Refusal(f"{path} and {again[0]} are both of seed {result.seed} and split {result.split}")
+        of_run.append((path, result))
     for (settings_file, _), of_run in results.items():
         settings = _settings(settings_file)
         yield StoredRun(of_run[0][0], settings_file, settings, "", tuple(result for _, result in of_run), (), ())
