@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from envs.core import TaskFamily
+from envs.mpe.blind_spread import BlindSpread, BlindSpreadConfig, BlindSpreadTasks, BlindSpreadTasksConfig
 from envs.mpe.hunting import Hunting, HuntingConfig
 from envs.mpe.layout import ScenarioConfig
 from envs.mpe.simple_adversary import SimpleAdversary, SimpleAdversaryConfig
@@ -19,6 +20,7 @@ from envs.mpe.simple_speaker_listener import SimpleSpeakerListener
 from envs.mpe.simple_spread import SimpleSpread, SimpleSpreadConfig
 from envs.mpe.simple_tag import SimpleTag, SimpleTagConfig
 from envs.mpe.spread import Spread, SpreadConfig
+from envs.mpe.spread_roles import SpreadRoles, SpreadRolesConfig
 from envs.mpe.wind import Wind, WindConfig
 from envs.mujoco.family import MujocoFamily
 from envs.mujoco.tasks import (
@@ -43,6 +45,8 @@ from envs.toy_arms import Arms, ArmsConfig
 _ALL = "full-standardised"  # the regime of the published curves of single robots: all see the whole state
 
 ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
+    "mpe-blind-spread": (BlindSpread, BlindSpreadConfig()),
+    "mpe-blind-spread-tasks": (BlindSpreadTasks, BlindSpreadTasksConfig()),
     "mpe-hunting": (Hunting, HuntingConfig()),
     "mpe-simple-adversary": (SimpleAdversary, SimpleAdversaryConfig()),
     "mpe-simple-reference": (SimpleReference, SimpleReferenceConfig()),
@@ -51,6 +55,7 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mpe-simple-tag": (SimpleTag, SimpleTagConfig()),
     "mpe-spread": (Spread, SpreadConfig()),
     "mpe-spread-large": (Spread, SpreadConfig(n_agents=3, n_landmarks=6, landmarks="ring", n_held_out=5)),
+    "mpe-spread-roles": (SpreadRoles, SpreadRolesConfig()),
     "mpe-wind": (Wind, WindConfig()),
     "mujoco-ant-4x2": (MujocoFamily, MujocoConfig("Ant", "4x2", observation=_ALL)),
     "mujoco-ant-dir": (Directions, DirectionsConfig("Ant", "4x2")),

@@ -223,6 +223,7 @@ class TaskFamily(ABC):
     tasks: tuple[Task, ...]  # all splits; the place in here is the task's number everywhere
     agents: tuple[str, ...] = ()  # names, in the order of all axes N; empty: they have none, and always one order
     made_by: Mapping[str, str] = MappingProxyType({})  # what else decides what the tasks are
+    true_groups: tuple[int, ...] = ()  # of each agent: those of one group should act alike; empty: nobody knows
     truncates_early: ClassVar[bool] = False  # whether time may run out before ``episode_steps``, in some tasks
     has_rivals: bool = False  # whether what pays one agent costs another, so that no one player can act for all
     random_play_tells: ClassVar[bool] = True  # False: tasks may differ in what random play meets too rarely to check

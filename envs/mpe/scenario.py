@@ -59,7 +59,9 @@ class Scenario(TaskFamily):
         layout = self.layout
         bodies = [kind.body for kind in layout.movable for _ in range(kind.n_agents)]
         fixed = [layout.landmark] * layout.n_landmarks if layout.landmark.collides else []
-        return self._batch(World(bodies, device, dtype, fixed=fixed, like_mpe2=True), n_rows, generator)
+        return self._batch(
+            World(bodies, device, dtype, fixed=fixed, has_walls=False, moves_first=True), n_rows, generator
+        )
 
     @abstractmethod
     def _layout(self) -> Layout:

@@ -52,7 +52,8 @@ class World:
     """Steps E bodies in B rows; holds no state of its own.
 
     ``fixed``: F further bodies, which push others and never move.
-    ``like_mpe2``: no walls, and bodies move before their velocities change.
+    ``has_walls``: whether walls stand around the field; mpe2 and blind spread have none.
+    ``moves_first``: whether bodies move by the velocity from before the step, as in mpe2.
     """
 
     def __init__(
@@ -62,14 +63,16 @@ class World:
         dtype: torch.dtype = torch.float32,
         *,
         fixed: Sequence[Body] = (),
-        like_mpe2: bool = False,
+        has_walls: bool = True,
+        moves_first: bool = False,
     ) -> None:
         def column(values: Sequence[float]) -> Tensor:
             return torch.tensor(values, device=device, dtype=dtype)[:, None]  # (E, 1)
 
         self.device = device
         self.dtype = dtype
-        self.like_mpe2 = like_mpe2
+        self._has_walls = has_walls
+        self._moves_first = moves_first
         sizes = column([body.size for body in (*bodies, *fixed)])  # (E + F, 1)
         size = sizes[: len(bodies)]
         self._kept = torch.tensor(1 - DAMPING, device=device, dtype=dtype)  # as a tensor, for speed
@@ -86,14 +89,14 @@ class World:
         """One step under control (B, E, 2), in units of each body's ``accel``; fixed (B, F, 2): where those stand."""
         pos, before = motion
         vel = torch.addcmul(before * self._kept, control, self._impulse)
-        if not self.like_mpe2:
+        if self._has_walls:
             vel = vel.add(self._wall_force(pos), alpha=TIME_STEP)
         if self._has_contacts:
             vel = vel.add(self._contact_force(pos, fixed), alpha=TIME_STEP)
         if self._has_speed_limit:
             speed = torch.linalg.vector_norm(vel, dim=-1, keepdim=True)
             vel = vel * (self._max_speed / speed).clamp_max(1)  # at rest: limit / 0 = inf, clamped to 1
-        return Motion(pos.add(before if self.like_mpe2 else vel, alpha=TIME_STEP), vel)
+        return Motion(pos.add(before if self._moves_first else vel, alpha=TIME_STEP), vel)
 
     def _wall_force(self, pos: Tensor) -> Tensor:
         """The nearer wall of each axis pushes back inside; also what a knock has carried past its line."""

@@ -118,7 +118,7 @@ def test_a_fixed_body_pushes_as_a_movable_one_does() -> None:
 
 def test_a_body_that_coasts_comes_to_rest_where_it_is_expected_to() -> None:
     body = Body(0.1, accel=3.0)
-    bodies = World([body], CPU, torch.float64, like_mpe2=True)
+    bodies = World([body], CPU, torch.float64, has_walls=False, moves_first=True)
     motion = bodies.advance(at((0.3, 0.3)), torch.tensor([[[1.0, 0.0]]], dtype=torch.float64))
     expected = resting_place(motion)
     for _ in range(100):
