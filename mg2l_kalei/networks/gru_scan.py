@@ -28,34 +28,45 @@ class GruScan(torch.autograd.Function):
         length, units = len(x), start.shape[-1]
         before, after, new = (x.new_empty(length, *start.shape) for _ in range(3))
         added = x.new_empty(length, *start.shape[:-1], 3 * units)  # by the state; its first two thirds become r and u
-        state = start
-        for t in range(length):
-            state = torch.mul(state, 1.0 if kept is None else kept[t], out=before[t])
-            gates = torch.baddbmm(bias, state, weight, out=added[t])
-            reset_update = gates[..., : 2 * units].add_(x[t, ..., : 2 * units]).sigmoid_()
-            reset, update = reset_update.chunk(2, dim=-1)
-            candidate = torch.addcmul(x[t, ..., 2 * units :], reset, gates[..., 2 * units :], out=new[t]).tanh_()
-            state = torch.lerp(candidate, state, update, out=after[t])
+        views = (before, after, new, added, *_reset_update_new(added), added[..., : 2 * units])
+        of_input = (x[..., : 2 * units], x[..., 2 * units :])
+        state, keeps = start, [1.0] * length if kept is None else kept
+        for b, a, n, gates, r, u, new_by, r_u, x_r_u, x_n, k in zip(*views, *of_input, keeps, strict=True):
+            torch.mul(state, k, out=b)
+            torch.baddbmm(bias, b, weight, out=gates)
+            r_u.add_(x_r_u).sigmoid_()
+            torch.addcmul(x_n, r, new_by, out=n).tanh_()
+            state = torch.lerp(n, b, u, out=a)
         ctx.save_for_backward(before, added, new, kept, weight)
         return after
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, Tensor, Tensor]:
         before, added, new, kept, weight = ctx.saved_tensors
+        reset, update, new_by = _reset_update_new(added)
         units, backwards = new.shape[-1], weight.mT.contiguous()
-        of_x, of_added = torch.empty_like(added), torch.empty_like(added)  # they differ in the last third alone
-        running = torch.zeros_like(gradient[0])
-        for t in reversed(range(len(gradient))):
-            reset, update, new_by = added[t].chunk(3, dim=-1)
-            now = gradient[t] + running
-            of_new = torch.mul(now * (1 - update), 1 - new[t].square(), out=of_x[t, ..., 2 * units :])
-            of_update = (before[t] - new[t]).mul_(now).mul_(update).mul_(1 - update)
-            of_reset = (of_new * new_by).mul_(reset).mul_(1 - reset)
-            now_added = torch.cat([of_reset, of_update, of_new * reset], dim=-1, out=of_added[t])
-            running = torch.baddbmm(now * update, now_added, backwards)
-            if kept is not None:
-                running *= kept[t]
-        of_x[..., : 2 * units] = of_added[..., : 2 * units]
-        by_member = of_added.transpose(0, 1).flatten(1, 2)  # (G, L S, 3H)
+        # What a step's gradient has to be multiplied by does not depend on later steps: that of the input's new, and
+        # those of the gates that the state adds. So it is worked out for all steps at once.
+        rest = 1 - update
+        by_new, by_added = (1 - new.square()).mul_(rest), torch.empty_like(added)
+        of_reset, of_update, of_new = _reset_update_new(by_added)
+        torch.mul(by_new, reset, out=of_new)
+        torch.mul(of_new, new_by, out=of_reset).mul_(1 - reset)
+        torch.sub(before, new, out=of_update).mul_(update).mul_(rest)
+        of_state, running = torch.empty_like(new), torch.zeros_like(gradient[0])
+        views = (gradient, update, of_state, of_state.unsqueeze(-2), by_added, by_added.unflatten(-1, (3, units)))
+        keeps = [1.0] * len(gradient) if kept is None else kept
+        for g, u, now, now_thrice, of_gates, thirds, k in reversed(list(zip(*views, keeps, strict=True))):
+            torch.add(g, running, out=now)
+            thirds.mul_(now_thrice)
+            running = torch.baddbmm(now * u, of_gates, backwards).mul_(k)
+        of_x = torch.cat([by_added[..., : 2 * units], by_new.mul_(of_state)], dim=-1)
+        by_member = by_added.transpose(0, 1).flatten(1, 2)  # (G, L S, 3H)
         of_weight = before.transpose(0, 1).flatten(1, 2).mT @ by_member
         return of_x, running, None, of_weight, by_member.sum(1, keepdim=True)
+
+
+def _reset_update_new(gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The thirds of (..., 3H), each (..., H)."""
+    reset, update, new = gates.chunk(3, dim=-1)
+    return reset, update, new
