@@ -22,7 +22,8 @@ class Optimiser:
 
     ``name`` is what it is called in metrics.
 
-    ``lr`` falls to 0 over the run where ``decay`` is linear. Gradients are averaged over processes, then clipped to
+    ``lr``, or the rate that a scheme's parameter group has of its own, falls to 0 over the run where ``decay`` is
+    linear. Gradients are averaged over processes, then clipped to
     ``max_grad_norm``.
     """
 
@@ -40,19 +41,20 @@ class Optimiser:
         processes: Processes = ALONE,
     ) -> None:
         self.name, self.network, self.sharing = name, network, sharing
-        self.lr, self.max_grad_norm, self.decay, self.processes = lr, max_grad_norm, decay, processes
+        self.max_grad_norm, self.decay, self.processes = max_grad_norm, decay, processes
         groups: list[dict[str, Any]] = sharing.parameter_groups(network)
         self.adam = torch.optim.Adam(groups, lr=lr, eps=eps, fused=True)
         if others := list(others):
             self.adam.add_param_group({"params": others})
+        self.rates = [float(group["lr"]) for group in self.adam.param_groups]  # ``lr``, or the group's own
 
     def anneal(self, clock: Clock) -> None:
-        """Set the learning rate that is due."""
+        """Set the learning rates that are due."""
         left = 1.0
         if self.decay == "linear" and math.isfinite(clock.total_env_steps):  # a last update of rate 0 would be wasted
             left = max(0.0, 1 - clock.env_steps / (1.02 * clock.total_env_steps))
-        for group in self.adam.param_groups:
-            group["lr"] = self.lr * left
+        for group, rate in zip(self.adam.param_groups, self.rates, strict=True):
+            group["lr"] = rate * left
 
     def step(self, loss: Tensor, *, main_loss: Tensor | None = None, gradient: Tensor | None = None) -> Metrics:
         """One step on ``loss``, and on sharing's term relative to ``main_loss`` (None: there is none).

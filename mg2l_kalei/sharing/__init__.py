@@ -5,7 +5,7 @@ from __future__ import annotations
 from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, MemberFigure, ParameterSharing, SharingConfig
 from mg2l_kalei.sharing.full import FullConfig, FullSharing
 from mg2l_kalei.sharing.independent import IndependentConfig, IndependentSharing
-from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing
+from mg2l_kalei.sharing.kaleidoscope import PUBLISHED, KaleidoscopeConfig, KaleidoscopeSharing
 
 __all__ = ["SHARINGS", "GroupedLinear", "LayerRole", "MemberFigure", "ParameterSharing", "SharingConfig"]
 
@@ -13,4 +13,5 @@ SHARINGS: dict[str, tuple[type[ParameterSharing], SharingConfig]] = {
     "full": (FullSharing, FullConfig()),
     "independent": (IndependentSharing, IndependentConfig()),
     "kaleidoscope": (KaleidoscopeSharing, KaleidoscopeConfig()),
+    "kaleidoscope_published": (KaleidoscopeSharing, PUBLISHED),
 }

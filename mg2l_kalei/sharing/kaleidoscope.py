@@ -32,14 +32,20 @@ class KaleidoscopeConfig:
         "what the coefficient averages: mean of |loss| (policy gradients, which average near zero) or |mean of loss|",
         choices=("magnitude", "signed"),
     )
-    diversity_floor: float = setting(1e-4, "least mean diversity that the coefficient divides by", above=0.0)
-    max_coefficient: float = setting(10.0, "bound on the coefficient", above=0.0)
+    diversity_floor: float = setting(1e-6, "least mean diversity that the coefficient divides by", above=0.0)
     threshold_bias: float = setting(5.0, "initial thresholds lie at least this far below 0, before the sigmoid")
     threshold_scale: float = setting(5.0, "width of the uniform range of initial thresholds below that", low=0.0)
+    threshold_lr: float | None = setting(
+        0.03, "Adam's learning rate for thresholds, decaying as the others'; null: that of the weights", above=0.0
+    )
     threshold_eps: float = setting(1e-8, "Adam's epsilon for thresholds, whose gradients start near 1e-7", above=0.0)
     reset_interval: int = setting(200_000, "environment steps between resets of weights that every member masks", low=1)
     reset_probability: float = setting(0.1, "share of the dead weights that a reset redraws", low=0.0, high=1.0)
     members: str = members_setting()
+
+
+# For value-based learners, whose losses do not average near zero, and which take many more and smaller steps.
+PUBLISHED = KaleidoscopeConfig(main_loss_average="signed", threshold_lr=None)
 
 
 class KaleidoscopeSharing(FullSharing):
@@ -67,12 +73,13 @@ class KaleidoscopeSharing(FullSharing):
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         # The sigmoid is flat at the initial thresholds: under the epsilon of 1e-5 usual in PPO they would hardly move.
+        # Nor would they at the weights' rate, which is the most that Adam moves them by in a step.
         thresholds = [layer.thresholds for layer in masked_layers(network)]
         others = set(network.parameters()) - set(thresholds)
-        return [
-            {"params": [parameter for parameter in network.parameters() if parameter in others]},
-            {"params": thresholds, "eps": self.config.threshold_eps},
-        ]
+        own: dict[str, Any] = {"params": thresholds, "eps": self.config.threshold_eps}
+        if self.config.threshold_lr is not None:
+            own["lr"] = self.config.threshold_lr
+        return [{"params": [parameter for parameter in network.parameters() if parameter in others]}, own]
 
     def loss(self, network: nn.Module, main_loss: Tensor) -> tuple[Tensor, Metrics]:
         """-c J_div, J_div = sum_l w_l sum_{i,j} || |W| (M_i - M_j) ||_1 / (G (G - 1) P), P = all maskable weights.
@@ -159,7 +166,7 @@ class KaleidoscopeSharing(FullSharing):
         losses, diversities = self.main_losses[seen], self.diversities[seen]
         main_loss = losses.abs().mean() if self.config.main_loss_average == "magnitude" else losses.mean().abs()
         floored = diversities.mean().clamp(min=self.config.diversity_floor)
-        return (self.config.diversity_coef * main_loss / floored).clamp(max=self.config.max_coefficient)
+        return self.config.diversity_coef * main_loss / floored
 
     def _reset(self, layer: MaskedLinear, optimiser: torch.optim.Optimizer, generator: torch.Generator) -> int:
         """Redraw dead weights and their thresholds with ``reset_probability``; returns how many."""

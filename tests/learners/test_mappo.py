@@ -18,6 +18,7 @@ from mg2l_kalei.learners.mappo import Mappo
 from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages
 from mg2l_kalei.networks import Memory, NetworkConfig
 from mg2l_kalei.sharing import SHARINGS
+from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig
 from mg2l_kalei.training.task_inference import InferenceTrainer
 from mg2l_kalei.types import Transition
 from tests.small_systems import (
@@ -271,14 +272,16 @@ def test_the_encoders_own_optimiser_is_not_fed_what_the_critic_left_behind() -> 
 
 
 def rates(decay: str, env_steps: list[int]) -> list[set[float]]:
-    """Learning rates of all parameter groups at updates after so many steps, in units of the initial one."""
+    """Learning rates of all parameter groups at updates after so many steps, in units of the initial ones."""
     encoder = make_encoder("mg2l")
     learner = mappo(encoder, sharing="kaleidoscope", lr_decay=decay, actor_lr=1e-3, critic_lr=1e-3, n_epochs=1)
     rollout, seen = random_rollout(), []
+    initial = [rate for optimiser in learner.optimisers.values() for rate in optimiser.rates]
+    assert set(initial) == {1e-3, KaleidoscopeConfig().threshold_lr}
     for steps in env_steps:
         update(learner, encoder, acted_by(learner, encoder, rollout), steps)
         groups = [group for optimiser in learner.optimisers.values() for group in optimiser.adam.param_groups]
-        seen.append({group["lr"] / 1e-3 for group in groups})
+        seen.append({round(group["lr"] / rate, 9) for group, rate in zip(groups, initial, strict=True)})
     return seen
 
 

@@ -63,7 +63,7 @@ def step_once(network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
 
 
 def test_the_coefficient_is_beta_times_the_ratio_of_means() -> None:
-    sharing = scheme(KaleidoscopeConfig(diversity_coef=0.5, diversity_floor=1e-9, max_coefficient=1e9))
+    sharing = scheme(KaleidoscopeConfig(diversity_coef=0.5, diversity_floor=1e-9))
     network = mlp(sharing)
     main_losses, diversities = [0.4, -0.2, 0.3], []
     for value in main_losses:
@@ -75,9 +75,7 @@ def test_the_coefficient_is_beta_times_the_ratio_of_means() -> None:
 
 
 def test_the_signed_coefficient_lets_losses_cancel() -> None:
-    config = KaleidoscopeConfig(
-        diversity_coef=0.5, main_loss_average="signed", diversity_floor=1e-9, max_coefficient=1e9
-    )
+    config = KaleidoscopeConfig(diversity_coef=0.5, main_loss_average="signed", diversity_floor=1e-9)
     sharing = scheme(config)
     network = mlp(sharing)
     for value in (0.4, -1.2, 0.3):
@@ -87,7 +85,7 @@ def test_the_signed_coefficient_lets_losses_cancel() -> None:
 
 
 def test_only_the_last_hundred_losses_count() -> None:
-    sharing = scheme(KaleidoscopeConfig(diversity_floor=1.0, max_coefficient=1e9))
+    sharing = scheme(KaleidoscopeConfig(diversity_floor=1.0))
     network = mlp(sharing)
     for value in [1000.0] * 50 + [2.0] * 99:
         _, metrics = sharing.loss(network, torch.tensor(value))
@@ -96,13 +94,11 @@ def test_only_the_last_hundred_losses_count() -> None:
     assert float(metrics["sharing/coefficient"]) == pytest.approx(0.5 * 2)
 
 
-def test_the_coefficient_is_floored_bounded_and_a_constant_to_the_gradient() -> None:
+def test_the_coefficient_is_floored_and_a_constant_to_the_gradient() -> None:
     network = mlp(scheme())
     main_loss = torch.tensor(3.0, requires_grad=True)
-    floored, bounded = KaleidoscopeConfig(diversity_floor=1.0), KaleidoscopeConfig(max_coefficient=7.0)
-    assert scheme(floored).loss(network, main_loss)[1]["sharing/coefficient"] == 1.5
-    loss, metrics = scheme(bounded).loss(network, main_loss)
-    assert metrics["sharing/coefficient"] == 7.0
+    loss, metrics = scheme(KaleidoscopeConfig(diversity_floor=1.0)).loss(network, main_loss)
+    assert metrics["sharing/coefficient"] == 1.5
     (gradient,) = torch.autograd.grad(loss, main_loss, allow_unused=True)
     assert gradient is None
 
