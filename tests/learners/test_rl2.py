@@ -55,7 +55,7 @@ def test_without_it_or_what_it_must_remember_nothing_is_gained(memory: str, inpu
 
 
 def test_the_recipe_is_rl2() -> None:
-    config = load(["--algo=rl2"], SCHEMA, CONFIG_DIR).config
+    config = load(["--algo=rl2", "--env=toy-arms"], SCHEMA, CONFIG_DIR).config
     assert config.kinds["encoder"] == "none" and config.network.memory == "trial"
     assert set(config.network.inputs) == set(INPUTS) and config.learner.horizon == "trial"
 
