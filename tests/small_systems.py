@@ -157,12 +157,14 @@ def acted_by(learner: Learner, encoder: TaskEncoder, rollout: Rollout, *, seed: 
 
 
 def random_play(family: TaskFamily, task: Tensor, seed: int) -> Contexts:
-    """An episode in each row of a family with forces in the plane, by teams that act at random."""
+    """An episode in each row of a family with forces in the plane, or numbered actions, by teams that act at random."""
     n_rows, stream, steps = len(task), generator(seed + 1), []
     env = family.make(n_rows, torch.device("cpu"), generator(seed))
     obs, _, _, alive = env.reset(task)
     for t in range(family.spec.episode_steps):
         action = 2 * torch.rand(n_rows, family.spec.n_agents, 2, generator=stream) - 1
+        if family.spec.is_discrete:
+            action = ((action[..., 0] + 1) / 2 * family.spec.action_dim).long()
         result = env.step(action)
         start = torch.full((n_rows,), t == 0)
         steps.append(Transition(obs, action, result.reward, result.obs, start, alive))

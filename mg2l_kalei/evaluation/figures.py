@@ -23,7 +23,7 @@ from mg2l_kalei.evaluation.plot_style import (
 )
 from mg2l_kalei.evaluation.probe import ProbeReadings
 from mg2l_kalei.evaluation.statistics import Array
-from mg2l_kalei.sharing.base import MemberFigure
+from mg2l_kalei.sharing.base import MemberFigure, PointFigure, SharingFigure
 
 if TYPE_CHECKING:  # imported where they are used: they take a second
     from matplotlib.axes import Axes
@@ -141,8 +141,31 @@ def _spread_moments(n_moments: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, n_moments - 1, MOMENTS_SHOWN)})
 
 
-def member_figure(shown: MemberFigure) -> Figure:
-    """How the members of a sharing scheme differ, by pairs and one by one."""
+def sharing_figure(shown: SharingFigure) -> Figure:
+    """How a sharing scheme's members differ, by pairs and one by one; or agents as points, and who belongs together."""
+    return _point_figure(shown) if isinstance(shown, PointFigure) else _member_figure(shown)
+
+
+def _point_figure(shown: PointFigure) -> Figure:
+    points = plane_coordinates(shown.points.detach().cpu().numpy()[None])[0]  # (N, 2)
+    figure = new_figure(4.2, 3.8, shown.title)
+    axes, groups = figure.subplots(), np.asarray(shown.groups)
+    colours = task_colours(int(groups.max()) + 1)
+    for group in sorted(set(shown.groups)):
+        of_group = groups == group
+        axes.scatter(
+            *points[of_group].T,
+            s=36,
+            color=colours[group % len(colours)],
+            label=f"group {group}: {int(of_group.sum())}",
+            alpha=0.8,
+        )
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    open_axes(axes, "first principal component", "second")
+    return figure
+
+
+def _member_figure(shown: MemberFigure) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     difference, each = (part.detach().cpu().numpy() for part in (shown.pairs, shown.each))

@@ -16,7 +16,7 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.optimiser import Optimiser
 from mg2l_kalei.networks import NetworkConfig, Recall
 from mg2l_kalei.processes import ALONE, Processes
-from mg2l_kalei.sharing.base import MemberFigure, ParameterSharing
+from mg2l_kalei.sharing.base import ParameterSharing, SharingFigure
 from mg2l_kalei.types import ActionSample, Clock, Metrics, Rollout, State
 
 
@@ -119,7 +119,7 @@ class Learner(ABC):
         """The sharing schemes of its networks."""
         return [optimiser.sharing for optimiser in self.optimisers.values()]
 
-    def figures(self) -> list[MemberFigure]:
+    def figures(self) -> list[SharingFigure]:
         """What is worth looking at of how its networks' weights are shared."""
         return [figure for optimiser in self.optimisers.values() for figure in optimiser.figures()]
 

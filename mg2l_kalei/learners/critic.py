@@ -1,4 +1,4 @@
-"""Centralised critics V^i(s, z), with normalised values."""
+"""Critics V^i(s, z), centralised, or V^i(o^i, z), with normalised values."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ RETURNS_DECAY = 0.9  # weight of what was seen before, per rollout: returns drif
 class Critic(nn.Module):
     """state (..., state_dim), latent (..., global_dim) -> a normalised value per agent (..., N).
 
-    One network with a value per agent, or (``per_agent``) a network for each. ``moments`` turns its outputs into
-    returns: one scale for the team, or (``scale_per_agent``) one for each agent, where agents are paid otherwise.
+    One network with a value per agent, or (``per_agent``) a network for each. With a ``sharing`` scheme of its own it
+    judges each agent's observation (..., N, obs_dim) instead, by networks that agents share as the scheme says.
+    ``moments`` turns its outputs into returns: one scale for the team, or (``scale_per_agent``, of states) one for each
+    agent, where agents are paid otherwise.
     """
+
+    stretch: Tensor  # (1,)   what outputs of shared networks are multiplied by, and
+    shift: Tensor  # (1,)   what is added: last layers that several have parts in are not rescaled themselves
 
     def __init__(
         self,
@@ -31,29 +36,45 @@ class Critic(nn.Module):
         *,
         per_agent: bool,
         scale_per_agent: bool = False,
+        sharing: ParameterSharing | None = None,
     ) -> None:
         super().__init__()
-        self.state_moments = RunningMoments(spec.state_dim, clip=10.0)
-        self.moments = RunningMoments(spec.n_agents if scale_per_agent else 1, decay=RETURNS_DECAY)
-        in_features = spec.state_dim + latent_dim
+        self.is_local = sharing is not None
+        per_agent |= self.is_local
+        width = spec.obs_dim if self.is_local else spec.state_dim
+        self.state_moments = RunningMoments(width, clip=10.0)
+        n_scales = spec.n_agents if scale_per_agent and not self.is_local else 1
+        self.moments = RunningMoments(n_scales, decay=RETURNS_DECAY)
+        if self.is_local:
+            self.register_buffer("stretch", torch.ones(1))
+            self.register_buffer("shift", torch.zeros(1))
         self.n_networks = spec.n_agents if per_agent else 1
         network = RecurrentMlp if config.is_recurrent else GroupedMlp
         self.sharing: ParameterSharing
-        if per_agent:
+        if sharing is not None:
+            self.sharing = sharing
+        elif per_agent:
             self.sharing = IndependentSharing(IndependentConfig(), range(spec.n_agents), generator)
         else:
             self.sharing = FullSharing(FullConfig(), (0,), generator)
-        self.body = network(self.sharing, in_features, 1 if per_agent else spec.n_agents, config)
+        outputs, place_id = 1 if per_agent else spec.n_agents, self.is_local and config.agent_id
+        self.body = network(self.sharing, width + latent_dim, outputs, config, place_id=place_id)
 
     def forward(self, state: Tensor, latent: Tensor, memory: Memory | None = None) -> tuple[Tensor, Tensor | None]:
         """The values and, of recurrent critics, whose axes are (L, S, ...), each network's state after each step."""
-        x = torch.cat([self.state_moments.normalise(state), latent], dim=-1).unsqueeze(-2)  # (..., 1, in)
-        x, states = x.expand(*x.shape[:-2], self.n_networks, -1), None
+        x, latent, states = self.state_moments.normalise(state), latent.unsqueeze(-2), None
+        if self.is_local:
+            latent = latent.expand(*x.shape[:-1], -1)
+        else:
+            x = x.unsqueeze(-2)
+        x = torch.cat([x, latent], dim=-1)
+        x = x.expand(*x.shape[:-2], self.n_networks, -1)  # (..., networks, in)
         if memory is None:
             value = self.body(x)  # (..., N, 1) or (..., 1, N)
         else:
             value, states = self.body(x, memory)
-        return value.flatten(-2), states
+        value = value.flatten(-2)
+        return self.stretch * value + self.shift if self.is_local else value, states
 
     @torch.no_grad()
     def fit_returns(self, returns: Tensor, alive: Tensor, processes: Processes = ALONE) -> None:
@@ -70,6 +91,10 @@ class Critic(nn.Module):
             moments.update(counted.unsqueeze(-1), processes=processes)
         # Values that mean nothing yet are left as they are: better around the mean return than around 0.
         mean, std = torch.where(is_first, moments.mean, mean), torch.where(is_first, moments.std, std)
+        if self.is_local:
+            self.shift.copy_((self.shift * std + mean - moments.mean) / moments.std)
+            self.stretch.mul_(std / moments.std)
+            return
         weight, bias = self.body.output.weight, self.body.output.bias
         old, new, shift = (self._along_outputs(x, bias) for x in (std, moments.std, mean - moments.mean))
         weight.mul_((old / new).view(*old.shape, *[1] * (weight.dim() - old.dim())))

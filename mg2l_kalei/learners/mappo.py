@@ -37,6 +37,7 @@ from mg2l_kalei.types import ActionSample, Clock, Metrics, Rollout, Step
 
 SCALES = ("auto", "team", "agent")
 HORIZONS = ("episode", "trial")
+CRITIC_INPUTS = ("state", "obs")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,15 @@ class MappoConfig:
     max_grad_norm: float = setting(10.0, "of actors, and of the critic with the encoder", above=0)
     initial_log_std: float = setting(-0.5, "of continuous actions, per dimension")
     encoder_epochs: int = setting(1, "first passes in which the value loss trains the encoder too; 0: never", low=0)
-    critic_per_agent: bool = setting(False, "one critic network per agent, not one network with a value per agent")
+    critic_input: str = setting(
+        "state",
+        "what values are judged by: the centralised state; obs: each agent's own observation, by networks that are "
+        "shared as the actors' are, which makes it IPPO",
+        choices=CRITIC_INPUTS,
+    )
+    critic_per_agent: bool = setting(
+        False, "of critic_input=state: one network per agent, not one network with a value per agent"
+    )
 
 
 class Mappo(Learner):
@@ -89,6 +98,7 @@ class Mappo(Learner):
             setup.generator,
             per_agent=config.critic_per_agent,
             scale_per_agent=self.per_agent,
+            sharing=setup.make_sharing(None) if config.critic_input == "obs" else None,
         )
         self.networks = {"actor": self.actor_network, "critic": self.critic}
         optimiser = partial(
@@ -143,10 +153,14 @@ class Mappo(Learner):
             if trains_encoder:
                 self.optimisers["critic"].step(z, gradient=leaf.grad)
         self.actor_network.fit_normaliser(seen.obs[acted(seen.alive)], self.processes)
-        self.critic.fit_normaliser(seen.state, self.processes)
+        self.critic.fit_normaliser(self._judged(seen), self.processes)
         metrics |= {name: torch.stack([torch.as_tensor(step[name]) for step in steps]).mean() for name in steps[0]}
         metrics["train/first_ratio_error"] = steps[0]["train/ratio_error"]
         return metrics | self.after_update(clock, generator)
+
+    def _judged(self, seen: Step) -> Tensor:
+        """What the critic sees: states (T, B, state_dim), or observations (T, B, N, obs_dim)."""
+        return seen.obs if self.config.critic_input == "obs" else seen.state
 
     @torch.no_grad()
     def _prepare(self, rollout: Rollout, seen: Step, latent: Tensor) -> tuple[Samples, Metrics]:
@@ -170,7 +184,7 @@ class Mappo(Learner):
             action=seen.action,
             log_prob=rollout.log_prob,
             alive=seen.alive,
-            state=seen.state,
+            state=self._judged(seen),
             global_latent=latent[:-1],
             advantage=self._standardised(advantage, seen.alive),
             returns=moments.normalise(returns),
@@ -194,17 +208,18 @@ class Mappo(Learner):
 
     def _values(self, seen: Step, latent: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Normalised values (T, B, N) of states and of their true successors, and the critic's states before each."""
-        start = self._nothing_remembered(seen.state.shape[1], self.critic.n_networks)
+        now, after = self._judged(seen), seen.next_obs if self.config.critic_input == "obs" else seen.next_state
+        start = self._nothing_remembered(now.shape[1], self.critic.n_networks)
         if start is None:
-            value, _ = self.critic(seen.state, latent[:-1])
-            next_value, _ = self.critic(seen.next_state, latent[1:])
+            value, _ = self.critic(now, latent[:-1])
+            next_value, _ = self.critic(after, latent[1:])
             return value, next_value, None
-        value, states = self.critic(seen.state, latent[:-1], Memory(start, self.recall.forgets(seen.episode_start)))
+        value, states = self.critic(now, latent[:-1], Memory(start, self.recall.forgets(seen.episode_start)))
         assert states is not None
         cut_off = seen.truncated.clone()  # elsewhere the successor is the state of the next step, or nothing follows
         cut_off[-1] = True
         next_value = value.roll(-1, 0)
-        of_last, _ = self.critic(seen.next_state[cut_off][None], latent[1:][cut_off][None], Memory(states[cut_off]))
+        of_last, _ = self.critic(after[cut_off][None], latent[1:][cut_off][None], Memory(states[cut_off]))
         next_value[cut_off] = of_last[0]
         return value, next_value, torch.cat([start[None], states[:-1]])
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mg2l_kalei.processes import ALONE, Processes
-from mg2l_kalei.sharing.base import MemberFigure, ParameterSharing
+from mg2l_kalei.sharing.base import ParameterSharing, SharingFigure
 from mg2l_kalei.types import Clock, Metrics, State
 
 DECAYS = ("linear", "none")
@@ -79,7 +79,7 @@ class Optimiser:
         metrics = self.sharing.on_env_steps(self.network, self.adam, clock, generator)
         return self._named(metrics | self.sharing.metrics(self.network))
 
-    def figures(self) -> list[MemberFigure]:
+    def figures(self) -> list[SharingFigure]:
         """What is worth looking at of how its network's weights are shared."""
         figures = self.sharing.figures(self.network)
         return [f if self.name == ACTOR else f._replace(name=f"{self.name}-{f.name}") for f in figures]

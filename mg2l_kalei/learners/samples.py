@@ -33,7 +33,7 @@ class Samples(NamedTuple):
     action: Tensor  # (L, S, N, action_dim) or (L, S, N)
     log_prob: Tensor  # (L, S, N)   when acting
     alive: Tensor | None  # (L, S, N)   None: all are
-    state: Tensor  # (L, S, state_dim)
+    state: Tensor  # (L, S, state_dim)   or what else the critic judges by, (L, S, N, obs_dim)
     global_latent: Tensor  # (L, S, global_dim)   the critic's
     advantage: Tensor  # (L, S, N)   normalised
     returns: Tensor  # (L, S, N)   normalised as the critic's outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, MemberFigure, ParameterSharing, SharingConfig
 from mg2l_kalei.sharing.full import FullConfig, FullSharing
-from mg2l_kalei.sharing.independent import IndependentConfig, IndependentSharing
+from mg2l_kalei.sharing.independent import IndependentConfig, IndependentSharing, SepsConfig, SepsSharing
 from mg2l_kalei.sharing.kaleidoscope import PUBLISHED, KaleidoscopeConfig, KaleidoscopeSharing
 
 __all__ = ["SHARINGS", "GroupedLinear", "LayerRole", "MemberFigure", "ParameterSharing", "SharingConfig"]
@@ -14,4 +14,5 @@ SHARINGS: dict[str, tuple[type[ParameterSharing], SharingConfig]] = {
     "independent": (IndependentSharing, IndependentConfig()),
     "kaleidoscope": (KaleidoscopeSharing, KaleidoscopeConfig()),
     "kaleidoscope_published": (KaleidoscopeSharing, PUBLISHED),
+    "seps": (SepsSharing, SepsConfig()),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,11 @@ SharingConfig = Any  # the frozen config dataclass of one scheme
 MEMBERS = ("agents", "types")
 
 
-def members_setting() -> Any:
-    """The setting that says who has weights, or a mask, of its own."""
-    return setting(
-        "agents", "who has weights, or a mask, of its own: each agent, or each type of agent", choices=MEMBERS
-    )
+def members_setting(default: str = "agents", *, groups: bool = False) -> Any:
+    """The setting that says who has weights, or a mask, of its own. ``groups``: whether members can be found out."""
+    found = ", or each group that is found out by what comes of actions" if groups else ""
+    meaning = f"who has weights, or a mask, of its own: each agent, each type of agent{found}"
+    return setting(default, meaning, choices=(*MEMBERS, "groups") if groups else MEMBERS)
 
 
 class LayerRole(NamedTuple):
@@ -31,6 +31,15 @@ class LayerRole(NamedTuple):
     is_masked: bool = True
     is_resettable: bool = True
     weight: float = 1.0  # of the layer in a diversity term
+
+
+class PointFigure(NamedTuple):
+    """A picture of points, each of one agent, and of who belongs together."""
+
+    name: str  # of the file
+    title: str
+    points: Tensor  # (N, d), drawn in the plane in which they differ most
+    groups: Sequence[int]  # of each
 
 
 class MemberFigure(NamedTuple):
@@ -42,6 +51,9 @@ class MemberFigure(NamedTuple):
     pairs_label: str
     each: Tensor  # (G,)
     each_label: str
+
+
+SharingFigure = MemberFigure | PointFigure
 
 
 class GroupedLinear(nn.Module, ABC):
@@ -101,7 +113,7 @@ class ParameterSharing(ABC):
         self.n_places, self.n_members = len(self.members), max(self.members) + 1
         self.generator = generator
 
-    replays: ClassVar[Sequence[str]] = ()  # fields of ``Step`` that ``fit`` wants of past trials
+    replays: Sequence[str] = ()  # fields of ``Step`` that ``fit`` wants of past trials
 
     @staticmethod
     def members_of(config: SharingConfig, spec: EnvSpec) -> Sequence[int]:
@@ -148,10 +160,13 @@ class ParameterSharing(ABC):
         """Whether ``fit`` is to be called before the next update, with what is replayed by then."""
         return False
 
-    def fit(self, network: nn.Module, replay: TrialReplay, spec: EnvSpec, generator: torch.Generator) -> Metrics:
+    def fit(
+        self, network: nn.Module, replay: TrialReplay, spec: EnvSpec, clock: Clock, generator: torch.Generator
+    ) -> Metrics:
         """Find out from replayed trials who shares with whom; set the layers' ``places``; metrics under ``sharing/``.
 
-        ``places`` are saved with the weights.
+        ``places`` are saved with the weights. All networks' schemes are given the same random numbers, so that those
+        that look at the same find the same.
         """
         return {}
 
@@ -159,7 +174,12 @@ class ParameterSharing(ABC):
         """What is worth logging about the network now, such as sparsity."""
         return {}
 
-    def figures(self, network: nn.Module) -> Sequence[MemberFigure]:
+    @property
+    def groups(self) -> Sequence[int] | None:
+        """The group of each place, where ``fit`` has found them."""
+        return None
+
+    def figures(self, network: nn.Module) -> Sequence[SharingFigure]:
         """What is worth looking at."""
         return ()
 

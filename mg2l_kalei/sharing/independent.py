@@ -16,6 +16,8 @@ from mg2l_kalei.sharing.base import (
     members_setting,
     orthogonal_weight,
 )
+from mg2l_kalei.sharing.found import FoundGroups
+from mg2l_kalei.sharing.grouping import GroupingConfig
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ class IndependentLinear(GroupedLinear):
         return weight.mT, bias[:, None]
 
 
+@dataclass(frozen=True)
+class SepsConfig(GroupingConfig):
+    """Groups are found out; each has weights of its own."""
+
+    members: str = members_setting("groups", groups=True)
+
+
 class IndependentSharing(ParameterSharing):
     """Separate weights for each member, initialised apart."""
 
@@ -54,3 +63,7 @@ class IndependentSharing(ParameterSharing):
 
     def vector(self, size: int, value: float) -> GroupedVector:
         return GroupedVector(torch.full((self.n_members, size), value), self.places)
+
+
+class SepsSharing(FoundGroups, IndependentSharing):
+    """Selective parameter sharing (Christianos et al. 2021): separate weights for each group that is found."""

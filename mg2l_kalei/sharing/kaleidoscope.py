@@ -13,8 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import setting
-from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, MemberFigure, members_setting, orthogonal_weight
+from mg2l_kalei.sharing.base import (
+    GroupedLinear,
+    LayerRole,
+    MemberFigure,
+    SharingFigure,
+    members_setting,
+    orthogonal_weight,
+)
+from mg2l_kalei.sharing.found import FoundGroups
 from mg2l_kalei.sharing.full import FullSharing
+from mg2l_kalei.sharing.grouping import GroupingConfig
 from mg2l_kalei.sharing.masked_linear import MaskedLinear, frozen, mask_diversity, masked_layers
 from mg2l_kalei.types import Clock, Metrics, State
 
@@ -23,7 +32,7 @@ MANY_MEMBERS = 16  # of more, single members and pairs are not logged: pairs gro
 
 
 @dataclass(frozen=True)
-class KaleidoscopeConfig:
+class KaleidoscopeConfig(GroupingConfig):
     """Masks, their diversity term and their resets."""
 
     diversity_coef: float = setting(0.5, "beta: size of the diversity term relative to the main loss", low=0.0)
@@ -41,14 +50,14 @@ class KaleidoscopeConfig:
     threshold_eps: float = setting(1e-8, "Adam's epsilon for thresholds, whose gradients start near 1e-7", above=0.0)
     reset_interval: int = setting(200_000, "environment steps between resets of weights that every member masks", low=1)
     reset_probability: float = setting(0.1, "share of the dead weights that a reset redraws", low=0.0, high=1.0)
-    members: str = members_setting()
+    members: str = members_setting(groups=True)
 
 
 # For value-based learners, whose losses do not average near zero, and which take many more and smaller steps.
 PUBLISHED = KaleidoscopeConfig(main_loss_average="signed", threshold_lr=None)
 
 
-class KaleidoscopeSharing(FullSharing):
+class KaleidoscopeSharing(FoundGroups, FullSharing):
     """Full sharing whose maskable layers have a mask per member, pushed apart by a diversity term."""
 
     config: KaleidoscopeConfig
@@ -123,8 +132,9 @@ class KaleidoscopeSharing(FullSharing):
             metrics |= {f"sharing/mask_difference_{i}_{j}": differences[i, j] for i, j in pairs}
         return metrics
 
-    def figures(self, network: nn.Module) -> Sequence[MemberFigure]:
+    def figures(self, network: nn.Module) -> Sequence[SharingFigure]:
         return [
+            *super().figures(network),
             MemberFigure(
                 name="masks",
                 title="Masks over the shared weights",
@@ -132,7 +142,7 @@ class KaleidoscopeSharing(FullSharing):
                 pairs_label="share masked by one of the two",
                 each=1 - all_masks(network).mean(1),
                 each_label="sparsity: share masked",
-            )
+            ),
         ]
 
     def state_dict(self) -> State:
@@ -141,9 +151,11 @@ class KaleidoscopeSharing(FullSharing):
             "diversities": self.diversities.clone(),
             "n_losses": self.n_losses,
             "n_intervals": self.n_intervals,
+            **super().state_dict(),
         }
 
     def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
         self.main_losses = state["main_losses"].clone()
         self.diversities = state["diversities"].clone()
         self.n_losses = state["n_losses"]

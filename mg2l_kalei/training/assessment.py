@@ -19,7 +19,7 @@ from mg2l_kalei.disk.output import printable
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.evaluation.adaptation import evaluate
 from mg2l_kalei.evaluation.comparison import Comparison, compare
-from mg2l_kalei.evaluation.figures import adaptation_figure, member_figure, save_picture, task_space_figure
+from mg2l_kalei.evaluation.figures import adaptation_figure, save_picture, sharing_figure, task_space_figure
 from mg2l_kalei.evaluation.report import adaptation_table
 from mg2l_kalei.evaluation.results import AdaptationResult, raw_name, to_json
 from mg2l_kalei.seeding import numpy_generator, torch_generator
@@ -155,7 +155,7 @@ def publish(
         drawn.append(save_picture(pictures[-1], lambda: task_space_figure(latents, result.probe, result.tasks)))
     for figure in system.learner.figures():
         pictures.append(folder.figures / f"{figure.name}{tag}.png")
-        drawn.append(save_picture(pictures[-1], partial(member_figure, figure)))
+        drawn.append(save_picture(pictures[-1], partial(sharing_figure, figure)))
     shown: list[Path] = [picture for picture, is_drawn in zip(pictures, drawn, strict=True) if is_drawn]
     table = printable(adaptation_table(comparison))
     is_written &= _write(folder, f"{result.split}{tag}.txt", table + "\n")

@@ -13,6 +13,7 @@ from mg2l_kalei.buffers.contexts import balanced_draw
 from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.disk.finite import check_trial
 from mg2l_kalei.learners.base import Experience
+from mg2l_kalei.sharing.grouping import adjusted_rand
 from mg2l_kalei.training.stopwatch import Stopwatch, TimedEnv
 from mg2l_kalei.training.system import System
 from mg2l_kalei.training.task_inference import InferenceTrainer
@@ -56,7 +57,7 @@ class Iteration:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock  # its env_steps grow as phases play
-        self.rollout: Rollout | None = None
+        self.rollout: Rollout | None = None  # what learners learn from; None: nothing that the team now would have done
 
     def count(self, env_steps: int) -> None:
         self.clock = self.clock._replace(env_steps=self.clock.env_steps + env_steps)
@@ -197,19 +198,25 @@ class Infer(Stateless):
 
 
 class FitSharing(Stateless):
-    """Sharing schemes that find out from what was lived through who shares with whom."""
+    """Sharing schemes that find out from what was lived through who shares with whom; learners do not learn from it."""
 
     def is_due(self, clock: Clock) -> bool:
         learner, replay = self.shop.system.learner, self.shop.replay
         return any(sharing.needs_fit(replay, clock) for sharing in learner.sharings())
 
     def run(self, iteration: Iteration) -> Metrics:
-        shop, metrics = self.shop, Metrics()
+        shop, metrics, family = self.shop, Metrics(), self.shop.system.family
         assert shop.replay is not None
+        generator = shop.generators["sharing"]
+        state = generator.get_state()
         for optimiser in shop.system.learner.optimisers.values():
-            sharing, spec = optimiser.sharing, shop.system.family.spec
+            sharing = optimiser.sharing
             if sharing.needs_fit(shop.replay, iteration.clock):
-                metrics |= sharing.fit(optimiser.network, shop.replay, spec, shop.generators["sharing"])
+                generator.set_state(state)
+                metrics |= sharing.fit(optimiser.network, shop.replay, family.spec, iteration.clock, generator)
+                iteration.rollout = None  # whoever acted in it has other weights now
+            if sharing.groups is not None and family.true_groups:
+                metrics["sharing/adjusted_rand"] = adjusted_rand(family.true_groups, sharing.groups)
         return metrics
 
 
@@ -218,7 +225,8 @@ class Learn(Stateless):
 
     def run(self, iteration: Iteration) -> Metrics:
         shop, rollout = self.shop, iteration.rollout
-        assert rollout is not None
+        if rollout is None:
+            return {}
         experience = Experience(rollout, shop.replay, shop.system.encoder)
         with shop.stopwatch("update"):
             return shop.system.learner.update(experience, iteration.clock, shop.generators["learner"])

@@ -21,9 +21,9 @@ from torch import Tensor
 from mg2l_kalei.evaluation.comparison import Comparison, compare
 from mg2l_kalei.evaluation.figures import (
     adaptation_figure,
-    member_figure,
     plane_coordinates,
     save_picture,
+    sharing_figure,
     task_space_figure,
     training_figure,
 )
@@ -51,8 +51,8 @@ def _drawings(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
         "many tasks": lambda: task_space_figure(many, result.probe, [str(i) for i in range(15)]),
         "constant latents": lambda: task_space_figure(0 * latents, result.probe, result.tasks),
         "no latents": lambda: task_space_figure(latents[..., :0], result.probe, result.tasks),
-        "masks": lambda: member_figure(masks(0.1 * (1 - torch.eye(3)), torch.tensor([0.1, 0.2, 0.3]))),
-        "equal masks": lambda: member_figure(masks(torch.zeros(12, 12), torch.zeros(12))),
+        "masks": lambda: sharing_figure(masks(0.1 * (1 - torch.eye(3)), torch.tensor([0.1, 0.2, 0.3]))),
+        "equal masks": lambda: sharing_figure(masks(torch.zeros(12, 12), torch.zeros(12))),
         "training": lambda: training_figure({"many": (1e5 * steps, steps**2), "one": (steps[:1], steps[:1])}, "return"),
     }
 
@@ -130,7 +130,7 @@ def test_labels_of_lines_that_end_together_stay_apart() -> None:
 
 def test_a_picture_of_members_shows_them_and_says_what_it_shows() -> None:
     pairs, each = torch.tensor([[0.0, 0.25], [0.25, 0.0]]), torch.tensor([0.1, 0.3])
-    figure = member_figure(masks(pairs, each))
+    figure = sharing_figure(masks(pairs, each))
     assert figure.get_suptitle() == "Masks"
     map_, bars, colours = figure.axes
     np.testing.assert_array_equal(map_.images[0].get_array(), pairs)

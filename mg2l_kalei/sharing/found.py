@@ -1,0 +1,90 @@
+"""Schemes whose members may be groups that are found out: the part that all of them have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from envs.core import EnvSpec
+from mg2l_kalei.buffers.trials import TrialReplay
+from mg2l_kalei.sharing.base import ParameterSharing, PointFigure, SharingConfig, SharingFigure
+from mg2l_kalei.sharing.grouping import FIELDS, find_groups, matched
+from mg2l_kalei.types import Clock, Metrics, State
+
+
+class FoundGroups(ParameterSharing):
+    """Before the first update, and each ``refit_interval``, places are given to the groups that agents are found in.
+
+    There are as many members as there may be groups. Until they are found, agents take turns; weights are kept by the
+    groups that hold most of the agents they were learned with. The config is a ``GroupingConfig`` with ``members``.
+    """
+
+    def __init__(self, config: SharingConfig, members: Sequence[int], generator: torch.Generator) -> None:
+        super().__init__(config, members, generator)
+        self.finds = config.members == "groups" and self.n_places > 1
+        self.replays = FIELDS if self.finds else ()
+        self.n_fits = 0
+        self.last_fit = 0  # environment steps made by then
+        self.latents: Tensor | None = None  # (N, latent_dim) of agents, when last looked at
+        self.found: tuple[int, ...] = ()
+
+    @classmethod
+    def members_of(cls, config: Any, spec: EnvSpec) -> Sequence[int]:
+        if config.members != "groups":
+            return super().members_of(config, spec)
+        n_members = min(config.n_groups or config.max_groups, spec.n_agents)
+        return [agent % n_members for agent in range(spec.n_agents)]
+
+    @property
+    def places(self) -> Tensor | None:
+        return torch.tensor(self.members) if self.finds else super().places
+
+    @property
+    def groups(self) -> Sequence[int] | None:
+        return self.found or None
+
+    def needs_fit(self, replay: TrialReplay | None, clock: Clock) -> bool:
+        if not self.finds or replay is None or len(replay) == 0:
+            return False
+        interval = self.config.refit_interval
+        return self.n_fits == 0 or (interval > 0 and clock.env_steps >= self.last_fit + interval)
+
+    def fit(
+        self, network: nn.Module, replay: TrialReplay, spec: EnvSpec, clock: Clock, generator: torch.Generator
+    ) -> Metrics:
+        groups = find_groups(replay, spec, self.config, generator)
+        new = matched(groups.of_agents, self.found, self.n_members) if self.found else groups.of_agents
+        n_moved = sum(a != b for a, b in zip(new, self.found or new, strict=True))
+        self.n_fits, self.last_fit, self.latents, self.found = self.n_fits + 1, clock.env_steps, groups.latents, new
+        for module in network.modules():
+            if isinstance(places := getattr(module, "places", None), Tensor):
+                places.copy_(torch.tensor(new))
+        return {
+            "sharing/n_groups": float(len(set(new))),
+            "sharing/silhouette": groups.silhouette,
+            "sharing/regrouped_agents": float(n_moved),
+        }
+
+    def figures(self, network: nn.Module) -> Sequence[SharingFigure]:
+        if self.latents is None:
+            return ()
+        return [PointFigure("groups", "Agents by what comes of their actions", self.latents, self.found)]
+
+    def state_dict(self) -> State:
+        if not self.finds:
+            return {}
+        return {
+            "n_fits": self.n_fits,
+            "last_fit": self.last_fit,
+            "latents": None if self.latents is None else self.latents.clone(),
+            "found": list(self.found),
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        if not self.finds:
+            return
+        self.n_fits, self.last_fit, self.latents = state["n_fits"], state["last_fit"], state["latents"]
+        self.found = tuple(state["found"])

@@ -1,0 +1,168 @@
+"""Who should share with whom, found out from what comes of their actions: SePS (Christianos et al., ICML 2021).
+
+A variational autoencoder predicts how an agent's observation changes and what it is paid, from observation, action and
+a latent whose encoder sees nothing but who the agent is. So the latent holds what depends on that, and agents whose
+latents lie together may share their weights (arXiv 2102.07475). Otherwise than in its code, in which five groups are
+not found: inputs and outputs are standardised, changes are predicted and not next observations, and the
+reward weighs as much as the observation does. Where several tasks were played, the decoder is told which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from envs.core import EnvSpec, setting
+from mg2l_kalei.buffers.trials import TrialReplay
+
+FIELDS = ("obs", "action", "reward", "next_obs", "alive")  # of ``Step``, that are looked at
+MAX_TRANSITIONS = 200_000  # of single agents
+BATCH = 128  # transitions
+LATENT_DIM = 10
+WIDTH = 64
+KL_COEF = 1e-4
+STARTS = 10  # of k-means
+
+
+@dataclass(frozen=True)
+class GroupingConfig:
+    """How groups are found, where members are groups."""
+
+    n_groups: int = setting(0, "of members=groups: how many; 0: as many as the silhouette says", low=0)
+    max_groups: int = setting(10, "of members=groups: most that are looked for, and have weights", low=1)
+    group_updates: int = setting(10_000, "of members=groups: updates of the autoencoder that tells agents apart", low=1)
+    group_lr: float = setting(1e-3, "of members=groups: its Adam's learning rate", above=0.0)
+    refit_interval: int = setting(
+        0, "of members=groups: environment steps after which they are found anew; 0: never again", low=0
+    )
+
+
+class Groups(NamedTuple):
+    of_agents: tuple[int, ...]  # numbered in the order of their first agents
+    latents: Tensor  # (N, latent_dim)   means, of each agent
+    silhouette: float  # in [-1, 1]; of one group, or of as many as agents, 0
+
+
+class _Data(NamedTuple):
+    """Transitions of single agents, standardised: (M, ...)."""
+
+    agent: Tensor  # int64
+    given: Tensor  # (M, width)   observation, action, task
+    outcome: Tensor  # (M, obs_dim + 1)   change of the observation, reward
+
+
+def find_groups(replay: TrialReplay, spec: EnvSpec, config: GroupingConfig, generator: torch.Generator) -> Groups:
+    """Groups of the agents of ``spec``, from the last trials of the replay: a function of the generator's state."""
+    data = _transitions(replay, spec, generator)
+    latents = _agent_latents(data, spec.n_agents, config, generator)
+    seed = int(torch.randint(2**31 - 1, (1,), generator=generator, device=generator.device))
+    of_agents, silhouette = clusters(latents, config.n_groups, config.max_groups, seed)
+    return Groups(of_agents, latents, silhouette)
+
+
+def clusters(points: Tensor, n_groups: int, max_groups: int, seed: int) -> tuple[tuple[int, ...], float]:
+    """k-means of points (N, d), and its silhouette. ``n_groups`` 0: that from 2 to N - 1 with the best silhouette.
+
+    Two agents cannot be told to be one group or two by this measure: without a number they are two.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
+    n = len(points)
+    n_groups, numbers = min(n_groups, n), points.double().cpu().numpy()
+    if n_groups == 1 or ((n_groups or n) >= n and (n_groups or n <= 2)):
+        return (0,) * n if n_groups == 1 else tuple(range(n)), 0.0
+    best: tuple[float, tuple[int, ...]] = (-2.0, ())
+    for k in [n_groups] if n_groups else range(2, max(2, min(max_groups, n - 1)) + 1):
+        labels = KMeans(k, n_init=STARTS, random_state=seed).fit_predict(numbers)
+        score = float(silhouette_score(numbers, labels)) if len(set(labels)) > 1 else -1.0
+        best = max(best, (score, tuple(labels.tolist())), key=lambda found: found[0])
+    return _in_order(best[1]), best[0]
+
+
+def adjusted_rand(true: Sequence[int], found: Sequence[int]) -> float:
+    """How far two ways to group agents agree: 1 where they are the same, about 0 by chance (Hubert and Arabie 1985)."""
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(true, found))
+
+
+def matched(new: tuple[int, ...], old: tuple[int, ...], n_members: int) -> tuple[int, ...]:
+    """New groups by the numbers of the old ones that they share most agents with: what stays together keeps weights."""
+    from scipy.optimize import linear_sum_assignment
+
+    overlap = torch.zeros(n_members, n_members, dtype=torch.float64)
+    for group, former in zip(new, old, strict=True):
+        overlap[group, former] += 1
+    rows, columns = linear_sum_assignment(-overlap.numpy())
+    number = dict(zip(rows.tolist(), columns.tolist(), strict=True))
+    return tuple(number[group] for group in new)
+
+
+def _in_order(labels: tuple[int, ...]) -> tuple[int, ...]:
+    number = {label: i for i, label in enumerate(dict.fromkeys(labels))}
+    return tuple(number[label] for label in labels)
+
+
+def _transitions(replay: TrialReplay, spec: EnvSpec, generator: torch.Generator) -> _Data:
+    """A random part of what is replayed, at most ``MAX_TRANSITIONS``."""
+    n_cells = len(replay) * replay.n_steps
+    cells = torch.randperm(n_cells, generator=generator, device=generator.device).to(replay.device)
+    cells = cells[: max(1, MAX_TRANSITIONS // spec.n_agents)]
+    trial, step = cells // replay.n_steps, cells % replay.n_steps
+    seen = replay.steps(trial, step)
+    tasks, task = replay.task[: len(replay)].unique(return_inverse=True)
+    parts = [_standardised(seen["obs"]), _as_vectors(seen["action"], spec)]
+    if len(tasks) > 1:
+        told = nn.functional.one_hot(task[trial], len(tasks)).float()
+        parts.append(told[:, None].expand(-1, spec.n_agents, -1))
+    change = _standardised(seen["next_obs"] - seen["obs"])
+    reward = _standardised(seen["reward"].unsqueeze(-1)) * spec.obs_dim**0.5
+    alive = seen["alive"]
+    agent = torch.arange(spec.n_agents, device=alive.device).expand(len(cells), -1)
+    return _Data(agent[alive], torch.cat(parts, dim=-1)[alive], torch.cat([change, reward], dim=-1)[alive])
+
+
+def _as_vectors(action: Tensor, spec: EnvSpec) -> Tensor:
+    return nn.functional.one_hot(action, spec.action_dim).float() if spec.is_discrete else action
+
+
+def _standardised(x: Tensor) -> Tensor:
+    """(M, N, d) by the moments of each number; what never changes is 0."""
+    mean, std = x.mean((0, 1)), x.std((0, 1), correction=0)
+    return torch.where(std > 1e-6, (x - mean) / std.clamp(min=1e-6), 0.0)
+
+
+def _agent_latents(data: _Data, n_agents: int, config: GroupingConfig, generator: torch.Generator) -> Tensor:
+    """Means of the latents of each agent, after the autoencoder's updates: (N, latent_dim)."""
+    from mg2l_kalei.networks import GroupedMlp, NetworkConfig  # which build on this package
+    from mg2l_kalei.sharing.full import FullConfig, FullSharing
+
+    alone, device = FullSharing(FullConfig(), (0,), generator), data.given.device
+    network = NetworkConfig(hidden=(WIDTH,))
+    who = torch.eye(n_agents, device=device)[:, None]  # (N, 1, N)
+    width = LATENT_DIM + data.given.shape[-1]
+    encoder = GroupedMlp(alone, n_agents, 2 * LATENT_DIM, network).to(device)
+    decoder = GroupedMlp(alone, width, data.outcome.shape[-1], NetworkConfig(hidden=(WIDTH, WIDTH))).to(device)
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    adam = torch.optim.Adam(parameters, lr=config.group_lr, fused=True)
+    with torch.enable_grad():
+        for _ in range(config.group_updates):
+            chosen = torch.randint(len(data.agent), (BATCH,), generator=generator, device=generator.device).to(device)
+            noise = torch.randn(BATCH, LATENT_DIM, generator=generator, device=generator.device).to(device)
+            mean, log_std = encoder(who)[:, 0].chunk(2, dim=-1)  # (N, latent_dim)
+            agent = data.agent[chosen]
+            latent = mean[agent] + noise * log_std[agent].exp()
+            predicted = decoder(torch.cat([latent, data.given[chosen]], dim=-1)[:, None])[:, 0]
+            error = (predicted - data.outcome[chosen]).square().sum(-1).mean()
+            kl = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum(-1)[agent].mean()
+            adam.zero_grad(set_to_none=True)
+            (error + KL_COEF * kl).backward()
+            adam.step()
+    with torch.no_grad():
+        means: Tensor = encoder(who)[:, 0, :LATENT_DIM]
+    return means

@@ -1,0 +1,129 @@
+"""Are agents that should act alike found, and do they then share weights, and nothing else change?"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from envs.core import TaskFamily
+from envs.mpe.blind_spread import BlindSpread, BlindSpreadConfig, BlindSpreadTasks, BlindSpreadTasksConfig
+from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
+from mg2l_kalei.networks import GroupedMlp, NetworkConfig
+from mg2l_kalei.sharing.found import FoundGroups
+from mg2l_kalei.sharing.grouping import FIELDS, GroupingConfig, adjusted_rand, clusters, find_groups, matched
+from mg2l_kalei.sharing.independent import SepsConfig, SepsSharing
+from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing
+from mg2l_kalei.types import Clock, Step
+from tests.small_systems import as_steps, generator, random_play
+
+QUICK = {"group_updates": 800}
+START = Clock(0, 0, 10**6)
+
+
+def blind_spread(version: int = 1) -> BlindSpread:
+    return BlindSpread("mpe-blind-spread", BlindSpreadConfig(version, episode_steps=20), np.random.default_rng(0))
+
+
+def played(family: TaskFamily, n_rows: int = 64) -> TrialReplay:
+    """Trials of random play, over all training tasks."""
+    steps: Step = as_steps(
+        random_play(family, task := torch.arange(n_rows) % len(family.splits["train"]), 0).transition
+    )
+    spec = family.spec
+    replay = TrialReplay(ReplayConfig(capacity=n_rows), spec, len(steps.obs), FIELDS, torch.device("cpu"))
+    replay.add(steps, task)
+    return replay
+
+
+@pytest.fixture(scope="module")
+def replay() -> TrialReplay:
+    return played(blind_spread())
+
+
+def test_groups_and_their_number_are_found_from_random_play(replay: TrialReplay) -> None:
+    family = blind_spread()
+    found = find_groups(replay, family.spec, GroupingConfig(**QUICK), generator())
+    assert adjusted_rand(family.true_groups, found.of_agents) == 1.0
+    assert found.of_agents == family.true_groups and found.silhouette > 0.6
+
+
+@pytest.mark.slow
+def test_groups_are_found_though_the_task_decides_which_landmark_is_whose() -> None:
+    config = BlindSpreadTasksConfig(n_groups=3, group_size=3, n_train=4, n_test=2, episode_steps=20)
+    family = BlindSpreadTasks("mpe-blind-spread-tasks", config, np.random.default_rng(0))
+    found = find_groups(played(family), family.spec, GroupingConfig(n_groups=3, group_updates=3000), generator())
+    assert adjusted_rand(family.true_groups, found.of_agents) == 1.0
+
+
+def points(sizes: tuple[int, ...]) -> Tensor:
+    noise = 0.05 * torch.randn(sum(sizes), 4, generator=generator())
+    return noise + torch.eye(4).repeat_interleave(torch.tensor(sizes), 0)[: sum(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "expected"),
+    [
+        (0, (0, 0, 0, 1, 1, 1, 2, 2, 3, 3)),
+        (1, (0,) * 10),
+        (10, tuple(range(10))),
+        (99, tuple(range(10))),
+        (4, (0, 0, 0, 1, 1, 1, 2, 2, 3, 3)),
+    ],
+)
+def test_any_number_of_groups_from_one_to_all_can_be_asked_for(n_groups: int, expected: tuple[int, ...]) -> None:
+    assert clusters(points((3, 3, 2, 2)), n_groups, 10, seed=0)[0] == expected
+
+
+@pytest.mark.parametrize("n_agents", [1, 2])
+def test_one_or_two_agents_are_as_many_groups(n_agents: int) -> None:
+    assert clusters(torch.zeros(n_agents, 3), 0, 10, seed=0)[0] == tuple(range(n_agents))
+
+
+def test_groups_keep_the_numbers_under_which_most_of_their_agents_learned() -> None:
+    assert matched((0, 0, 1, 1, 1), (3, 3, 0, 0, 0), 4) == (3, 3, 0, 0, 0)
+    assert matched((0, 1, 1, 1, 2), (0, 0, 2, 2, 2), 4)[:4] == (0, 2, 2, 2)
+
+
+@pytest.mark.parametrize("kind", ["seps", "kaleidoscope"])
+def test_after_a_fit_agents_of_a_group_share_and_weights_are_as_before(replay: TrialReplay, kind: str) -> None:
+    family = blind_spread()
+    config: GroupingConfig = SepsConfig(n_groups=3, **QUICK)
+    scheme: type[FoundGroups] = SepsSharing
+    if kind == "kaleidoscope":
+        scheme = KaleidoscopeSharing
+        config = KaleidoscopeConfig(
+            members="groups", n_groups=3, threshold_bias=0.5, threshold_scale=2.0, group_updates=800
+        )
+    sharing = scheme(config, scheme.members_of(config, family.spec), generator())
+    network = GroupedMlp(sharing, 6, 5, NetworkConfig(hidden=(16,)))
+    before = copy.deepcopy(dict(network.named_parameters()))
+    assert sharing.needs_fit(replay, START) and not sharing.needs_fit(None, START)
+    metrics = sharing.fit(network, replay, family.spec, START, generator())
+    assert metrics["sharing/n_groups"] == 3 and sharing.groups == family.true_groups
+    assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())
+    acts = network(torch.ones(1, 15, 6))[0]
+    alike = (acts[:, None] - acts).abs().amax(-1) < 1e-6
+    group = torch.tensor(family.true_groups)
+    assert torch.equal(alike, group[:, None] == group)
+
+
+def test_groups_are_looked_for_once_or_each_interval(replay: TrialReplay) -> None:
+    family, config = blind_spread(), SepsConfig(n_groups=3, group_updates=1)
+    for interval, again in ((0, False), (1000, True)):
+        chosen = dataclasses.replace(config, refit_interval=interval)
+        sharing = SepsSharing(chosen, SepsSharing.members_of(chosen, family.spec), generator())
+        network = sharing.linear(4, 4, gain=1.0)
+        sharing.fit(network, replay, family.spec, Clock(0, 500, 10**6), generator())
+        assert not sharing.needs_fit(replay, Clock(1, 1499, 10**6))
+        assert sharing.needs_fit(replay, Clock(2, 1500, 10**6)) == again
+
+
+def test_the_same_trials_and_random_numbers_give_the_same_groups(replay: TrialReplay) -> None:
+    family, config = blind_spread(), GroupingConfig(group_updates=50)
+    first, again = (find_groups(replay, family.spec, config, generator(3)) for _ in range(2))
+    assert first.of_agents == again.of_agents and torch.equal(first.latents, again.latents)
