@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -29,7 +31,9 @@ def test_masks_stand_after_the_activation_of_every_hidden_layer(layer_norm: bool
     assert [mask.shape for mask in neurons] == [(G, SIZE), (G, SIZE)]
     expected = x
     for layer, mask in zip(network.hidden, neurons, strict=True):
-        linear, norm = layer[0], layer[1]
+        assert isinstance(layer, nn.Sequential)
+        linear: Any = layer[0]
+        norm = layer[1]
         expected = mask * ACTIVATIONS["gelu"][0](norm(nn.functional.linear(expected, linear.weight, linear.bias)))
     expected = nn.functional.linear(expected, network.output.weight, network.output.bias)
     torch.testing.assert_close(network(x), expected)
