@@ -1,4 +1,4 @@
-"""One family of each kind, for tests that all families owe: the others are played by ``make slow``."""
+"""One family, or sharing scheme, of each kind, for tests that all owe: the others are played by ``make slow``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+
+from mg2l_kalei.sharing import SHARINGS
+
+# By the other schemes, between which they lie.
+STOOD_FOR = ("heads", "hypernet", "kaleidoscope_published", "low_rank", "snp")
+MAIN_SHARINGS = [pytest.param(kind, marks=pytest.mark.slow) if kind in STOOD_FOR else kind for kind in SHARINGS]
 
 REPRESENTATIVES = {
     "mpe-hunting",

@@ -71,7 +71,7 @@ def test_family_and_encoder_train_and_the_run_acts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("learner", "sharing"), [("reinforce", "full"), ("reinforce", "low_rank"), ("mappo", "low_rank")]
+    ("learner", "sharing"), [("reinforce", "full"), ("reinforce", "own_bias"), ("mappo", "own_bias")]
 )
 def test_learner_and_sharing_scheme_keep_what_all_owe(
     learner: str, sharing: str, monkeypatch: pytest.MonkeyPatch
@@ -86,14 +86,13 @@ def test_learner_and_sharing_scheme_keep_what_all_owe(
     learner_tests.test_every_scheme_learns_the_turns(learner, sharing)
 
 
-def test_members_of_low_rank_come_to_differ() -> None:
-    sharing_class, config = SHARINGS["low_rank"]
-    layer = sharing_class(config, range(3), torch.Generator().manual_seed(0)).linear(4, 5, gain=1.0)
+def test_members_with_own_biases_come_to_differ() -> None:
+    sharing_class, config = SHARINGS["own_bias"]
+    layer = sharing_class(config, (0, 1, 1), torch.Generator().manual_seed(0)).linear(4, 5, gain=1.0)
     x = torch.ones(2, 3, 4)
     assert torch.equal(layer(x)[:, 0], layer(x)[:, 1])
     layer(x)[:, 1].sum().backward()
-    assert isinstance(layer.up, torch.nn.Parameter) and layer.up.grad is not None
-    assert (layer.up.grad[1] != 0).all() and (layer.up.grad[[0, 2]] == 0).all()
+    assert layer.bias.grad is not None and layer.bias.grad.tolist() == [[0.0] * 5, [2.0] * 5]
 
 
 def test_the_pooling_steps_as_it_looks_at_whole_trials() -> None:
@@ -109,7 +108,7 @@ def test_the_pooling_steps_as_it_looks_at_whole_trials() -> None:
 
 
 def test_a_run_of_all_of_them_stops_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    choice = "plugins=my_lab --env=levers learner=reinforce sharing=low_rank encoder.pooling=mean"
+    choice = "plugins=my_lab --env=levers learner=reinforce sharing=own_bias encoder.pooling=mean"
     small = "n_rows=4 episode_steps=4 encoder.hidden=[8] n_heads=2 network.hidden=[8] context.batch=4 context.length=4 "
     small += (
         "context.n_updates=2 context.n_early_iterations=0 replay.capacity=8 eval_trials=2 eval_interval=2 n_threads=1"

@@ -154,7 +154,8 @@ def _point_figure(shown: PointFigure) -> Figure:
     for group in sorted(set(shown.groups)):
         of_group = groups == group
         axes.scatter(
-            *points[of_group].T,
+            points[of_group, 0],
+            points[of_group, 1],
             s=36,
             color=colours[group % len(colours)],
             label=f"group {group}: {int(of_group.sum())}",

@@ -47,12 +47,13 @@ class GroupedMlp(nn.Module):
         width = in_features + (sharing.n_places if place_id else 0)
         self.hidden = nn.ModuleList()
         for depth, out in enumerate(config.hidden):
-            role = LayerRole(is_resettable=first_resettable or depth > 0, weight=2.0**depth)
+            is_first = depth == 0
+            role = LayerRole(is_resettable=first_resettable or not is_first, weight=2.0**depth, reads_input=is_first)
             linear = sharing.linear(width, out, gain=gain, role=role)
             norm = GroupedLayerNorm(sharing, out) if config.layer_norm else nn.Identity()
             self.hidden.append(nn.Sequential(linear, norm))
             width = out
-        last = LayerRole(weight=2.0 ** len(config.hidden))
+        last = LayerRole(weight=2.0 ** len(config.hidden), reads_input=not config.hidden, is_output=True)
         self.output: GroupedLinear = sharing.linear(width, out_features, gain=output_gain, role=last)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class GroupedGru(nn.Module):
         super().__init__()
         unmasked = LayerRole(is_masked=False)
         self.input = sharing.linear(in_features, 3 * size, gain=1.0, role=unmasked)
-        self.recurrence = sharing.linear(size, 3 * size, gain=1.0, role=unmasked)
+        self.recurrence = sharing.linear(size, 3 * size, gain=1.0, role=unmasked._replace(reads_state=True))
         self.n_places = sharing.n_places
 
     def forward(self, x: Tensor, memory: Memory) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -26,11 +26,14 @@ def members_setting(default: str = "agents", *, groups: bool = False) -> Any:
 
 
 class LayerRole(NamedTuple):
-    """What a layer is in its network; it speaks to masking schemes only."""
+    """What a layer is in its network, for schemes that do not treat all layers alike."""
 
     is_masked: bool = True
     is_resettable: bool = True
     weight: float = 1.0  # of the layer in a diversity term
+    reads_input: bool = False  # the network's first layer
+    reads_state: bool = False  # what a GRU's state adds to its gates
+    is_output: bool = False  # the network's last layer
 
 
 class PointFigure(NamedTuple):
@@ -59,8 +62,7 @@ SharingFigure = MemberFigure | PointFigure
 class GroupedLinear(nn.Module, ABC):
     """A linear layer over a group of N places: ``(..., N, in) -> (..., N, out)``, each by its member's weight.
 
-    Effective weights are formed once for all rows of a pass, and once per parameter update while acting (``frozen``);
-    they are never gathered per sample.
+    Its weights are never gathered per sample.
     """
 
     in_features: int
@@ -81,6 +83,71 @@ class GroupedLinear(nn.Module, ABC):
         bias = self(torch.zeros_like(units[:1, None]).expand(-1, n_places, -1))
         matrix = self(units[:, None].expand(-1, n_places, -1)) - bias
         return matrix.transpose(0, 1).contiguous(), bias.transpose(0, 1)
+
+
+class FormedLinear(GroupedLinear):
+    """A grouped layer whose members' weights are formed from parameters that are not theirs alone.
+
+    They are formed in each forward pass, once for all of its rows; inside ``frozen``, once for all passes.
+    """
+
+    places: Tensor | None  # (N,) int64   the member of each place; None: the places are the members
+
+    def __init__(self, in_features: int, out_features: int, places: Tensor | None = None) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.register_buffer("places", places)
+        self.frozen_weights: tuple[Tensor, Tensor] | None = None  # set by ``frozen`` only
+
+    @abstractmethod
+    def effective_weight(self) -> Tensor:
+        """Each member's weights, (G, out, in)."""
+
+    def effective_bias(self) -> Tensor:
+        """The bias of all, (out,), or each member's, (G, out)."""
+        return self.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return grouped_affine(x, *self._weights(), self.places)
+
+    def matrices(self, n_places: int) -> tuple[Tensor, Tensor]:
+        weight, bias = self._weights()
+        bias = bias.expand(len(weight), -1)
+        if self.places is not None:
+            weight, bias = weight[self.places], bias[self.places]
+        return weight.mT, bias[:, None]
+
+    def _weights(self) -> tuple[Tensor, Tensor]:
+        if self.frozen_weights is None or torch.is_grad_enabled():
+            return self.effective_weight(), self.effective_bias()
+        return self.frozen_weights
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Form the network's effective weights once for all gradient-free passes in this block, such as a rollout's.
+
+    A block, and not a cache keyed on parameter versions, because fused optimisers change parameters without a new
+    version. Passes with gradient are as ever. Raises RuntimeError at the end if weights changed inside the block.
+    """
+    layers = [module for module in network.modules() if isinstance(module, FormedLinear)]
+    with torch.no_grad():
+        formed = [(layer.effective_weight(), layer.effective_bias()) for layer in layers]
+    for layer, weights in zip(layers, formed, strict=True):
+        layer.frozen_weights = weights
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.frozen_weights = None
+    with torch.no_grad():
+        changed = [
+            i
+            for i, (layer, (weight, bias)) in enumerate(zip(layers, formed, strict=True))
+            if not (torch.equal(layer.effective_weight(), weight) and torch.equal(layer.effective_bias(), bias))
+        ]
+    if changed:
+        raise RuntimeError(f"weights of formed layers {changed} were changed while they were frozen")
 
 
 class GroupedVector(nn.Module):
@@ -144,7 +211,7 @@ class ParameterSharing(ABC):
 
     def frozen(self, network: nn.Module) -> AbstractContextManager[None]:
         """A block in which the network's weights do not change, and what is formed from them is formed once."""
-        return nullcontext()
+        return frozen(network)
 
     def loss(self, network: nn.Module, main_loss: Tensor) -> tuple[Tensor, Metrics]:
         """A term to add to ``main_loss``, already weighted: scalar tensor, and metrics under ``sharing/``."""
@@ -194,6 +261,11 @@ class ParameterSharing(ABC):
 def orthogonal_weight(out_features: int, in_features: int, gain: float, generator: torch.Generator) -> Tensor:
     """An orthogonal matrix times ``gain``: (out_features, in_features)."""
     return nn.init.orthogonal_(torch.empty(out_features, in_features), gain, generator)
+
+
+def orthogonal_weights(n: int, out_features: int, in_features: int, gain: float, generator: torch.Generator) -> Tensor:
+    """So many of them, drawn one by one: (n, out_features, in_features)."""
+    return torch.stack([orthogonal_weight(out_features, in_features, gain, generator) for _ in range(n)])
 
 
 def grouped_affine(x: Tensor, weight: Tensor, bias: Tensor, places: Tensor | None = None) -> Tensor:

@@ -79,12 +79,12 @@ class FoundGroups(ParameterSharing):
         return {
             "n_fits": self.n_fits,
             "last_fit": self.last_fit,
-            "latents": None if self.latents is None else self.latents.clone(),
             "found": list(self.found),
+            **({} if self.latents is None else {"latents": self.latents.clone()}),
         }
 
     def load_state_dict(self, state: State) -> None:
         if not self.finds:
             return
-        self.n_fits, self.last_fit, self.latents = state["n_fits"], state["last_fit"], state["latents"]
+        self.n_fits, self.last_fit, self.latents = state["n_fits"], state["last_fit"], state.get("latents")
         self.found = tuple(state["found"])

@@ -14,7 +14,7 @@ from mg2l_kalei.sharing.base import (
     ParameterSharing,
     grouped_affine,
     members_setting,
-    orthogonal_weight,
+    orthogonal_weights,
 )
 from mg2l_kalei.sharing.found import FoundGroups
 from mg2l_kalei.sharing.grouping import GroupingConfig
@@ -58,8 +58,8 @@ class IndependentSharing(ParameterSharing):
     def linear(
         self, in_features: int, out_features: int, *, gain: float, role: LayerRole = LayerRole()
     ) -> GroupedLinear:
-        weights = [orthogonal_weight(out_features, in_features, gain, self.generator) for _ in range(self.n_members)]
-        return IndependentLinear(torch.stack(weights), self.places)
+        weights = orthogonal_weights(self.n_members, out_features, in_features, gain, self.generator)
+        return IndependentLinear(weights, self.places)
 
     def vector(self, size: int, value: float) -> GroupedVector:
         return GroupedVector(torch.full((self.n_members, size), value), self.places)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -24,7 +23,7 @@ from mg2l_kalei.sharing.base import (
 from mg2l_kalei.sharing.found import FoundGroups
 from mg2l_kalei.sharing.full import FullSharing
 from mg2l_kalei.sharing.grouping import GroupingConfig
-from mg2l_kalei.sharing.masked_linear import MaskedLinear, frozen, mask_diversity, masked_layers
+from mg2l_kalei.sharing.masked_linear import MaskedLinear, mask_diversity, masked_layers
 from mg2l_kalei.types import Clock, Metrics, State
 
 HISTORY = 100  # losses over which the coefficient averages, as in the paper's code
@@ -103,9 +102,6 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         coefficient = self._coefficient()
         metrics: Metrics = {"sharing/diversity": diversity.detach(), "sharing/coefficient": coefficient}
         return -coefficient * diversity, metrics
-
-    def frozen(self, network: nn.Module) -> AbstractContextManager[None]:
-        return frozen(network)
 
     def on_env_steps(
         self, network: nn.Module, optimiser: torch.optim.Optimizer, clock: Clock, generator: torch.Generator

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, grouped_affine
+from mg2l_kalei.sharing.base import FormedLinear, LayerRole
 
 
 class PairwiseMaskDifference(torch.autograd.Function):
@@ -33,33 +32,19 @@ class PairwiseMaskDifference(torch.autograd.Function):
         return by_mask.mul_(2 * grad_outputs[0]).tanh_()
 
 
-class MaskedLinear(GroupedLinear):
-    """W_i = sign(W) relu(|W| - sigmoid(s_i)), with gradients to the weight W (out, in) and thresholds s (G, out, in).
-
-    Effective weights are formed in each forward pass, once for all of its rows; inside ``frozen``, once for all passes.
-    """
-
-    places: Tensor | None  # (N,) int64   the member of each place; None: the places are the members
+class MaskedLinear(FormedLinear):
+    """W_i = sign(W) relu(|W| - sigmoid(s_i)), with gradients to weight W (out, in) and thresholds s (G, out, in)."""
 
     def __init__(
         self, weight: Tensor, thresholds: Tensor, places: Tensor | None = None, *, role: LayerRole = LayerRole()
     ) -> None:
-        super().__init__()
-        _, self.out_features, self.in_features = thresholds.shape
+        super().__init__(weight.shape[1], weight.shape[0], places)
         self.role = role
-        self.register_buffer("places", places)
         self.weight = nn.Parameter(weight)
         self.thresholds = nn.Parameter(thresholds)
         self.bias = nn.Parameter(torch.zeros(self.out_features))
-        self.frozen_weight: Tensor | None = None  # (G, out, in), set by ``frozen`` only
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.frozen_weight is None or torch.is_grad_enabled():
-            return grouped_affine(x, self.effective_weight(), self.bias, self.places)
-        return grouped_affine(x, self.frozen_weight, self.bias, self.places)
 
     def effective_weight(self) -> Tensor:
-        """Each member's weights, (G, out, in)."""
         return self.weight.detach().sign() * torch.relu(self.weight.abs() - self.thresholds.sigmoid())
 
     def masks(self) -> Tensor:
@@ -83,30 +68,3 @@ def mask_diversity(layers: Sequence[MaskedLinear]) -> Tensor:
     margin = torch.cat(weights) - torch.cat(thresholds, dim=1).sigmoid()  # (G, P)
     difference: Tensor = PairwiseMaskDifference.apply(margin)
     return (torch.cat(weighted) * difference).sum()
-
-
-@contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Form the network's effective weights once for all gradient-free passes in this block, such as a rollout's.
-
-    A block, and not a cache keyed on parameter versions, because fused optimisers change parameters without a new
-    version. Passes with gradient are as ever. Raises RuntimeError at the end if weights changed inside the block.
-    """
-    layers = masked_layers(network)
-    with torch.no_grad():
-        formed = [layer.effective_weight() for layer in layers]
-    for layer, weight in zip(layers, formed, strict=True):
-        layer.frozen_weight = weight
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.frozen_weight = None
-    with torch.no_grad():
-        changed = [
-            i
-            for i, (layer, old) in enumerate(zip(layers, formed, strict=True))
-            if not torch.equal(layer.effective_weight(), old)
-        ]
-    if changed:
-        raise RuntimeError(f"weights of masked layers {changed} were changed while they were frozen")

@@ -15,9 +15,9 @@ from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.networks import NetworkConfig, Recall
-from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.types import ActionSample, Clock, Rollout, TaskLatent, Transition
 from tests.acting.watch import SPEC, B, N, T, Watch, sharpen
+from tests.representatives import MAIN_SHARINGS
 from tests.small_systems import (
     SPECS,
     as_contexts,
@@ -169,7 +169,7 @@ def actions(policy: Policy, encoder: TaskEncoder, rollout: Rollout, *, explore: 
 
 @pytest.mark.parametrize("explore", [None, at(0)], ids=["mode", "sampled"])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("sharing", MAIN_SHARINGS)
 @pytest.mark.parametrize("learner", LEARNERS)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_execution_is_decentralised(
@@ -188,7 +188,7 @@ def test_execution_is_decentralised(
     assert not torch.equal(before[:, :, 1], after[:, :, 1])
 
 
-@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("sharing", MAIN_SHARINGS)
 def test_what_an_agent_lived_through_changes_what_it_does(sharing: str) -> None:
     """The same last observation after another history: only the latent can tell."""
     spec = SPECS["continuous"]

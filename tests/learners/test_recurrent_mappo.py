@@ -14,7 +14,7 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.mappo import Mappo
 from mg2l_kalei.learners.samples import counting, in_chunks
 from mg2l_kalei.networks import Memory, NetworkConfig
-from mg2l_kalei.sharing import SHARINGS
+from tests.representatives import MAIN_SHARINGS
 from tests.small_systems import CONTINUOUS, at, draw, generator, make_encoder, make_learner, update, with_steps
 
 RECALL = EnvSpec(n_agents=2, obs_dim=3, state_dim=6, action_dim=2, is_discrete=True, episode_steps=4)
@@ -74,7 +74,7 @@ def play(learner: Mappo, encoder: TaskEncoder, n_steps: int, *, n_rows: int = 6,
     return collect(Recollection(n_rows, seed), team, torch.arange(n_rows) % 3, n_steps, explore=at(0))
 
 
-@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("sharing", MAIN_SHARINGS)
 @pytest.mark.parametrize("chunk_length", [1, 4, 5, 40])
 @pytest.mark.parametrize("kind", ["none", "mg2l"])
 def test_the_first_ratio_is_one(kind: str, chunk_length: int, sharing: str) -> None:
@@ -90,7 +90,7 @@ def test_the_first_ratio_is_one(kind: str, chunk_length: int, sharing: str) -> N
         assert float(metrics["train/ratio_error"]) > 1e-4
 
 
-@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("sharing", MAIN_SHARINGS)
 @pytest.mark.parametrize("chunk_length", [1, 3, 4, 10, 40])
 def test_the_first_ratio_is_one_of_a_memory_of_the_whole_trial_that_is_told_everything(
     chunk_length: int, sharing: str
@@ -192,7 +192,7 @@ def test_feed_forward_learners_have_no_memory() -> None:
     assert learner.act(draw(4, 3, 4), None, draw(4, 3, 0), None, generator(), explore=at(0)).memory is None
 
 
-@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("sharing", MAIN_SHARINGS)
 @pytest.mark.parametrize("remembers", [False, True], ids=["feed-forward", "recurrent"])
 def test_only_recurrent_teams_recall_what_they_were_shown(remembers: bool, sharing: str) -> None:
     encoder = make_encoder("none", RECALL)

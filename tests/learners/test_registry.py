@@ -25,6 +25,7 @@ from mg2l_kalei.training.assessment import assess
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 from mg2l_kalei.types import ActionSample, Clock, Metrics, Rollout
+from tests.representatives import MAIN_SHARINGS
 from tests.small_systems import (
     CONTINUOUS,
     DISCRETE,
@@ -177,7 +178,7 @@ def turns_return(kind: str, sharing: str, **settings: Any) -> tuple[Turns, float
     return family, float(collect(env, team, task, T, explore=None).steps.reward.mean(-1).sum(0).mean())
 
 
-@every_sharing
+@pytest.mark.parametrize("sharing", MAIN_SHARINGS)
 @every_learner
 def test_every_scheme_learns_the_turns(kind: str, sharing: str) -> None:
     family, learnt = turns_return(kind, sharing)

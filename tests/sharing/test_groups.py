@@ -21,7 +21,7 @@ from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeShar
 from mg2l_kalei.types import Clock, Step
 from tests.small_systems import as_steps, generator, random_play
 
-QUICK = {"group_updates": 800}
+QUICK = 800  # updates
 START = Clock(0, 0, 10**6)
 
 
@@ -47,7 +47,7 @@ def replay() -> TrialReplay:
 
 def test_groups_and_their_number_are_found_from_random_play(replay: TrialReplay) -> None:
     family = blind_spread()
-    found = find_groups(replay, family.spec, GroupingConfig(**QUICK), generator())
+    found = find_groups(replay, family.spec, GroupingConfig(group_updates=QUICK), generator())
     assert adjusted_rand(family.true_groups, found.of_agents) == 1.0
     assert found.of_agents == family.true_groups and found.silhouette > 0.6
 
@@ -92,12 +92,12 @@ def test_groups_keep_the_numbers_under_which_most_of_their_agents_learned() -> N
 @pytest.mark.parametrize("kind", ["seps", "kaleidoscope"])
 def test_after_a_fit_agents_of_a_group_share_and_weights_are_as_before(replay: TrialReplay, kind: str) -> None:
     family = blind_spread()
-    config: GroupingConfig = SepsConfig(n_groups=3, **QUICK)
+    config: GroupingConfig = SepsConfig(n_groups=3, group_updates=QUICK)
     scheme: type[FoundGroups] = SepsSharing
     if kind == "kaleidoscope":
         scheme = KaleidoscopeSharing
         config = KaleidoscopeConfig(
-            members="groups", n_groups=3, threshold_bias=0.5, threshold_scale=2.0, group_updates=800
+            members="groups", n_groups=3, threshold_bias=0.5, threshold_scale=2.0, group_updates=QUICK
         )
     sharing = scheme(config, scheme.members_of(config, family.spec), generator())
     network = GroupedMlp(sharing, 6, 5, NetworkConfig(hidden=(16,)))

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from mg2l_kalei.sharing.base import frozen
 from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing, layer_sparsity
-from mg2l_kalei.sharing.masked_linear import MaskedLinear, PairwiseMaskDifference, frozen
+from mg2l_kalei.sharing.masked_linear import MaskedLinear, PairwiseMaskDifference
 
 Golden = dict[str, Tensor]
 
@@ -156,7 +157,7 @@ def test_an_error_inside_a_frozen_block_ends_it() -> None:
     layer = random_layer()
     with pytest.raises(ZeroDivisionError), frozen(layer):
         raise ZeroDivisionError
-    assert layer.frozen_weight is None
+    assert layer.frozen_weights is None
 
 
 def test_no_weights_are_formed_while_acting_on_frozen_ones(monkeypatch: pytest.MonkeyPatch) -> None:

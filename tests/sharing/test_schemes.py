@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mg2l_kalei.sharing import SHARINGS, GroupedLinear, ParameterSharing
-from mg2l_kalei.sharing.base import LayerRole
+from mg2l_kalei.sharing.base import FormedLinear, LayerRole
 from mg2l_kalei.types import Clock
 
 G, IN, OUT = 3, 5, 4
@@ -53,7 +53,8 @@ def test_a_member_sees_only_its_own_row(kind: str) -> None:
     x = draw(6, G, IN).requires_grad_()
     (layer(x)[:, 1] * draw(6, OUT)).sum().backward()
     assert x.grad is not None
-    assert (x.grad[:, 1] != 0).all()
+    heard = (x.grad[:, 1] != 0).all(0)
+    assert heard.all() if kind != "snp" else heard.any()  # whose members do not hear all neurons
     assert (x.grad[:, [0, 2]] == 0).all()
 
 
@@ -69,16 +70,21 @@ def test_an_independent_members_gradient_stays_its_own() -> None:
 
 @pytest.mark.parametrize("kind", SHARINGS)
 def test_who_shares_a_matrix_with_whom(kind: str) -> None:
-    weights, _ = member_matrices(make(kind).linear(IN, OUT, gain=1.0))
-    distance = (weights[0] - weights[1]).norm() / weights[0].norm()
-    expected = {  # a new scheme says here how alike its members begin
-        "full": (0.0, 1e-6),
-        "independent": (0.5, 2.0),
-        "kaleidoscope": (1e-4, 0.05),  # almost dense at first
-        "kaleidoscope_published": (1e-4, 0.05),
+    same, apart = (0.0, 1e-6), (0.5, 2.0)
+    expected = {  # of hidden layers, and of the last; a new scheme says here how alike its members begin
+        "full": (same, same),
+        "heads": (same, apart),
+        "hypernet": (apart, apart),
+        "independent": (apart, apart),
+        "kaleidoscope": ((1e-4, 0.05), (1e-4, 0.05)),  # almost dense
+        "kaleidoscope_published": ((1e-4, 0.05), (1e-4, 0.05)),
+        "low_rank": (same, same),
+        "seps": (apart, apart),
+        "snp": (apart, apart),
     }
-    low, high = expected[kind]
-    assert low <= distance <= high
+    for is_output, (low, high) in enumerate(expected[kind]):
+        weights, _ = member_matrices(make(kind).linear(IN, OUT, gain=1.0, role=LayerRole(is_output=bool(is_output))))
+        assert low <= (weights[0] - weights[1]).norm() / weights[0].norm() <= high
 
 
 @pytest.mark.parametrize("kind", SHARINGS)
@@ -94,6 +100,20 @@ def test_initial_weights_come_from_the_given_generator_alone(kind: str) -> None:
     first, again, other = (make(kind, seed).linear(IN, OUT, gain=1.0).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["weight"], other["weight"])
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_frozen_weights_are_those_that_they_were_formed_from(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sharing = make(kind)
+    layer, x = sharing.linear(IN, OUT, gain=1.0), draw(6, G, IN)
+    torch.nn.init.normal_(layer.bias, generator=torch.Generator().manual_seed(3))
+    expected, formed = layer(x), layer.matrices(G)
+    with torch.no_grad(), sharing.frozen(layer), monkeypatch.context() as patch:
+        if isinstance(layer, FormedLinear):  # formed once, and no more
+            patch.delattr(type(layer), "effective_weight")
+        frozen, at_hand = layer(x), layer.matrices(G)
+    assert torch.equal(frozen, expected) and torch.equal(layer(x), expected)
+    assert all(torch.equal(one, other) for one, other in zip(at_hand, formed, strict=True))
 
 
 @pytest.mark.parametrize("kind", SHARINGS)

@@ -19,7 +19,7 @@ from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build, choose_device, family_of
 from tests.representatives import REPRESENTATIVES, one_per_kind
-from tests.training.trainers import every_recipe, load_words, make_trainer, tiny
+from tests.training.trainers import SCHEMES_ALONE, every_recipe, load_words, make_trainer, tiny
 
 
 def global_randomness() -> list[Any]:
@@ -46,6 +46,13 @@ def train_two_iterations(config: RunConfig) -> None:
 @every_recipe
 def test_every_recipe_trains_on_every_family(algo: str, env: str) -> None:
     train_two_iterations(tiny(algo, env))
+
+
+@pytest.mark.parametrize("algo", SCHEMES_ALONE)
+def test_every_scheme_that_papers_compare_trains(algo: str) -> None:
+    config = tiny(algo, "toy-turns")
+    assert (config.kinds["encoder"], config.kinds["learner"]) == ("none", "mappo")
+    train_two_iterations(config)
 
 
 @every_recipe

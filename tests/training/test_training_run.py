@@ -11,15 +11,14 @@ from typing import Any
 import pytest
 
 import train
-from mg2l_kalei.config.files import names_in
 from mg2l_kalei.disk.checkpoint import Checkpoints
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.saved_run import load_run
-from mg2l_kalei.training.system import CONFIG_DIR
 from mg2l_kalei.training.training_run import TrainingRun
 from mg2l_kalei.types import Metrics, State
 from tests.small_runs import files_in, folder_of, remains, tiny
+from tests.training.trainers import OF_RECIPES
 
 TERMINATED = 128 + signal.SIGTERM
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -27,7 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     " replay": {"context__source": "replay"},
     " recurrent": {"network__memory": "episode"},
 }
-RECIPES = [algo for algo in names_in(CONFIG_DIR / "algo")] + ["mg2l_kalei replay", "mg2l_kalei recurrent"]
+RECIPES = [*OF_RECIPES, "mg2l_kalei replay", "mg2l_kalei recurrent"]
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,10 @@ from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 from mg2l_kalei.types import Metrics
 
 RECIPES = sorted(path.stem for path in (CONFIG_DIR / "algo").glob("*.yaml"))
-every_recipe = pytest.mark.parametrize("algo", RECIPES)
+# These are ``mappo`` with another sharing scheme, and schemes are tested by their registry: a glance at each is enough.
+SCHEMES_ALONE = ["fups", "fups_id", "hypernet", "kaleidoscope", "multih", "nops", "seps", "snp"]
+OF_RECIPES = [pytest.param(name, marks=pytest.mark.slow) if name in SCHEMES_ALONE else name for name in RECIPES]
+every_recipe = pytest.mark.parametrize("algo", OF_RECIPES)
 
 # Settings that make any kind small and quick, where it has them.
 TINY: dict[str, Any] = {
@@ -28,6 +31,7 @@ TINY: dict[str, Any] = {
     "episode_steps": 4,
     "factory": "tests.envs.pettingzoo_envs:walk",
     "reset_interval": 20,
+    "group_updates": 5,
     "capacity": 120,  # a trial of every training task of any family
     "batch": 4,
     "length": 4,
