@@ -263,6 +263,10 @@ class TaskFamily(ABC):
         """The family with its agents in this order, that of a trained run; as it is where these are other agents."""
         return self
 
+    def drawn(self) -> TaskFamily:
+        """The family whose batches have scenes, where those that are trained on save themselves the trouble."""
+        return self
+
     @abstractmethod
     def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> EnvBatch:
         """A batch of ``n_rows`` rows on ``device``; ``generator`` (of that device) drives all its randomness."""

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.core import EnvFailure, EnvSpec, Task
+from envs.core import CannotDraw, EnvFailure, EnvSpec, Picture, Task
 from envs.pettingzoo.answers import OF_RESET, OF_STEP, Array, ByAgent, flag, given, info_of, number, parts
 from envs.pettingzoo.factory import Complaint, close_env, in_one_line, make_env
 from envs.pettingzoo.interrupts import raise_interruption, told_apart
 from envs.pettingzoo.layout import Env, Layout
+from envs.pettingzoo.pictures import make_drawn, picture_of
 from envs.pettingzoo.seat import Seat
 
 Records = NDArray[np.void]  # (B,) of ``record_type``
@@ -27,6 +28,7 @@ class Game(NamedTuple):
     tasks: tuple[Task, ...]
     layouts: tuple[Layout, ...]  # of each task's environment
     spec: EnvSpec
+    is_drawn: bool = False  # environments are made so that they draw themselves
 
     def place(self, record: Any) -> str:
         """What a failure is reported with: family, task and seed of a row."""
@@ -83,6 +85,13 @@ class Rows:
                 self._played[place].step(record)
 
     @told_apart()
+    def picture(self, place: int) -> Picture | None:
+        """What a row's environment draws; None where it does not. Raises CannotDraw."""
+        if not self._game.is_drawn:
+            return None
+        return picture_of(self._played[place].env, self._game.place(self.records[place]))
+
+    @told_apart()
     def close(self) -> None:
         """Close all environments."""
         while self._played:
@@ -94,7 +103,8 @@ class Rows:
             return row
         if row is not None:
             self._played.pop(place).close()
-        env = make_env(self._game.factory, self._game.tasks[task].params)
+        make = make_drawn if self._game.is_drawn else make_env
+        env = make(self._game.factory, self._game.tasks[task].params)
         self._played[place] = Row(env, self._game.layouts[task], task, self._game.spec.episode_steps)
         return self._played[place]
 
@@ -103,6 +113,8 @@ class Rows:
         record["busy"] = True
         try:
             yield
+        except CannotDraw:
+            raise
         except BaseException as error:
             raise_interruption(error)
             raise EnvFailure(f"{self._game.place(record)}: {in_one_line(error)}") from error
