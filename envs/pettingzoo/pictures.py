@@ -26,7 +26,7 @@ def make_drawn(factory: str, keywords: Mapping[str, Any]) -> Env:
 
 
 def picture_of(env: Env, place: str) -> Picture | None:
-    """What ``render()`` gives; None where there is no such method. Raises CannotDraw, in one line that names ``place``."""
+    """What ``render()`` gives; None where there is no such method. Raises CannotDraw, naming ``place``."""
     try:
         given = env.render()
     except NotImplementedError:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import EnvSpec
-from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments
+from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments, image_encoder
 from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.sharing.full import FullConfig, FullSharing
@@ -20,6 +20,7 @@ class Critic(nn.Module):
 
     One network with a value per agent, or (``per_agent``) a network for each. ``moments`` turns its outputs into
     returns: one scale for the team, or (``scale_per_agent``) one for each agent, where agents are paid otherwise.
+    States that are images are seen through convolutions of its own, the same for all of its networks.
     """
 
     def __init__(
@@ -33,9 +34,12 @@ class Critic(nn.Module):
         scale_per_agent: bool = False,
     ) -> None:
         super().__init__()
-        self.state_moments = RunningMoments(spec.state_dim, clip=10.0)
+        self.eyes = image_encoder(spec.state_images, config, generator)
+        n_pixels, n_features = (0, 0) if self.eyes is None else (self.eyes.images.size, self.eyes.out_features)
+        n_others = spec.state_dim - n_pixels
+        self.state_moments = RunningMoments(n_others, clip=10.0)
         self.moments = RunningMoments(spec.n_agents if scale_per_agent else 1, decay=RETURNS_DECAY)
-        in_features = spec.state_dim + latent_dim
+        in_features = n_features + n_others + latent_dim
         self.n_networks = spec.n_agents if per_agent else 1
         network = RecurrentMlp if config.is_recurrent else GroupedMlp
         self.sharing: ParameterSharing
@@ -47,7 +51,8 @@ class Critic(nn.Module):
 
     def forward(self, state: Tensor, latent: Tensor, memory: Memory | None = None) -> tuple[Tensor, Tensor | None]:
         """The values and, of recurrent critics, whose axes are (L, S, ...), each network's state after each step."""
-        x = torch.cat([self.state_moments.normalise(state), latent], dim=-1).unsqueeze(-2)  # (..., 1, in)
+        seen = self.state_moments.normalise(state) if self.eyes is None else self.eyes(state, self.state_moments)
+        x = torch.cat([seen, latent], dim=-1).unsqueeze(-2)  # (..., 1, in)
         x, states = x.expand(*x.shape[:-2], self.n_networks, -1), None
         if memory is None:
             value = self.body(x)  # (..., N, 1) or (..., 1, N)
@@ -81,4 +86,4 @@ class Critic(nn.Module):
 
     def fit_normaliser(self, state: Tensor, processes: Processes = ALONE) -> None:
         """Take states (..., state_dim) into the input statistics."""
-        self.state_moments.update(state, processes=processes)
+        self.state_moments.update(state if self.eyes is None else self.eyes.rest(state), processes=processes)

@@ -72,6 +72,7 @@ class MappoConfig:
 class Mappo(Learner):
     """See the module's docstring."""
 
+    supports_images = True
     config: MappoConfig
 
     def __init__(self, config: MappoConfig, setup: Setup) -> None:
