@@ -45,7 +45,7 @@ def common(forms: Sequence[Form | None]) -> Images | None:
     known = [form for form in forms if form is not None]
     if len(known) < len(forms) or len({form.is_bytes for form in known}) != 1:
         return None
-    shapes = [np.roll(form.shape, -1) if form.has_channels_first else form.shape for form in known]
+    shapes = [(*form.shape[1:], form.shape[0]) if form.has_channels_first else form.shape for form in known]
     height, width, channels = np.max(shapes, axis=0).tolist()
     return Images(1, height, width, channels, is_bytes=known[0].is_bytes)
 

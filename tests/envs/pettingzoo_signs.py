@@ -29,8 +29,8 @@ class Signs(ParallelEnv[str, Any, Any]):
         self.agents: list[str] = []
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
-        shape, dtype = self._size(agent), np.float32 if self.form == "floats" else np.uint8
-        shape = (2, *shape) if self.form == "first" else (*shape, 1)
+        size, dtype = self._size(agent), np.float32 if self.form == "floats" else np.uint8
+        shape = (2, *size) if self.form == "first" else (*size, 1)
         box = spaces.Box(0, 1 if self.form == "floats" else 255, shape, dtype)
         return spaces.Dict(observation=box, action_mask=spaces.MultiBinary(2)) if self.form == "beside" else box
 

@@ -37,7 +37,7 @@ class Paid(Walk):
     def step(self, actions: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
         obs, rewards, *others = super().step(actions)
         vectors = {agent: np.full(2, reward) for agent, reward in rewards.items()}
-        return (obs, vectors, *others)  # type: ignore[return-value]
+        return (obs, vectors, *others)
 
 
 def paid() -> Paid:

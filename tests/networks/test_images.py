@@ -29,8 +29,8 @@ def test_features_are_those_of_pytorchs_convolutions_over_each_image() -> None:
     made, x = encoder(), pictures(7)
     features = made(x, RunningMoments(0))
     y = x.view(14, 5, 4, 3).permute(0, 3, 1, 2) / 255
-    y = F.relu(F.conv2d(y, made.layers[0].weight, padding=1))
-    y = F.relu(F.conv2d(y, made.layers[1].weight, stride=2, padding=1))
+    first, second = (made.get_parameter(f"layers.{n}.weight") for n in range(2))
+    y = F.relu(F.conv2d(F.relu(F.conv2d(y, first, padding=1)), second, stride=2, padding=1))
     torch.testing.assert_close(features, y.reshape(7, -1))
     assert made.out_features == features.shape[1] and features.std() > 0
 
@@ -44,11 +44,17 @@ def test_numbers_behind_the_images_are_standardised_and_pass_them_by() -> None:
 
 
 def test_a_pass_without_gradients_goes_in_parts_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, x, seen = encoder(), pictures(9).view(3, 3, -1), []
+    made, x = encoder(), pictures(9).view(3, 3, -1)
+    seen: list[int] = []
     whole = made(x, RunningMoments(0))
     monkeypatch.setattr(images, "PIXELS_AT_ONCE", 100)  # 5 of 20 pixels
     look = ImageEncoder._features
-    monkeypatch.setattr(ImageEncoder, "_features", lambda self, part: (seen.append(len(part)), look(self, part))[1])
+
+    def counting(self: ImageEncoder, part: torch.Tensor) -> torch.Tensor:
+        seen.append(len(part))
+        return look(self, part)
+
+    monkeypatch.setattr(ImageEncoder, "_features", counting)
     with torch.no_grad():
         torch.testing.assert_close(made(x, RunningMoments(0)), whole)
     assert seen == [5, 5, 5, 3]
