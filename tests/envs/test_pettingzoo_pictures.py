@@ -79,6 +79,10 @@ def test_an_environment_that_cannot_draw_says_so() -> None:
     assert drawn("tests.envs.pettingzoo_envs:walk").scene(0) is None
     with pytest.raises(CannotDraw, match=r"strict\(render_mode='rgb_array'\) raised TypeError: no paint here"):
         drawn("strict")
+
+
+@pytest.mark.slow
+def test_an_environment_that_refuses_to_draw_is_honest() -> None:
     assert check_family(family(f"{PICTURES}:strict")) == []
 
 
@@ -97,8 +101,8 @@ def test_mpe_draws_itself() -> None:
 @pytest.mark.parametrize(
     ("factory", "warnings"),
     [
-        ("painted", []),
-        ("same_start", ["warning: all rows start alike"]),
+        pytest.param("painted", [], marks=pytest.mark.slow),
+        pytest.param("same_start", ["warning: all rows start alike"], marks=pytest.mark.slow),
         ("clockwork", ["warning: batches with different seeds do not differ", "warning: all rows start alike"]),
     ],
 )

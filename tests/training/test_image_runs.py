@@ -13,7 +13,6 @@ import train
 from mg2l_kalei.acting.collector import Team, collect
 from mg2l_kalei.config import load, run_config, run_name
 from mg2l_kalei.training.meta_trainer import MetaTrainer
-from mg2l_kalei.training.saved_run import load_run
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 from mg2l_kalei.training.training_run import TrainingRun
 from mg2l_kalei.types import Metrics
@@ -47,7 +46,10 @@ def test_what_an_image_says_is_learned() -> None:
     "settings",
     [
         {"sharing__kind": "kaleidoscope"},
-        {"network__memory": "trial", "network__inputs": "[action,reward]", "env__train": "[form=sizes]"},
+        pytest.param(
+            {"network__memory": "trial", "network__inputs": "[action,reward]", "env__train": "[form=sizes]"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["masks", "memory"],
 )
@@ -71,17 +73,6 @@ def test_a_run_with_images_goes_on_bit_for_bit(
     monkeypatch.setattr(MetaTrainer, "iterate", iterate)
     assert train.main(halved) == 0
     assert remains(folder_of(halved)) == remains(folder_of(whole))
-
-
-def test_convolutions_are_trained_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TrainingRun, "_finish", lambda self, references, stop: None)
-    given = words(tmp_path, n_iters=1, eval_interval=0)
-    assert train.main(given) == 0
-    trained = load_run(folder_of(given).path, factory=SIGNS).system
-    fresh = build(load(given, SCHEMA, CONFIG_DIR).config, torch.device("cpu"))
-    for name, network in trained.learner.networks.items():
-        weight = network.get_parameter("eyes.layers.0.weight")
-        assert not torch.equal(weight, fresh.learner.networks[name].get_parameter("eyes.layers.0.weight"))
 
 
 def refused(given: list[str], results: Path, capsys: pytest.CaptureFixture[str]) -> str:
