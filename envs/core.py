@@ -20,6 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from envs.images import Images
+
 MAX_TASKS = 10_000
 MAX_FEATURES = 1_000_000  # over all tasks of a family
 SPLITS = ("train", "test", "ood")  # trained on; held out inside the same range; outside of it
@@ -34,6 +36,7 @@ def setting(
     high: float | None = None,
     choices: Collection[Any] | None = None,
     extends: bool = False,
+    is_late: bool = False,
     is_code: bool = False,
     from_file: Callable[[str], Any] | None = None,
 ) -> Any:
@@ -41,6 +44,7 @@ def setting(
 
     ``low <= value``, ``above < value``, ``value <= high``, ``value in choices``: the config loader enforces them.
     ``extends`` marks settings that only extend or watch a run (iterations, logging): they do not make it another run.
+    ``is_late`` marks settings that earlier releases lacked: at their defaults they leave a run's name as it was.
     ``is_code`` marks settings that name code to import, or what it is called with: those of a run's folder are not
     followed unless confirmed.
     ``from_file`` makes the value out of the file whose name users give; the value is the run's, the file is not. It
@@ -48,6 +52,7 @@ def setting(
     """
     limits = {"low": low, "above": above, "high": high, "choices": choices}
     metadata = {"meaning": meaning, **limits, "extends": extends, "is_code": is_code, "from_file": from_file}
+    metadata["is_late"] = is_late
     return field(default=default, metadata=metadata)
 
 
@@ -126,6 +131,16 @@ class EnvSpec(NamedTuple):
     action_sizes: tuple[int, ...] = ()  # true width (or number of actions) per agent; empty: all action_dim
     agent_types: tuple[int, ...] = ()  # same number, same kind of agent; empty: all alike
     shared_reward: bool = False  # True: every agent is always paid the same, the team's reward
+    obs_images: Images | None = None  # that an observation consists of; None: it is a vector of float32
+    state_images: Images | None = None  # likewise
+
+    @property
+    def obs_dtype(self) -> torch.dtype:
+        return torch.float32 if self.obs_images is None else self.obs_images.dtype
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        return torch.float32 if self.state_images is None else self.state_images.dtype
 
 
 class Observation(NamedTuple):
@@ -140,8 +155,8 @@ class Observation(NamedTuple):
 class StepResult(NamedTuple):
     """The step just made. No row has been restarted: ``obs`` is the true successor of a finished episode too."""
 
-    obs: Tensor  # (B, N, obs_dim) float32
-    state: Tensor  # (B, state_dim) float32, centralised: for training only
+    obs: Tensor  # (B, N, obs_dim) float32, or ``spec.obs_dtype`` of images
+    state: Tensor  # (B, state_dim) likewise, centralised: for training only
     reward: Tensor  # (B, N) float32
     terminated: Tensor  # (B,) bool: the task ended, nothing follows
     truncated: Tensor  # (B,) bool: time ran out; never together with terminated
@@ -262,6 +277,10 @@ class TaskFamily(ABC):
 
     def ordered(self, agents: Sequence[str]) -> TaskFamily:
         """The family with its agents in this order, that of a trained run; as it is where these are other agents."""
+        return self
+
+    def drawn(self) -> TaskFamily:
+        """The family whose batches have scenes, where those that are trained on save themselves the trouble."""
         return self
 
     @abstractmethod

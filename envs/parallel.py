@@ -119,7 +119,7 @@ class FamilyEnv(ParallelEnv[str, Any, Any]):
         return [spaces.Box(-1.0, 1.0, (size,), np.float32) for size in self._action_sizes]
 
     def _look(self, state: Tensor, legal: Tensor | None) -> None:
-        self._state: NDArray[np.float32] = state[0].numpy()
+        self._state: NDArray[np.float32] = state[0].float().numpy()
         self._legal = None if legal is None else legal[0].to(torch.int8).numpy()  # (N, n_actions)
 
     def _numbered(self) -> list[tuple[int, str]]:
@@ -127,7 +127,7 @@ class FamilyEnv(ParallelEnv[str, Any, Any]):
         return [(n, agent) for n, agent in enumerate(self.possible_agents) if agent in self.agents]
 
     def _views(self, obs: Tensor) -> dict[str, Any]:
-        seen = obs[0].numpy()
+        seen = obs[0].float().numpy()
         views: dict[str, Any] = {agent: seen[n, : self._obs_sizes[n]] for n, agent in self._numbered()}
         if self._observes_mask:
             masks = self._masks()

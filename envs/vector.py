@@ -129,7 +129,7 @@ class FamilyVectorEnv(VectorEnv[Any, Any, Any]):
         return {"final_obs": last, "_final_obs": ended, "final_info": {**info, **masks}, "_final_info": ended}
 
     def _view(self, obs: Tensor) -> Array:
-        return obs.flatten(1)[:, self._seen].numpy()
+        return obs.flatten(1)[:, self._seen].float().numpy()
 
     def _info(self, legal: Tensor | None) -> dict[str, Any]:
         info = self._episodes.hidden() if self._tells_task else {}

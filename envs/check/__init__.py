@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from envs.check.behaviour import BEHAVIOUR
+from envs.check.behaviour import BEHAVIOUR, UNUSUAL
 from envs.check.declared import DECLARED
 from envs.check.play import Bench
 from envs.core import TaskFamily
@@ -21,3 +21,12 @@ def check_family(family: TaskFamily, device: torch.device | str = "cpu") -> list
         if problems := list(check(bench)):
             return problems
     return [problem for check in BEHAVIOUR for problem in check(bench)]
+
+
+def unusual(family: TaskFamily, device: torch.device | str = "cpu") -> list[str]:
+    """What is no breach of the contract, as some games are so, but a mistake in most: each a sentence.
+
+    All starts are alike, or seeds decide nothing. Of a family in which ``check_family`` found nothing.
+    """
+    bench = Bench(family, torch.device(device))
+    return [remark for check in UNUSUAL for remark in check(bench)]

@@ -57,6 +57,9 @@ def spec_is_sound(bench: Bench) -> Iterator[str]:
     for name, widest in (("obs_sizes", spec.obs_dim), ("action_sizes", spec.action_dim)):
         if not all(0 < size <= widest for size in getattr(spec, name)):
             yield f"spec.{name} must lie in 1 to {widest}; it is {getattr(spec, name)}"
+    for name, images, size in (("obs", spec.obs_images, spec.obs_dim), ("state", spec.state_images, spec.state_dim)):
+        if images is not None and images.size != size:
+            yield f"spec.{name}_images must have {name}_dim = {size} numbers; {images} has {images.size}"
     if bench.make()[0].spec != spec:
         yield "the batch's spec is not the family's"
 
@@ -72,8 +75,8 @@ def records_are_well_formed(bench: Bench) -> Iterator[str]:
 def _layout(record: Record, bench: Bench) -> Iterator[str]:
     spec = bench.spec
     expected = {
-        "obs": ((N_ROWS, spec.n_agents, spec.obs_dim), torch.float32),
-        "state": ((N_ROWS, spec.state_dim), torch.float32),
+        "obs": ((N_ROWS, spec.n_agents, spec.obs_dim), spec.obs_dtype),
+        "state": ((N_ROWS, spec.state_dim), spec.state_dtype),
         "reward": ((N_ROWS, spec.n_agents), torch.float32),
         "terminated": ((N_ROWS,), torch.bool),
         "truncated": ((N_ROWS,), torch.bool),

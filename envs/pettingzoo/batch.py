@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from envs.core import EnvSpec, Observation, Scene, StepResult
+from envs.core import EnvSpec, Observation, Picture, StepResult
 from envs.pettingzoo.rows import Game, Rows, record_type
 from envs.pettingzoo.workers import Workers
 from envs.streams import Drawn, RowStreams
@@ -37,6 +37,10 @@ class BatchMaker:
         batch = PettingZooBatch(self._game.spec, workers, generator)
         weakref.finalize(batch, self._idle.append, workers)
         return batch
+
+    def drawn(self) -> BatchMaker:
+        """One whose environments draw themselves, in this process: pictures are not for workers to send."""
+        return BatchMaker(self._game._replace(is_drawn=True), n_workers=0, timeout=self._timeout)
 
     def _workers(self, n_rows: int) -> Workers:
         for workers in self._idle:
@@ -79,9 +83,9 @@ class PettingZooBatch:
             alive=self._shown("alive"),
         )
 
-    def scene(self, row: int) -> Scene | None:
-        """None: what an environment looks like is its own business."""
-        return None
+    def scene(self, row: int) -> Picture | None:
+        """What its environment draws, where it was made for that: see ``BatchMaker.drawn``. Raises CannotDraw."""
+        return self._rows.picture(row) if isinstance(self._rows, Rows) else None
 
     def _draw(self, generator: torch.Generator) -> Drawn:
         """Seeds of the environments: (B,)."""

@@ -47,6 +47,17 @@ def make_env(factory: str, keywords: Mapping[str, Any]) -> ParallelEnv[Any, Any,
     return env
 
 
+def accepts(factory: str, keywords: Mapping[str, Any]) -> bool:
+    """Whether the factory can be called with these keywords, as far as its signature says. Raises Complaint."""
+    try:
+        inspect.signature(_function(factory)).bind(**keywords)
+    except ValueError:  # a builtin has none: calling it will tell
+        return True
+    except TypeError:
+        return False
+    return True
+
+
 def close_env(env: ParallelEnv[Any, Any, Any]) -> None:
     """Close an environment; what it raises then is of no interest any more."""
     try:

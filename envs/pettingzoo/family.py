@@ -84,6 +84,11 @@ class PettingZooFamily(TaskFamily):
         family._seat([layout.ordered(agents) for layout in self._layouts])
         return family
 
+    def drawn(self) -> PettingZooFamily:
+        family = copy(self)
+        family._maker = self._maker.drawn()
+        return family
+
     def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> PettingZooBatch:
         return self._maker.make(n_rows, generator)
 

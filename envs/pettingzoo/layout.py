@@ -14,6 +14,7 @@ from pettingzoo import ParallelEnv
 from envs.core import EnvSpec, one_line
 from envs.pettingzoo.answers import OF_RESET, Array, Space, as_numbers, flatten, in_words, parts
 from envs.pettingzoo.factory import Complaint
+from envs.pettingzoo.images import Form, common, form_of
 from envs.pettingzoo.seat import Seat, is_flat, seat_of
 
 Env: TypeAlias = ParallelEnv[Any, Any, Any]
@@ -28,6 +29,7 @@ class Layout(NamedTuple):
     state_size: int  # of its ``state()``; 0: it has none that works
     max_cycles: int  # its own time limit [steps]; 0: it does not say
     state_space: Space | None = None  # of a ``state()`` that is a dict or a tuple
+    state_form: Form | None = None  # of a ``state()`` that is an image
 
     @property
     def agents(self) -> tuple[str, ...]:
@@ -76,8 +78,7 @@ def layout_of(env: Env) -> Layout:
     if len({type(seat.action_space) for seat in seats}) != 1:
         acts = ", ".join(f"{seat.agent}: {seat.action_space}" for seat in seats) or "none, for there are no agents"
         raise Complaint(f"actions must be all Discrete or all Box; they are {acts}")
-    state_size, state_space = _state(env)
-    layout = Layout(seats, state_size, _max_cycles(env), state_space)
+    layout = Layout(seats, max_cycles=_max_cycles(env), **_state(env))
     if len(set(layout.agents)) < len(seats):
         raise Complaint(f"agents need names of their own; they are {', '.join(layout.agents)}")
     return layout
@@ -87,37 +88,45 @@ def spec_of(layouts: Sequence[Layout], episode_steps: int) -> EnvSpec:
     """Of a family with these tasks: sizes are the largest of all."""
     first = layouts[0]
     obs_sizes = tuple(max(sizes) for sizes in zip(*(layout.obs_sizes for layout in layouts), strict=True))
+    obs_images = common([seat.form for layout in layouts for seat in layout.seats])
+    state_images = common([layout.state_form for layout in layouts])
+    if obs_images is not None:
+        obs_sizes = (obs_images.size,) * len(obs_sizes)
+    if not first.state_size and obs_images is not None:
+        state_images = obs_images._replace(n=len(obs_sizes))
     action_sizes = tuple(max(sizes) for sizes in zip(*(layout.action_sizes for layout in layouts), strict=True))
     types = [_NUMBER.sub("", agent) for agent in first.agents]
-    obs_dim = max(obs_sizes)
+    obs_dim, state_sizes = max(obs_sizes), [layout.state_size for layout in layouts]
     return EnvSpec(
         n_agents=len(types),
         obs_dim=obs_dim,
-        state_dim=max(layout.state_size for layout in layouts) or len(types) * obs_dim,
+        state_dim=state_images.size if state_images else max(state_sizes) or len(types) * obs_dim,
         action_dim=max(action_sizes),
         is_discrete=first.is_discrete,
         episode_steps=episode_steps,
         obs_sizes=obs_sizes,
         action_sizes=action_sizes,
         agent_types=tuple(types.index(kind) for kind in types),
+        obs_images=obs_images,
+        state_images=state_images,
     )
 
 
-def _state(env: Env) -> tuple[int, Space | None]:
-    """Size of the state, and its space where that is needed to read it."""
+def _state(env: Env) -> dict[str, Any]:
+    """What a layout says of the state: its size, and its space or form where that is needed to read it."""
     try:
         state = env.state()
     except Exception:  # there are many ways not to have one
-        return 0, None
+        state = None
     if state is None:
-        return 0, None
+        return {"state_size": 0}
     space = getattr(env, "state_space", None)
     if isinstance(space, (spaces.Dict, spaces.Tuple)) and is_flat(space):
-        return flatten(space, state, "state() gave").size, space
+        return {"state_size": flatten(space, state, "state() gave").size, "state_space": space}
     numbers = as_numbers(state)
     if numbers is None:
         raise Complaint(f"state() gave {in_words(state)}: it must be an array of numbers, or of its state_space")
-    return numbers.size, None
+    return {"state_size": numbers.size, "state_form": form_of(np.shape(state), numbers.dtype)}
 
 
 def _max_cycles(env: Env) -> int:

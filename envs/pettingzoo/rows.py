@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from envs.core import EnvFailure, EnvSpec, Task
+from envs.core import CannotDraw, EnvFailure, EnvSpec, Picture, Task
 from envs.pettingzoo.answers import OF_RESET, OF_STEP, Array, ByAgent, flag, given, info_of, number, parts
 from envs.pettingzoo.factory import Complaint, close_env, in_one_line, make_env
+from envs.pettingzoo.images import paste
 from envs.pettingzoo.interrupts import raise_interruption, told_apart
 from envs.pettingzoo.layout import Env, Layout
+from envs.pettingzoo.pictures import make_drawn, picture_of
 from envs.pettingzoo.seat import Seat
 
 Records = NDArray[np.void]  # (B,) of ``record_type``
@@ -27,6 +30,7 @@ class Game(NamedTuple):
     tasks: tuple[Task, ...]
     layouts: tuple[Layout, ...]  # of each task's environment
     spec: EnvSpec
+    is_drawn: bool = False  # environments are made so that they draw themselves
 
     def place(self, record: Any) -> str:
         """What a failure is reported with: family, task and seed of a row."""
@@ -36,14 +40,15 @@ class Game(NamedTuple):
 def record_type(spec: EnvSpec) -> np.dtype[np.void]:
     """A row: what it is told to do, and what it shows, as ``StepResult`` has it."""
     N, A = spec.n_agents, spec.action_dim
+    obs, state = (np.uint8 if dtype == torch.uint8 else np.float32 for dtype in (spec.obs_dtype, spec.state_dtype))
     action = ("action", np.int64, (N,)) if spec.is_discrete else ("action", np.float32, (N, A))
     return np.dtype(
         [
             ("task", np.int64),
             ("seed", np.int64),
             action,
-            ("obs", np.float32, (N, spec.obs_dim)),
-            ("state", np.float32, (spec.state_dim,)),
+            ("obs", obs, (N, spec.obs_dim)),
+            ("state", state, (spec.state_dim,)),
             ("reward", np.float32, (N,)),
             ("legal", np.bool_, (N, A)),  # without meaning where actions are continuous
             ("alive", np.bool_, (N,)),
@@ -83,6 +88,13 @@ class Rows:
                 self._played[place].step(record)
 
     @told_apart()
+    def picture(self, place: int) -> Picture | None:
+        """What a row's environment draws; None where it does not. Raises CannotDraw."""
+        if not self._game.is_drawn:
+            return None
+        return picture_of(self._played[place].env, self._game.place(self.records[place]))
+
+    @told_apart()
     def close(self) -> None:
         """Close all environments."""
         while self._played:
@@ -94,8 +106,9 @@ class Rows:
             return row
         if row is not None:
             self._played.pop(place).close()
-        env = make_env(self._game.factory, self._game.tasks[task].params)
-        self._played[place] = Row(env, self._game.layouts[task], task, self._game.spec.episode_steps)
+        make = make_drawn if self._game.is_drawn else make_env
+        env = make(self._game.factory, self._game.tasks[task].params)
+        self._played[place] = Row(env, self._game.layouts[task], task, self._game.spec)
         return self._played[place]
 
     @contextmanager
@@ -103,6 +116,8 @@ class Rows:
         record["busy"] = True
         try:
             yield
+        except CannotDraw:
+            raise
         except BaseException as error:
             raise_interruption(error)
             raise EnvFailure(f"{self._game.place(record)}: {in_one_line(error)}") from error
@@ -112,9 +127,8 @@ class Rows:
 class Row:
     """One environment, and how far its episode is."""
 
-    def __init__(self, env: Env, layout: Layout, task: int, episode_steps: int) -> None:
-        self.env, self.layout, self.task = env, layout, task
-        self._episode_steps = episode_steps
+    def __init__(self, env: Env, layout: Layout, task: int, spec: EnvSpec) -> None:
+        self.env, self.layout, self.task, self._spec = env, layout, task, spec
         self._elapsed = 0
         self._known = {seat.agent for seat in layout.seats}
         self._listed: set[Any] = set()  # the environment's list of agents
@@ -157,7 +171,7 @@ class Row:
         self._read_list()
         staying = self._listed - self._ended
         is_over = not staying
-        record["truncated"] = bool(late) if is_over else self._elapsed >= self._episode_steps
+        record["truncated"] = bool(late) if is_over else self._elapsed >= self._spec.episode_steps
         record["terminated"] = is_over and not late
         for n, seat in self._seats(acting):
             record["reward"][n] = number(given(rewards, seat.agent, "reward"), "reward", seat.agent)
@@ -186,7 +200,7 @@ class Row:
         for name in ("obs", "legal", "alive"):
             record[name] = 0
         for n, seat in self._seats(obs):
-            record["obs"][n, : seat.obs_size] = seat.observe(obs[seat.agent])
+            self._see(seat, obs[seat.agent], record["obs"][n])
         for n, seat in enumerate(self.layout.seats):
             is_alive = seat.agent in alive
             record["alive"][n] = is_alive
@@ -197,4 +211,20 @@ class Row:
         if not self.layout.state_size:
             record["state"] = record["obs"].ravel()
         elif not record["terminated"]:  # some cannot tell their state when nobody is left, and nothing follows
-            record["state"][: self.layout.state_size] = self.layout.state(self.env)
+            self._see_all(record["state"])
+
+    def _see(self, seat: Seat, obs: Any, into: Array) -> None:
+        """Write down an observation: (obs_dim,)."""
+        images, form = self._spec.obs_images, seat.form
+        if images is None or form is None:
+            into[: seat.obs_size] = seat.observe(obs)
+        else:
+            paste(seat.image(obs, form), into, images)
+
+    def _see_all(self, into: Array) -> None:
+        """Write down the environment's own state: (state_dim,)."""
+        state, images, form = self.layout.state(self.env), self._spec.state_images, self.layout.state_form
+        if images is None or form is None:
+            into[: self.layout.state_size] = state
+        else:
+            paste(form.read(state, "state() gave"), into, images)

@@ -11,6 +11,7 @@ from pettingzoo import ParallelEnv
 
 from envs.pettingzoo.answers import Array, Space, as_numbers, flatten, in_words
 from envs.pettingzoo.factory import Complaint
+from envs.pettingzoo.images import Form, form_of
 
 MASK = "action_mask"  # PettingZoo's name for it, in observations and infos
 FLAT = (spaces.Box, spaces.Discrete, spaces.MultiBinary, spaces.MultiDiscrete)  # and Dict and Tuple of these
@@ -30,6 +31,18 @@ class Seat(NamedTuple):
     def observe(self, obs: Any) -> Array:
         """An observation as a vector (obs_size,)."""
         return flatten(self.obs_space, obs, f"{self.agent} observed")
+
+    @property
+    def form(self) -> Form | None:
+        """Of the image that it sees, beside nothing but a mask of actions; None: it sees something else."""
+        space = self.obs_space
+        if isinstance(space, spaces.Dict) and len(space) == 1:
+            (space,) = space.values()
+        return form_of(space.shape, space.dtype) if isinstance(space, spaces.Box) else None
+
+    def image(self, obs: Any, form: Form) -> Array:
+        """An observation of this form as an image (height, width, channels)."""
+        return form.read(self.observe(obs), f"{self.agent} observed")
 
     def legal(self, obs: Any, info: Mapping[str, Any], *, must_act: bool = True) -> Array | bool:
         """Which actions are legal (action_size,); True: all. Complaint if none is and it must act."""

@@ -34,7 +34,7 @@ def try_out(factory: str, task: Task) -> Layout:
 def _play(env: Env, layout: Layout) -> None:
     spec = spec_of([layout], episode_steps=N_STEPS)
     record = np.zeros(1, record_type(spec))[0]
-    row = Row(env, layout, 0, spec.episode_steps)
+    row = Row(env, layout, 0, spec)
     row.restart(record)
     generator = np.random.default_rng(0)
     for _ in range(N_STEPS):

@@ -40,10 +40,10 @@ def layouts(spec: EnvSpec, n_steps: int, fields: Collection[str]) -> dict[str, L
     T, N = n_steps, spec.n_agents
     legal = Layout((T, N, spec.action_dim), torch.bool)
     known = {
-        "obs": Layout((T, N, spec.obs_dim), torch.float32),
-        "next_obs": Layout((T, N, spec.obs_dim), torch.float32),
-        "state": Layout((T, spec.state_dim), torch.float32),
-        "next_state": Layout((T, spec.state_dim), torch.float32),
+        "obs": Layout((T, N, spec.obs_dim), spec.obs_dtype),
+        "next_obs": Layout((T, N, spec.obs_dim), spec.obs_dtype),
+        "state": Layout((T, spec.state_dim), spec.state_dtype),
+        "next_state": Layout((T, spec.state_dim), spec.state_dtype),
         "action": Layout((T, N), torch.int64) if spec.is_discrete else Layout((T, N, spec.action_dim), torch.float32),
         "legal": legal,
         "next_legal": legal,

@@ -27,7 +27,7 @@ def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, n_steps: int =
     """
     family = run.family
     device, actions = run.system.device, run.config.eval_actions
-    env = _Filmed(family.make(1, device, torch_generator(seed, "film", device=device)), family.name)
+    env = _Filmed(family.drawn().make(1, device, torch_generator(seed, "film", device=device)), family.name)
     number = torch.tensor([task], device=device)
     n_steps = min(n_steps, n_episodes * family.spec.episode_steps)
     explore = Clock(0, run.env_steps, run.env_steps) if actions == "sampled" else None

@@ -169,8 +169,12 @@ def _hash(family: TaskFamily) -> int:
 
 
 def _check(family: TaskFamily) -> int:
-    from envs.check import check_family
+    from envs.check import check_family, unusual
 
     problems = check_family(family)
     say("\n".join(problems) or f"{family.name}: no problem found")
-    return 1 if problems else 0
+    if problems:
+        return 1
+    for remark in unusual(family):
+        say(f"warning: {remark}", is_error=True)
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -127,9 +128,18 @@ def run_name(config: RunConfig) -> str:
 
 
 def _hashed_name(config: RunConfig, once: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps({**_deciding_sections(config), **once}, sort_keys=True).encode()).hexdigest()
+    sections = {**_deciding_sections(config), **once}
+    for section in (*AXES, *GROUPS):
+        sections[section] = {k: v for k, v in sections[section].items() if k not in _late(getattr(config, section))}
+    digest = hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
     regime = getattr(config.env, "regime", "")
     return "-".join(part for part in (config.expt, f"s{config.seed}", regime, digest[:8]) if part)
+
+
+def _late(config: Any) -> set[str]:
+    """Settings at their defaults that there were none of when runs were first named: so names stay."""
+    fields = [field for field in dataclasses.fields(config) if field.metadata.get("is_late")]
+    return {field.name for field in fields if getattr(config, field.name) == field.default}
 
 
 def differences(was: RunConfig, now: RunConfig) -> list[str]:

@@ -126,6 +126,7 @@ class TransitionEncoder(nn.Module):
 
     def _raw(self, transition: Transition, before: Transition | None) -> Tensor:
         obs, action, reward, next_obs, *_ = transition
+        obs, next_obs = obs.to(reward.dtype), next_obs.to(reward.dtype)  # of bytes there are no differences
         parts = [obs, self._encoded(action), next_obs]
         if self.second_order:
             last = nothing_like(transition) if before is None else before

@@ -15,6 +15,7 @@ from mg2l_kalei.networks import (
     RecurrentMlp,
     RunningMoments,
     categorical,
+    image_encoder,
 )
 from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.sharing.base import ParameterSharing
@@ -25,7 +26,8 @@ OBS_DECAY = 0.98  # weight of what was seen before, per rollout: what a policy s
 class Actor(nn.Module):
     """obs (..., N, obs_dim), latent (..., N, local_dim), legal (..., N, n_actions) or None -> action distributions.
 
-    Observations are standardised, latents are not: they are near N(0, I) already, and dimensions that tell nothing,
+    Observations are standardised, or seen through convolutions that all agents share where they are images (see
+    ``ImageEncoder``); latents are not: they are near N(0, I) already, and dimensions that tell nothing,
     which the encoder keeps near 0, would be blown up to noise as large as what the task shows in.
 
     Means of continuous actions are kept in (-1, 1) by tanh: environments clip actions to that box, and a mean that has
@@ -45,10 +47,13 @@ class Actor(nn.Module):
     ) -> None:
         super().__init__()
         self.is_discrete = spec.is_discrete
-        self.moments = RunningMoments(spec.obs_dim, decay=OBS_DECAY, clip=10.0)
+        self.eyes = image_encoder(spec.obs_images, config, sharing.generator)
+        n_pixels, n_features = (0, 0) if self.eyes is None else (self.eyes.images.size, self.eyes.out_features)
+        n_others = spec.obs_dim - n_pixels
+        self.moments = RunningMoments(n_others, decay=OBS_DECAY, clip=10.0)
         self.log_std = None if spec.is_discrete else sharing.vector(spec.action_dim, initial_log_std)
         network = RecurrentMlp if config.is_recurrent else GroupedMlp
-        in_features, place_id = spec.obs_dim + latent_dim, config.agent_id
+        in_features, place_id = n_features + n_others + latent_dim, config.agent_id
         self.body = network(sharing, in_features, spec.action_dim, config, output_gain=0.01, place_id=place_id)
         is_padded = bool(spec.action_sizes) and min(spec.action_sizes) < spec.action_dim
         sizes = torch.tensor(spec.action_sizes or (spec.action_dim,) * spec.n_agents)
@@ -59,7 +64,8 @@ class Actor(nn.Module):
         self, obs: Tensor, latent: Tensor, legal: Tensor | None = None, memory: Memory | None = None
     ) -> tuple[ActionDistribution, Tensor | None]:
         """The distributions and, of recurrent actors, whose axes are (L, S, N, ...), the state after each step."""
-        x, states = torch.cat([self.moments.normalise(obs), latent], dim=-1), None
+        seen = self.moments.normalise(obs) if self.eyes is None else self.eyes(obs, self.moments)
+        x, states = torch.cat([seen, latent], dim=-1), None
         if memory is None:
             output = self.body(x)
         else:
@@ -70,4 +76,4 @@ class Actor(nn.Module):
 
     def fit_normaliser(self, obs: Tensor, processes: Processes = ALONE) -> None:
         """Take observations (..., N, obs_dim) into their statistics, which all agents share."""
-        self.moments.update(obs, processes=processes)
+        self.moments.update(obs if self.eyes is None else self.eyes.rest(obs), processes=processes)

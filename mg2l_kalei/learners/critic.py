@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import EnvSpec
-from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments
+from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments, image_encoder
 from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.sharing.full import FullConfig, FullSharing
@@ -21,7 +21,8 @@ class Critic(nn.Module):
     One network with a value per agent, or (``per_agent``) a network for each. With a ``sharing`` scheme of its own it
     judges each agent's observation (..., N, obs_dim) instead, by networks that agents share as the scheme says.
     ``moments`` turns its outputs into returns: one scale for the team, or (``scale_per_agent``, of states) one for each
-    agent, where agents are paid otherwise.
+    agent, where agents are paid otherwise. What is an image is seen through convolutions of its own, the same for all of
+    its networks.
     """
 
     stretch: Tensor  # (1,)   what outputs of shared networks are multiplied by, and
@@ -41,13 +42,17 @@ class Critic(nn.Module):
         super().__init__()
         self.is_local = sharing is not None
         per_agent |= self.is_local
-        width = spec.obs_dim if self.is_local else spec.state_dim
-        self.state_moments = RunningMoments(width, clip=10.0)
-        n_scales = spec.n_agents if scale_per_agent and not self.is_local else 1
-        self.moments = RunningMoments(n_scales, decay=RETURNS_DECAY)
+        width, images = spec.state_dim, spec.state_images
         if self.is_local:
+            width, images = spec.obs_dim, spec.obs_images
             self.register_buffer("stretch", torch.ones(1))
             self.register_buffer("shift", torch.zeros(1))
+        self.eyes = image_encoder(images, config, generator)
+        n_pixels, n_features = (0, 0) if self.eyes is None else (self.eyes.images.size, self.eyes.out_features)
+        self.state_moments = RunningMoments(width - n_pixels, clip=10.0)
+        n_scales = spec.n_agents if scale_per_agent and not self.is_local else 1
+        self.moments = RunningMoments(n_scales, decay=RETURNS_DECAY)
+        in_features = n_features + width - n_pixels + latent_dim
         self.n_networks = spec.n_agents if per_agent else 1
         network = RecurrentMlp if config.is_recurrent else GroupedMlp
         self.sharing: ParameterSharing
@@ -58,11 +63,12 @@ class Critic(nn.Module):
         else:
             self.sharing = FullSharing(FullConfig(), (0,), generator)
         outputs, place_id = 1 if per_agent else spec.n_agents, self.is_local and config.agent_id
-        self.body = network(self.sharing, width + latent_dim, outputs, config, place_id=place_id)
+        self.body = network(self.sharing, in_features, outputs, config, place_id=place_id)
 
     def forward(self, state: Tensor, latent: Tensor, memory: Memory | None = None) -> tuple[Tensor, Tensor | None]:
         """The values and, of recurrent critics, whose axes are (L, S, ...), each network's state after each step."""
-        x, latent, states = self.state_moments.normalise(state), latent.unsqueeze(-2), None
+        x = self.state_moments.normalise(state) if self.eyes is None else self.eyes(state, self.state_moments)
+        latent, states = latent.unsqueeze(-2), None
         if self.is_local:
             latent = latent.expand(*x.shape[:-1], -1)
         else:
@@ -106,4 +112,4 @@ class Critic(nn.Module):
 
     def fit_normaliser(self, state: Tensor, processes: Processes = ALONE) -> None:
         """Take states (..., state_dim) into the input statistics."""
-        self.state_moments.update(state, processes=processes)
+        self.state_moments.update(state if self.eyes is None else self.eyes.rest(state), processes=processes)

@@ -72,6 +72,7 @@ class MappoConfig:
         "what values are judged by: the centralised state; obs: each agent's own observation, by networks that are "
         "shared as the actors' are, which makes it IPPO",
         choices=CRITIC_INPUTS,
+        is_late=True,
     )
     critic_per_agent: bool = setting(
         False, "of critic_input=state: one network per agent, not one network with a value per agent"
@@ -81,6 +82,7 @@ class MappoConfig:
 class Mappo(Learner):
     """See the module's docstring."""
 
+    supports_images = True
     config: MappoConfig
 
     def __init__(self, config: MappoConfig, setup: Setup) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mg2l_kalei.networks.config import NetworkConfig
 from mg2l_kalei.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian, categorical
+from mg2l_kalei.networks.images import image_encoder
 from mg2l_kalei.networks.mlp import GroupedMlp
 from mg2l_kalei.networks.normaliser import RunningMoments
 from mg2l_kalei.networks.recall import Recall
@@ -20,4 +21,5 @@ __all__ = [
     "RecurrentMlp",
     "RunningMoments",
     "categorical",
+    "image_encoder",
 ]

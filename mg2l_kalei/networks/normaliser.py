@@ -50,6 +50,8 @@ class RunningMoments(nn.Module):
 
         ``where`` (..., size) bool: the entries that there are; None: all. Batches of all processes are one batch.
         """
+        if not len(self.count):
+            return
         batches = processes.gather(torch.stack(self._of_batch(x, where)).unsqueeze(0))  # (processes, 3, size)
         batch = reduce(merged, (Moments(*moments) for moments in batches))
         now = merged(Moments(self.count * self.decay, self.mean, self.var), batch)

@@ -100,6 +100,7 @@ def build(
     if problems := list(learner_class.problems(config.learner, family.spec)):
         raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
     encoder.processes = processes
+    _refuse_images(config, family, encoder)
     generator = torch_generator(config.seed, "init", "learner")
     make_sharing = partial(_make_sharing, config, family.spec, generator)
     setup = Setup(config.network, family.spec, encoder, make_sharing, generator, processes)
@@ -108,6 +109,21 @@ def build(
         raise Refusal(f"sharing.kind={config.kinds['sharing']} looks at replayed trials, which are each process's own")
     refuse_too_large(config.replay, family.spec, system.trial_steps, system.replayed_fields)
     return system._replace(encoder=encoder.to(device), learner=system.learner.to(device))
+
+
+def _refuse_images(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> None:
+    """Raise Refusal where there are images, and networks that have no convolutions for them."""
+    kinds, images = config.kinds, family.spec.obs_images or family.spec.state_images
+    if images is None or not config.network.image:
+        return
+    blind = [f"encoder.kind={kinds['encoder']}"] if encoder.learns and family.spec.obs_images else []
+    blind += [] if LEARNERS[kinds["learner"]][0].supports_images else [f"learner.kind={kinds['learner']}"]
+    if blind:
+        shape = f"{images.height}x{images.width}x{images.channels}"
+        raise Refusal(
+            f"{blind[0]} has no convolutions, and {family.name} shows images of {shape}: choose another, such "
+            "as --algo=mappo, or network.image=[], which makes vectors of images"
+        )
 
 
 def divided(config: RunConfig, size: int, *, infers: bool) -> RunConfig:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs.check import check_family
+from envs.check import check_family, unusual
 from envs.core import StepResult, Task
 from envs.toy import CornersBatch, Turns, TurnsBatch, TurnsConfig
 from tests.envs.dishonest import (
@@ -45,8 +45,6 @@ from tests.envs.dishonest import (
 
 DISHONEST = {
     GlobalRandomness: "one seed and the same actions differ in",
-    OwnSeed: "different seeds do not differ",
-    RowsStartAlike: "all rows start alike",
     SameTask: "differ neither in reward nor in dynamics",
     DriftsWithResets: "something is left over",
     ResetsAll: "reset with `where` changes obs",
@@ -78,6 +76,15 @@ DISHONEST = {
 def test_a_dishonest_batch_is_caught(batch: type[CornersBatch]) -> None:
     problems = check_family(Family(batch))
     assert any(DISHONEST[batch] in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("batch", "remark"),
+    [(OwnSeed, "batches with different seeds do not differ"), (RowsStartAlike, "all rows start alike")],
+)
+def test_what_some_games_are_is_no_breach_and_said(batch: type[CornersBatch], remark: str) -> None:
+    assert unusual(Family(batch)) == [remark]
+    assert unusual(Family()) == []
 
 
 def test_tasks_that_random_play_cannot_tell_apart_may_be_declared() -> None:

@@ -13,7 +13,7 @@ import torch
 
 import envs
 from envs import ENVS, make_family
-from envs.check import check_family
+from envs.check import check_family, unusual
 from envs.core import MAX_TASKS, TaskFamily
 from tests.representatives import one_per_kind
 
@@ -27,8 +27,9 @@ def family(name: str, seed: int = 0) -> TaskFamily:
 
 
 @pytest.mark.parametrize("name", one_per_kind(ENVS))
-def test_the_family_is_honest(name: str) -> None:
+def test_the_family_is_honest_and_starts_and_seeds_differ(name: str) -> None:
     assert check_family(family(name)) == []
+    assert unusual(family(name)) == []
 
 
 @pytest.mark.parametrize(
