@@ -124,7 +124,7 @@ def _section(methods: Sequence[Method], split: str, n_resamples: int) -> Section
         if none and oracle and not is_line:
             score = score_of(resampled[method], resampled[none], resampled[oracle])
         if none and method is not none:
-            better = improvement(returns[method], returns[none], counts[method][:FEWER], counts[none][:FEWER])
+            better = improvement(returns[method], returns[none], counts[method][..., :FEWER], counts[none][..., :FEWER])
         value, values = resampled[method]
         estimate = Estimate(value, *percentile_interval(values))
         profile = performance_profile(returns[method][..., -1], levels, counts[method])
