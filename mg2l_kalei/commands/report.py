@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from envs.core import setting
@@ -71,10 +70,8 @@ def _write_pictures(sections: Sequence[Section], out: Path) -> tuple[dict[tuple[
         drawn = pictures.setdefault((section.family, section.split), {})
         name = "".join(sign if sign.isalnum() else "-" for sign in f"{section.family}-{section.split}")
         for kind, draw in figures_of(section).items():
-            drawing = cache(draw)  # once for both files
             png, pdf = (out / "figures" / f"{name}-{kind}{suffix}" for suffix in (".png", ".pdf"))
-            if save_picture(png, drawing):
+            if save_picture(png, draw, pdf):
                 drawn[kind] = png.read_bytes()
-                drawing().set_layout_engine("none")  # laid out already
-            is_drawn &= kind in drawn and save_picture(pdf, drawing)
+            is_drawn &= kind in drawn
     return pictures, is_drawn

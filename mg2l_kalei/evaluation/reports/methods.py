@@ -53,15 +53,17 @@ def methods_of(runs: Sequence[StoredRun]) -> tuple[Method, ...]:
             raise Refusal(f"{run.path}: seed {run.seed} is given twice, also by {twin.path}")
         kin.append(run)
     firsts: dict[str, Mapping[str, Any]] = {}
-    methods = []
+    methods: dict[str, Method] = {}
     for group in groups:
         settings = group[0].settings
         role, recipe = _role(settings), str(settings.get("algo"))
         firsts.setdefault(recipe, settings)
         first = firsts.setdefault(role or recipe, settings)
         label = " ".join([role or recipe, *_differing(first, settings)])
-        methods.append(Method(label, role, tuple(sorted(group, key=lambda run: run.seed))))
-    return tuple(methods)
+        while label in methods:  # which differs from the first in the same kind of an axis
+            label = " ".join([label, *_differing(methods[label].settings, settings)])
+        methods[label] = Method(label, role, tuple(sorted(group, key=lambda run: run.seed)))
+    return tuple(methods.values())
 
 
 def _role(settings: Mapping[str, Any]) -> str:
