@@ -16,6 +16,7 @@ from mg2l_kalei.evaluation.reports.estimates import Entry, Section
 from mg2l_kalei.evaluation.statistics import Array
 
 SIZE = (5.2, 3.3)  # inches of a figure, of more height where labels need it
+TICKS = 5  # intervals of an axis at most: each number takes as long to draw as a curve
 ROOM = 0.9  # inches of the height that are no labels'
 DODGE = 0.03  # episodes between the points of two methods, so that their intervals do not hide each other
 LINES_SHOWN = 12  # in a figure; the tables have them all
@@ -54,7 +55,7 @@ def returns_figure(section: Section) -> Figure:
             k, value, yerr=ends, color=colour, linestyle=dash, linewidth=1.4, marker="o", markersize=4, capsize=3
         )
     open_axes(axes, "episode k of the trial", "return, IQM and 95 % interval")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(TICKS, integer=True))
     axes.margins(x=0.08)
     _label(axes, {entry.label: float(entry.estimate.value[-1]) for entry in entries}, styles)
     return figure
@@ -114,7 +115,9 @@ def _canvas(section: Section, entries: Sequence[Entry]) -> Canvas:
     n_lines = sum(1 + wrapped(entry.label).count("\n") for entry in shown)
     height = max(SIZE[1], ROOM + LABEL_GAP * n_lines)
     figure = new_figure(SIZE[0], height, section.title)
-    return Canvas(figure, figure.subplots(), shown, [styles[entry.label] for entry in shown])
+    axes = figure.subplots()
+    axes.locator_params(nbins=TICKS)
+    return Canvas(figure, axes, shown, [styles[entry.label] for entry in shown])
 
 
 def _banded(axes: Axes, curve: tuple[Array, Array, Array, Array], colour: str, dash: str) -> None:

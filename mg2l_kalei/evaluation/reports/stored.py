@@ -140,7 +140,8 @@ def _settings(path: Path) -> dict[str, Any]:
 def _result(path: Path) -> AdaptationResult:
     try:
         content = read_bounded(path, MAX_RESULT)
-        return from_json((gzip.decompress(content) if path.suffix == ".gz" else content).decode())
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+        return from_json(text, with_steps=False)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise Refusal(f"{path}: no raw results of an evaluation: {reason}") from error
