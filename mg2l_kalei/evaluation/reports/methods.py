@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from mg2l_kalei.evaluation.results import AdaptationResult
 
 # In what a run may differ from its reference lines and still be compared with them.
 FREE = ("algo", "encoder.", "sharing.", "context.", "network.memory", "network.inputs", "learner.horizon")
+
+ADAPTED = re.compile(r"\+(finetune|scratch)-\d+$")  # ends the recipe of what ``finetune`` trained on each task
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,8 @@ def methods_of(runs: Sequence[StoredRun]) -> tuple[Method, ...]:
 
 
 def _role(settings: Mapping[str, Any]) -> str:
+    if ADAPTED.search(str(settings.get("algo"))):
+        return ""
     encoder, remembers = settings.get("encoder.kind"), settings.get("network.memory") == "trial"
     if settings.get("sharing.kind") != "full" or encoder not in ("none", "oracle"):
         return ""
