@@ -70,7 +70,9 @@ def label_ends(axes: Axes, ends: Mapping[str, float], colours: Sequence[str]) ->
 
 def _height(axes: Axes) -> float:
     """In inches, before the figure is laid out."""
-    return float(axes.get_position().height * axes.get_figure(root=True).get_figheight())
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return float(axes.get_position().height * figure.get_figheight())
 
 
 def wrapped(label: str) -> str:
