@@ -56,6 +56,13 @@ COMMANDS = {
         "RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]",
         "how fast a run adapts; several: seeds of one method",
     ),
+    "finetune": Command(
+        f"{_COMMANDS}.finetune",
+        "finetune",
+        "FinetuneOptions",
+        "RUN_DIR steps=N [KEY=VALUE ...]",
+        "a copy of a run trained on, or a fresh one, on each held-out task alone: lines for a report",
+    ),
     "render": Command(
         f"{_COMMANDS}.render",
         "render",

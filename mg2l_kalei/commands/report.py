@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from envs.core import setting
@@ -13,7 +14,7 @@ from envs.extras import install
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.options import read_options
 from mg2l_kalei.config.settings import problem
-from mg2l_kalei.disk.durable import write_atomically
+from mg2l_kalei.disk.durable import read_bounded, write_atomically, write_json
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.evaluation.figures import save_picture
 from mg2l_kalei.evaluation.reports.estimates import Section, sections_of
@@ -22,6 +23,8 @@ from mg2l_kalei.evaluation.reports.page import to_html
 from mg2l_kalei.evaluation.reports.pictures import figures_of
 from mg2l_kalei.evaluation.reports.stored import find_runs
 from mg2l_kalei.evaluation.reports.tables import rows_of, to_csv, to_latex, to_markdown, write_parquet
+
+MAX_LIST = 1 << 20  # bytes of the list of pictures that is read
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,10 @@ def report(words: Sequence[str]) -> int:
     sections = sections_of(runs, options.resamples)
     out = Path(options.out)
     _write_tables(sections, out)
+    _begin_pictures(sections, out / "figures")
+    gc.freeze()  # what was read stays to the end: no need to look through it after every few pictures
     pictures, is_drawn = _write_pictures(sections, out)
+    gc.unfreeze()
     write_atomically(out / "index.html", to_html(sections, pictures, out))
     say(f"{len(runs)} runs, {len(sections)} tables: {out / 'index.html'}")
     return 0 if is_drawn else 1
@@ -63,18 +69,30 @@ def _write_tables(sections: Sequence[Section], out: Path) -> None:
         say(f"scores.parquet is not written: it needs pyarrow, {install('report')}")
 
 
+def _stem(section: Section, kind: str) -> str:
+    name = "".join(sign if sign.isalnum() else "-" for sign in f"{section.family}-{section.split}")
+    return f"{name}-{kind}"
+
+
+def _begin_pictures(sections: Sequence[Section], figures: Path) -> None:
+    """Remove those of the report that was here before, which it listed, and list those that are to come."""
+    listed = figures / "figures.json"
+    with suppress(OSError, ValueError, TypeError, RecursionError):  # there was none, or it is not ours
+        for stem in json.loads(read_bounded(listed, MAX_LIST)):
+            for suffix in (".png", ".pdf"):
+                (figures / Path(f"{stem}{suffix}").name).unlink(missing_ok=True)
+    write_json(listed, [_stem(section, kind) for section in sections for kind in figures_of(section)])
+
+
 def _write_pictures(sections: Sequence[Section], out: Path) -> tuple[dict[tuple[str, str], dict[str, bytes]], bool]:
     """PNGs by family and split, and by what they show; False: some were not written."""
     pictures: dict[tuple[str, str], dict[str, bytes]] = {}
     is_drawn = True
     for section in sections:
         drawn = pictures.setdefault((section.family, section.split), {})
-        name = "".join(sign if sign.isalnum() else "-" for sign in f"{section.family}-{section.split}")
         for kind, draw in figures_of(section).items():
-            drawing = cache(draw)  # once for both files
-            png, pdf = (out / "figures" / f"{name}-{kind}{suffix}" for suffix in (".png", ".pdf"))
-            if save_picture(png, drawing):
+            png, pdf = (out / "figures" / f"{_stem(section, kind)}{suffix}" for suffix in (".png", ".pdf"))
+            if save_picture(png, draw, pdf):
                 drawn[kind] = png.read_bytes()
-                drawing().set_layout_engine("none")  # laid out already
-            is_drawn &= kind in drawn and save_picture(pdf, drawing)
+            is_drawn &= kind in drawn
     return pictures, is_drawn

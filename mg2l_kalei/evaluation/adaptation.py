@@ -47,8 +47,9 @@ def evaluate(
     seed: int = 0,
     env_steps: int = 0,
     also_sampled: bool = False,
+    only: int | None = None,
 ) -> AdaptationResult:
-    """Play ``n_trials`` trials of ``n_episodes`` episodes on every task of ``split``.
+    """Play ``n_trials`` trials of ``n_episodes`` episodes on every task of ``split``, or on number ``only`` of all.
 
     ``also_sampled``: then the same with sampled latents. ``play`` is called with at most ``MAX_ROWS`` rows at a time,
     and must never play the same episode twice. ``seed`` and ``env_steps`` describe the run and are stored. Raises
@@ -56,7 +57,7 @@ def evaluate(
     are too short for their episodes.
     """
     refuse_overlap(family, split)
-    tasks = family.task_ids(split)
+    tasks = family.task_ids(split) if only is None else torch.tensor([only])
     rows = tasks.repeat_interleave(n_trials)
     kept = latent_steps(n_episodes, family.spec.episode_steps)
     mean = _play_all(play, rows, family.spec, n_episodes, kept)
@@ -68,7 +69,7 @@ def evaluate(
         family=family.name,
         split=split,
         seen_only=family.seen_only,
-        tasks=tuple(task.name for task in family.splits[split]),
+        tasks=tuple(family.tasks[task].name for task in tasks.tolist()),
         fingerprint=family.fingerprint(),
         seed=seed,
         env_steps=env_steps,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # imported where they are used: they take a second
     from matplotlib.figure import Figure
 
 DPI = 200  # pixels per inch of saved pictures
-BACKENDS = {"png": "agg", "pdf": "pdf"}
+QUICK = 3  # zlib's level for PNGs: in half the time of its usual 6, 6 % more bytes
 NORMAL_95 = 1.96  # standard errors in half a 95 % interval
 DODGE = 0.03  # episodes between the points of two lines, so that their intervals do not hide each other
 AGENTS_SHOWN = 4  # rows of the task space at most
@@ -40,8 +40,9 @@ CELLS_WRITTEN = 10  # members up to which the picture of pairs writes its number
 log = logging.getLogger(__name__)
 
 
-def save_picture(path: Path, draw: Callable[[], Figure]) -> bool:
-    """Draw and write a PNG or PDF, as the suffix says; whatever fails is a warning, and False: it never ends a run.
+def save_picture(path: Path, draw: Callable[[], Figure], *others: Path) -> bool:
+    """Draw and write a PNG or PDF, as the suffix says, and ``others`` of the same; whatever fails is a warning, and
+    False: it never ends a run.
 
     Settings of matplotlib's files are put aside, as it reads one in the working directory, which may be anybody's: it
     can name code as the backend, and programs to run.
@@ -49,13 +50,36 @@ def save_picture(path: Path, draw: Callable[[], Figure]) -> bool:
     try:
         from matplotlib import style
 
-        with style.context("default"), replacing(path) as temporary:
-            kind = path.suffix[1:]
-            draw().savefig(temporary, dpi=DPI, format=kind, backend=BACKENDS[kind])
+        with style.context("default"):
+            figure = draw()
+            _lay_out(figure)
+            for each in (path, *others):
+                with replacing(each) as temporary:
+                    _print(figure, temporary, each.suffix)
     except Exception as error:
         log.warning("picture %s was not written: %s: %s", path.name, type(error).__name__, printable(str(error)))
         return False
     return True
+
+
+def _lay_out(figure: Figure) -> None:
+    """Once, for all files."""
+    figure.dpi = DPI
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def _print(figure: Figure, path: Path, suffix: str) -> None:
+    """By the canvas itself: ``savefig`` would draw everything twice, to find out how large it is."""
+    if suffix == ".png":
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        FigureCanvasAgg(figure).print_png(path, pil_kwargs={"compress_level": QUICK})
+    else:
+        from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+        FigureCanvasPdf(figure).print_pdf(path)
 
 
 def adaptation_figure(comparison: Comparison) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 REFERENCES = {"oracle": ("#000000", "--"), "none": ("#7F7F7F", "-.")}
 INK = "#333333"
-LABEL_LENGTH = 28  # characters beside the axes at most; the middle of longer labels is left out
-LABEL_GAP = 0.07  # least distance between two line labels, in heights of the axes
+LABEL_LENGTH = 28  # characters in a line of a label at most; of longer words the middle is left out
+LABEL_GAP = 0.18  # least distance between two lines of labels beside the axes [inches]
 
 
 def new_figure(width: float, height: float, heading: str) -> Figure:
@@ -52,26 +53,40 @@ def line_styles(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 def label_ends(axes: Axes, ends: Mapping[str, float], colours: Sequence[str]) -> None:
     """Write each line's label beside the axes, as near to its end as reading allows: ``ends`` maps label to y."""
-    from sklearn.isotonic import isotonic_regression
+    from scipy.optimize import isotonic_regression
 
     low, high = axes.get_ylim()
     wanted = np.array([(y - low) / (high - low) for y in ends.values()])
+    labels = [wrapped(label) for label in ends]
+    room = np.array([1 + label.count("\n") for label in labels]) * LABEL_GAP / _height(axes)
     order = np.argsort(wanted, kind="stable")
-    spacing = LABEL_GAP * np.arange(len(order))
-    heights = isotonic_regression(wanted[order] - spacing) + spacing  # least moves that keep order and spacing
+    spacing = np.cumsum(room[order]) - room[order] / 2  # to the middle of each label
+    heights = isotonic_regression(wanted[order] - spacing).x + spacing  # least moves that keep order and spacing
     for place, height in zip(order, heights, strict=True):
-        label, colour = list(ends)[place], colours[place]
         axes.annotate(
-            _shortened(label), (1.01, height), xycoords="axes fraction", va="center", fontsize=9, color=colour
+            labels[place], (1.01, height), xycoords="axes fraction", va="center", fontsize=9, color=colours[place]
         )
 
 
-def _shortened(label: str) -> str:
-    """Beginning and end of a long label: the recipe and the seed stand there."""
-    if len(label) <= LABEL_LENGTH:
-        return label
+def _height(axes: Axes) -> float:
+    """In inches, before the figure is laid out."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return float(axes.get_position().height * figure.get_figheight())
+
+
+def wrapped(label: str) -> str:
+    """The label in lines of at most ``LABEL_LENGTH``."""
+    lines = textwrap.wrap(label, LABEL_LENGTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(_shortened, lines))
+
+
+def _shortened(word: str) -> str:
+    """Beginning and end of a long word: of a run's name, the recipe and the seed stand there."""
+    if len(word) <= LABEL_LENGTH:
+        return word
     head, tail = LABEL_LENGTH // 2, LABEL_LENGTH - LABEL_LENGTH // 2 - 1
-    return f"{label[:head]}…{label[-tail:]}"
+    return f"{word[:head]}…{word[-tail:]}"
 
 
 def task_colours(n_tasks: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from mg2l_kalei.evaluation.probe import ProbeReadings
 from mg2l_kalei.evaluation.statistics import Array
 
 FORMAT = 1  # of the JSON; raised when a field changes its meaning
+STEPS = re.compile('"step_reward": [^"]*"step_reward_error": [^"]*(?=")')  # in it: lists of numbers, without a quote
 
 
 class AdaptationResult(NamedTuple):
@@ -53,9 +55,14 @@ def to_json(result: AdaptationResult) -> str:
     return json.dumps({"format": FORMAT, **fields}, default=_plain, allow_nan=False)
 
 
-def from_json(text: str) -> AdaptationResult:
-    """What ``to_json`` wrote, latents left out. Raises ValueError for another format."""
-    fields = json.loads(text)
+def from_json(text: str, *, with_steps: bool = True) -> AdaptationResult:
+    """What ``to_json`` wrote, latents left out. Raises ValueError for another format.
+
+    ``with_steps``: False leaves out the rewards of steps, which are most of the text and take longest to read.
+    """
+    fields = json.loads(
+        text if with_steps else STEPS.sub('"step_reward": [], "step_reward_error": [], ', text, count=1)
+    )
     written = fields.pop("format", None)
     if written != FORMAT:
         raise ValueError(f"evaluation of format {written}; this version reads format {FORMAT}: evaluate the run again")

@@ -45,12 +45,14 @@ def assess(
     actions: str,
     bad_batch: Path,
     purpose: str = "report",
+    only: int | None = None,
 ) -> AdaptationResult:
     """Play evaluation trials with online beliefs and ``actions`` ("mode" or "sampled"), on environments of their own.
 
     ``env_steps``: what the system was trained for; with the seed, the split and the purpose it decides every random
     number. ``purpose``: "selection" of the best checkpoint plays other episodes than those of a "report", which also
-    plays with sampled latents where the encoder has some to sample. Raises NonFiniteError, with the trial in
+    plays with sampled latents where the encoder has some to sample. ``only``: the number of the one task that is
+    played; None: all of the split. Raises NonFiniteError, with the trial in
     ``bad_batch``, where anything in a trial or a return is not finite.
     """
     generator = torch_generator(system.config.seed, "evaluation", purpose, split, env_steps, device=system.device)
@@ -73,6 +75,7 @@ def assess(
             seed=system.config.seed,
             env_steps=env_steps,
             also_sampled=purpose == "report" and system.encoder.is_stochastic,
+            only=only,
         )
     sums = {"returns": result.returns, "sampled_returns": result.sampled_returns, "step_reward": result.step_reward}
     check_finite({name: torch.from_numpy(x) for name, x in sums.items() if x is not None}, bad_batch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -28,9 +28,12 @@ SHARED_STREAMS = ("learner", "sharing")
 
 
 class MetaTrainer:
-    """Trains a system, an iteration at a time. ``bad_batch`` is where a batch with non-finite values is written."""
+    """Trains a system, an iteration at a time. ``bad_batch`` is where a batch with non-finite values is written.
 
-    def __init__(self, system: System, bad_batch: Path) -> None:
+    ``tasks``: numbers of those that are trained on; None: the family's training tasks.
+    """
+
+    def __init__(self, system: System, bad_batch: Path, *, tasks: Sequence[int] | None = None) -> None:
         config, self.device, rank = system.config, system.device, system.processes.rank
         bad_batch = bad_batch.with_stem(f"{bad_batch.stem}-{rank}") if rank else bad_batch
         self.system, self.config, self.bad_batch = system, config, bad_batch
@@ -43,7 +46,7 @@ class MetaTrainer:
             replay=self.replay,
             inference=self._make_inference(),
             team=Team(system.learner, system.encoder, self.generators["acting"], timed=self.stopwatch),
-            train_tasks=system.family.task_ids("train").to(self.device),
+            train_tasks=(system.family.task_ids("train") if tasks is None else torch.tensor(tasks)).to(self.device),
             generators=self.generators,
             stopwatch=self.stopwatch,
             bad_batch=bad_batch,

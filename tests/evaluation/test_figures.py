@@ -123,9 +123,11 @@ def test_the_curve_shows_the_estimates_and_labels_every_line(comparison: Compari
 
 def test_labels_of_lines_that_end_together_stay_apart() -> None:
     together = np.array([0.0, 1.0]), np.array([0.0, 5.0])
-    axes: Axes = training_figure({"a": together, "b": together, "c": together}, "return").axes[0]
+    figure = training_figure({"a": together, "two words of more than a line": together, "c": together}, "return")
+    axes: Axes = figure.axes[0]
     heights = sorted(text.xy[1] for text in axes.texts if isinstance(text, Annotation))
-    assert np.diff(heights).min() > LABEL_GAP * 0.99
+    gaps = np.diff(heights) * axes.get_position().height * figure.get_figheight()
+    np.testing.assert_allclose(gaps, 1.5 * LABEL_GAP)  # from the middle of one line to that of two
 
 
 def test_a_picture_of_members_shows_them_and_says_what_it_shows() -> None:
@@ -151,10 +153,12 @@ def test_the_plane_is_that_of_the_last_moments_largest_variance() -> None:
 
 def test_long_labels_leave_most_of_the_picture_to_the_curves() -> None:
     curve = (np.arange(3.0), np.arange(3.0))
-    label = f"mappo init_from={'results/' * 12}default-s0-0123abcd s1"
+    label = f"mappo init_from={'results/' * 12}default-s0-0123abcd learner.n_minibatches=4"
     figure = training_figure({label: curve}, "return")
     figure.canvas.draw()
     (axes,) = figure.axes
     assert axes.get_position().width > 0.5
     (text,) = (str(child.get_text()) for child in axes.texts)
-    assert text.startswith("mappo init_fro") and text.endswith(" s1")
+    first, word, last = text.split("\n")
+    assert (first, last) == ("mappo", "learner.n_minibatches=4")
+    assert word.startswith("init_from=resu") and word.endswith("-0123abcd")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -51,13 +52,19 @@ class Entry(NamedTuple):
     results: tuple[AdaptationResult, ...]  # of its seeds
     estimate: Estimate  # (K,)
     score: Score | None  # between its none and oracle
-    improvement: Estimate | None  # (K,)   probability to return more than its none
+    beats: Mapping[str, Estimate]  # other method's label -> probability (K,) to return more than it
+    none: str | None  # label of the line none that it is compared with
     profile: Estimate  # (L,)   at the last k
     curve: Curve | None
 
     @property
     def label(self) -> str:
         return self.method.label
+
+    @property
+    def improvement(self) -> Estimate | None:
+        """Probability (K,) to return more than its none."""
+        return None if self.none is None else self.beats[self.none]
 
     @property
     def env_steps(self) -> list[int]:
@@ -116,22 +123,34 @@ def _section(methods: Sequence[Method], split: str, n_resamples: int) -> Section
     }
     last = [values[..., -1] for values in returns.values()]
     levels = np.linspace(min(map(np.min, last)), max(map(np.max, last)), N_LEVELS)
+    beats = _pairs(returns, counts)
     entries, notes = [], []
     for method, results in played.items():
         none, oracle = (reference_of(method, role, list(played)) for role in ("none", "oracle"))
         is_line = method.role in ("none", "oracle")
-        score = better = None
+        score = None
         if none and oracle and not is_line:
             score = score_of(resampled[method], resampled[none], resampled[oracle])
-        if none and method is not none:
-            better = improvement(returns[method], returns[none], counts[method][:FEWER], counts[none][:FEWER])
+        compared = none.label if none and none is not method else None
         value, values = resampled[method]
         estimate = Estimate(value, *percentile_interval(values))
         profile = performance_profile(returns[method][..., -1], levels, counts[method])
-        entries.append(Entry(method, results, estimate, score, better, profile, _curve(method, split)))
+        curve = _curve(method, split)
+        entries.append(Entry(method, results, estimate, score, beats[method], compared, profile, curve))
         notes += _notes_on(method, results, [line for line in (none, oracle) if line and line is not method], played)
     entries.sort(key=lambda entry: -entry.estimate.value[-1])
     return Section(family, split, tuple(entries), levels, (*_notes(entries), *notes))
+
+
+def _pairs(returns: Mapping[Method, Array], counts: Mapping[Method, Array]) -> dict[Method, dict[str, Estimate]]:
+    """Of each method, by every other's label, the probability to return more than it."""
+    fewer = {method: np.ascontiguousarray(of[..., :FEWER]) for method, of in counts.items()}
+    beats: dict[Method, dict[str, Estimate]] = {method: {} for method in returns}
+    for one, other in combinations(returns, 2):
+        value, low, high = better = improvement(returns[one], returns[other], fewer[one], fewer[other])
+        beats[one][other.label] = better
+        beats[other][one.label] = Estimate(1 - value, 1 - high, 1 - low)  # a tie is half to either
+    return beats
 
 
 def _on_split(method: Method, split: str) -> tuple[AdaptationResult, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from mg2l_kalei.evaluation.results import AdaptationResult
 
 # In what a run may differ from its reference lines and still be compared with them.
 FREE = ("algo", "encoder.", "sharing.", "context.", "network.memory", "network.inputs", "learner.horizon")
+
+ADAPTED = re.compile(r"\+(finetune|scratch)-\d+$")  # ends the recipe of what ``finetune`` trained on each task
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +56,22 @@ def methods_of(runs: Sequence[StoredRun]) -> tuple[Method, ...]:
             raise Refusal(f"{run.path}: seed {run.seed} is given twice, also by {twin.path}")
         kin.append(run)
     firsts: dict[str, Mapping[str, Any]] = {}
-    methods = []
+    methods: dict[str, Method] = {}
     for group in groups:
         settings = group[0].settings
         role, recipe = _role(settings), str(settings.get("algo"))
         firsts.setdefault(recipe, settings)
         first = firsts.setdefault(role or recipe, settings)
         label = " ".join([role or recipe, *_differing(first, settings)])
-        methods.append(Method(label, role, tuple(sorted(group, key=lambda run: run.seed))))
-    return tuple(methods)
+        while label in methods:  # which differs from the first in the same kind of an axis
+            label = " ".join([label, *_differing(methods[label].settings, settings)])
+        methods[label] = Method(label, role, tuple(sorted(group, key=lambda run: run.seed)))
+    return tuple(methods.values())
 
 
 def _role(settings: Mapping[str, Any]) -> str:
+    if ADAPTED.search(str(settings.get("algo"))):
+        return ""
     encoder, remembers = settings.get("encoder.kind"), settings.get("network.memory") == "trial"
     if settings.get("sharing.kind") != "full" or encoder not in ("none", "oracle"):
         return ""

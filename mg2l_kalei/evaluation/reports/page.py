@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from mg2l_kalei.evaluation.reports.estimates import Section
 from mg2l_kalei.evaluation.reports.stored import StoredRun
-from mg2l_kalei.evaluation.reports.tables import caption, cells_of
+from mg2l_kalei.evaluation.reports.tables import Table, caption, tables_of
 
 STYLE = """
 :root { color-scheme: light; }
@@ -36,6 +36,7 @@ details { margin-top: 1rem; } summary { cursor: pointer; }
 CAPTIONS = {
     "returns": "Return of episode k of a trial",
     "profile": "Performance profile: share of trials above each return",
+    "improvement": "Probability of improvement: that a trial of the row's method returns more than one of the column's",
     "efficiency": "Sample efficiency, as evaluated during training",
 }
 
@@ -60,9 +61,7 @@ def to_html(sections: Sequence[Section], pictures: Mapping[tuple[str, str], Mapp
 
 
 def _section(number: int, section: Section, pictures: Mapping[tuple[str, str], Mapping[str, bytes]], out: Path) -> str:
-    heading, *rows = cells_of(section)
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows)
+    estimates, *pairs = map(_table, tables_of(section))
     notes = "".join(f"<li>{escape(note)}</li>" for note in section.notes)
     figures = "".join(
         f'<figure><img alt="{escape(f"{CAPTIONS[name]}, {section.title}")}" '
@@ -73,13 +72,21 @@ def _section(number: int, section: Section, pictures: Mapping[tuple[str, str], M
     return "\n".join(
         [
             f'<section id="s{number}"><h2>{escape(section.title)}</h2>\n<p>{escape(caption(section))}</p>',
-            f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>',
+            estimates,
             f'<ul class="notes">{notes}</ul>' if notes else "",
             f'<div class="figures">{figures}</div>',
+            *(f"<details><summary>Every method against every other</summary>{table}</details>" for table in pairs),
             _runs(section, out),
             "</section>",
         ]
     )
+
+
+def _table(table: Table) -> str:
+    heading, *rows = table
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
 def _runs(section: Section, out: Path) -> str:

@@ -1,4 +1,4 @@
-"""Figures of a report: returns over episodes, performance profiles, sample efficiency."""
+"""Figures of a report: returns over episodes, performance profiles, probabilities of improvement, sample efficiency."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from mg2l_kalei.evaluation.plot_style import label_ends, line_styles, new_figure, open_axes
+from mg2l_kalei.evaluation.plot_style import INK, LABEL_GAP, label_ends, line_styles, new_figure, open_axes, wrapped
 from mg2l_kalei.evaluation.reports.estimates import Entry, Section
 from mg2l_kalei.evaluation.statistics import Array
 
-SIZE = (5.2, 3.3)  # inches of a figure
+SIZE = (5.2, 3.3)  # inches of a figure, of more height where labels need it
+TICKS = 5  # intervals of an axis at most: each number takes as long to draw as a curve
+ROOM = 0.9  # inches of the height that are no labels'
 DODGE = 0.03  # episodes between the points of two methods, so that their intervals do not hide each other
 LINES_SHOWN = 12  # in a figure; the tables have them all
 
@@ -32,9 +34,11 @@ class Canvas(NamedTuple):
 def figures_of(section: Section) -> dict[str, Callable[[], Figure]]:
     """What draws each figure, by the end of its file's name.
 
-    Sample efficiency only where evaluations during training were logged.
+    Improvement only of several methods, sample efficiency where evaluations during training were logged.
     """
     figures = {"returns": partial(returns_figure, section), "profile": partial(profile_figure, section)}
+    if len(section.entries) > 1:
+        figures["improvement"] = partial(improvement_figure, section)
     if any(entry.curve for entry in section.entries):
         figures["efficiency"] = partial(efficiency_figure, section)
     return {**figures}
@@ -51,7 +55,7 @@ def returns_figure(section: Section) -> Figure:
             k, value, yerr=ends, color=colour, linestyle=dash, linewidth=1.4, marker="o", markersize=4, capsize=3
         )
     open_axes(axes, "episode k of the trial", "return, IQM and 95 % interval")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(TICKS, integer=True))
     axes.margins(x=0.08)
     _label(axes, {entry.label: float(entry.estimate.value[-1]) for entry in entries}, styles)
     return figure
@@ -67,6 +71,25 @@ def profile_figure(section: Section) -> Figure:
     open_axes(axes, f"return level, k = {last}", "share of trials above the level")
     axes.set_ylim(-0.02, 1.02)
     _legend(axes, entries, styles)
+    return figure
+
+
+def improvement_figure(section: Section) -> Figure:
+    """Of every two methods, the probability that the row's returns more than the column's, in the last episode."""
+    figure, axes, entries, _ = _canvas(section, section.entries)
+    at_last = [[of.beats[other.label].value[-1] if of is not other else np.nan for other in entries] for of in entries]
+    axes.imshow(at_last, cmap="RdBu", vmin=0, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(np.array(at_last)):
+        if row != column:
+            ink = "white" if abs(value - 0.5) > 0.35 else INK
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
+    numbers = range(1, len(entries) + 1)  # columns are called by their number: long labels have no place above them
+    axes.set_xticks(range(len(entries)), [str(number) for number in numbers])
+    labels = [f"{wrapped(entry.label)}  {number}" for entry, number in zip(entries, numbers, strict=True)]
+    axes.set_yticks(range(len(entries)), labels)
+    axes.tick_params(length=0, colors=INK, labelsize=9)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(f"P(row better than column), k = {section.n_episodes - 1}", color=INK)
     return figure
 
 
@@ -89,8 +112,12 @@ def _canvas(section: Section, entries: Sequence[Entry]) -> Canvas:
     shown = entries[:LINES_SHOWN]
     order = sorted(entry.label for entry in section.entries)  # a method has one colour in all figures of a section
     styles = dict(zip(order, line_styles(order), strict=True))
-    figure = new_figure(*SIZE, section.title)
-    return Canvas(figure, figure.subplots(), shown, [styles[entry.label] for entry in shown])
+    n_lines = sum(1 + wrapped(entry.label).count("\n") for entry in shown)
+    height = max(SIZE[1], ROOM + LABEL_GAP * n_lines)
+    figure = new_figure(SIZE[0], height, section.title)
+    axes = figure.subplots()
+    axes.locator_params(nbins=TICKS)
+    return Canvas(figure, axes, shown, [styles[entry.label] for entry in shown])
 
 
 def _banded(axes: Axes, curve: tuple[Array, Array, Array, Array], colour: str, dash: str) -> None:

@@ -38,7 +38,7 @@ class StoredRun(NamedTuple):
     settings: dict[str, Any]  # by dotted key, without those that merely extend or watch a run
     made_by: str  # version of the family and of its simulator; "" where it is not written down
     results: tuple[AdaptationResult, ...]  # one of each split
-    metrics: tuple[dict[str, Any], ...]  # lines of metrics.jsonl
+    metrics: tuple[dict[str, Any], ...]  # of each evaluation during training: "env_steps", and "evaluation/..."
     films: tuple[Path, ...]
 
     @property
@@ -82,8 +82,12 @@ def _run_in(folder: RunFolder) -> StoredRun | None:
     places = (folder.path.glob("*"), folder.figures.glob("*"))
     files = sorted(file for place in places for file in place if file.suffix in FILMS)
     best = _one_of_each_split(own, folder.config)
-    metrics = tuple(read_metrics(folder.metrics, holding='"evaluation/'))
+    metrics = tuple(map(_evaluated, read_metrics(folder.metrics, holding='"evaluation/')))
     return StoredRun(folder.path, folder.config, settings, _made_by(folder.tasks), best, metrics, tuple(files))
+
+
+def _evaluated(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key == "env_steps" or key.startswith("evaluation/")}
 
 
 def _one_of_each_split(results: Sequence[AdaptationResult], config: Path) -> tuple[AdaptationResult, ...]:
@@ -136,7 +140,8 @@ def _settings(path: Path) -> dict[str, Any]:
 def _result(path: Path) -> AdaptationResult:
     try:
         content = read_bounded(path, MAX_RESULT)
-        return from_json((gzip.decompress(content) if path.suffix == ".gz" else content).decode())
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+        return from_json(text, with_steps=False)
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise Refusal(f"{path}: no raw results of an evaluation: {reason}") from error

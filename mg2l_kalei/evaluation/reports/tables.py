@@ -21,6 +21,8 @@ LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
 }
 
+Table = list[list[str]]  # rows of cells, the heading first
+
 
 class Row(NamedTuple):
     """One number and its interval."""
@@ -29,7 +31,8 @@ class Row(NamedTuple):
     split: str
     method: str
     role: str
-    quantity: str  # "return", "score", "gap" (oracle - none), "improvement" (over none)
+    quantity: str  # "return", "score", "gap" (oracle - none), "improvement" (probability to return more than another)
+    over: str  # the other method, of an improvement
     k: int
     value: float | None  # None: there is no gap to score by
     low: float | None
@@ -49,6 +52,7 @@ def rows_of(sections: Sequence[Section]) -> list[Row]:
             entry.label,
             entry.method.role,
             quantity,
+            over,
             k,
             _finite(estimate.value[k]),
             _finite(estimate.low[k]),
@@ -60,7 +64,7 @@ def rows_of(sections: Sequence[Section]) -> list[Row]:
         )
         for section in sections
         for entry in section.entries
-        for quantity, estimate in _quantities(entry)
+        for quantity, over, estimate in _quantities(entry)
         for k in range(section.n_episodes)
     ]
 
@@ -69,13 +73,13 @@ def _finite(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _quantities(entry: Entry) -> Iterator[tuple[str, Estimate]]:
-    yield "return", entry.estimate
+def _quantities(entry: Entry) -> Iterator[tuple[str, str, Estimate]]:
+    yield "return", "", entry.estimate
     if entry.score is not None:
-        yield "score", entry.score.score
-        yield "gap", entry.score.gap
-    if entry.improvement is not None:
-        yield "improvement", entry.improvement
+        yield "score", "", entry.score.score
+        yield "gap", "", entry.score.gap
+    for other, estimate in entry.beats.items():
+        yield "improvement", other, estimate
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -95,8 +99,13 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
         parquet.write_table(pyarrow.table(columns), temporary)
 
 
-def cells_of(section: Section) -> list[list[str]]:
-    """The section's table: a heading, and a row for each method from the best."""
+def tables_of(section: Section) -> list[Table]:
+    """The section's estimates; and of several methods, every one against every other."""
+    return [_estimates(section), _pairs(section)][: len(section.entries)]
+
+
+def _estimates(section: Section) -> Table:
+    """A heading, and a row for each method from the best."""
     episodes = range(section.n_episodes)
     heading = ["method", *(f"return, k = {k}" for k in episodes)]
     scored = any(entry.score for entry in section.entries)
@@ -111,6 +120,16 @@ def cells_of(section: Section) -> list[list[str]]:
         cells += [_cell(entry.score.score, k, 2) if entry.score else "" for k in episodes if scored]
         cells += [_cell(entry.improvement, last, 2) if entry.improvement else ""] * compared
         table.append([*cells, str(len(entry.results)), " ".join(f"{n:,}" for n in entry.env_steps)])
+    return table
+
+
+def _pairs(section: Section) -> Table:
+    """A heading, and a row for each method; a column for each too."""
+    labels, last = [entry.label for entry in section.entries], section.n_episodes - 1
+    table = [[f"P(row better than column), k = {last}", *labels]]
+    for entry in section.entries:
+        better = {label: _cell(estimate, last, 2) for label, estimate in entry.beats.items()}
+        table.append([entry.label, *(better.get(label, "") for label in labels)])
     return table
 
 
@@ -131,11 +150,14 @@ def caption(section: Section) -> str:
 def to_markdown(sections: Sequence[Section]) -> str:
     blocks = ["# Adaptation"]
     for section in sections:
-        heading, *rows = cells_of(section)
-        lines = [_piped(heading), _piped(["---"] * len(heading)), *map(_piped, rows)]
-        blocks += [f"## {section.title}", caption(section), "\n".join(lines)]
+        blocks += [f"## {section.title}", caption(section), *(_piped_table(table) for table in tables_of(section))]
         blocks += ["\n".join(f"- {note}" for note in section.notes)] if section.notes else []
     return "\n\n".join(blocks) + "\n"
+
+
+def _piped_table(table: Table) -> str:
+    heading, *rows = table
+    return "\n".join([_piped(heading), _piped(["---"] * len(heading)), *map(_piped, rows)])
 
 
 def _piped(cells: Sequence[str]) -> str:
@@ -143,17 +165,20 @@ def _piped(cells: Sequence[str]) -> str:
 
 
 def to_latex(sections: Sequence[Section]) -> str:
-    """A ``table`` for each section, for documents that use ``booktabs``."""
+    """A ``table`` for each table of a section, for documents that use ``booktabs``."""
     blocks = []
     for section in sections:
-        heading, *rows = [[_latex(cell) for cell in row] for row in cells_of(section)]
-        body = [" & ".join(row) + r" \\" for row in rows]
-        lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}", r"\toprule"]
-        lines += [" & ".join(heading) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
         notes = " ".join([caption(section), *(f"{note}." for note in section.notes)])
-        lines += [rf"\caption{{{_latex(f'{section.title}: {notes}')}}}", r"\end{table}"]
-        blocks.append("\n".join(lines))
+        said = [f"{section.title}: {notes}", f"{section.title}: every method against every other."]
+        blocks += [_tabular(table, text) for table, text in zip(tables_of(section), said, strict=False)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _tabular(table: Table, said: str) -> str:
+    heading, *body = [" & ".join(map(_latex, row)) + r" \\" for row in table]
+    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{l{'r' * (len(table[0]) - 1)}}}", r"\toprule"]
+    lines += [heading, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, rf"\caption{{{_latex(said)}}}", r"\end{table}"])
 
 
 def _latex(text: str) -> str:
