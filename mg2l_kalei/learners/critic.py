@@ -21,8 +21,7 @@ class Critic(nn.Module):
     One network with a value per agent, or (``per_agent``) a network for each. With a ``sharing`` scheme of its own it
     judges each agent's observation (..., N, obs_dim) instead, by networks that agents share as the scheme says.
     ``moments`` turns its outputs into returns: one scale for the team, or (``scale_per_agent``, of states) one for each
-    agent, where agents are paid otherwise. What is an image is seen through convolutions of its own, the same for all of
-    its networks.
+    agent, where agents are paid otherwise. Images are seen through convolutions, the same for all of its networks.
     """
 
     stretch: Tensor  # (1,)   what outputs of shared networks are multiplied by, and
