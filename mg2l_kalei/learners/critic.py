@@ -53,7 +53,7 @@ class Critic(nn.Module):
             value = self.body(x)  # (..., N, 1) or (..., 1, N)
         else:
             value, states = self.body(x, memory)
-        return value.flatten(-2), states
+        return value.to(x.dtype).flatten(-2), states  # products may have been of less precision
 
     @torch.no_grad()
     def fit_returns(self, returns: Tensor, alive: Tensor, processes: Processes = ALONE) -> None:
