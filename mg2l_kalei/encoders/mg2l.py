@@ -252,10 +252,9 @@ class Mg2lEncoder(TaskEncoder):
 
     def _context_lengths(self, T: int) -> Tensor:
         """1, 2, 4, ... and T, or T alone."""
-        n_nested = (T - 1).bit_length() if self.config.nested_contexts else 0  # powers of 2 below T
-        lengths = 2 ** torch.arange(n_nested + 1, device=self.prototypes.device)  # made there: nothing is copied to it
-        lengths[-1] = T
-        return lengths
+        n_nested = (T - 1).bit_length()  # powers of 2 below T
+        first = 0 if self.config.nested_contexts else n_nested
+        return (2 ** torch.arange(first, n_nested + 1, device=self.prototypes.device)).clamp(max=T)
 
     def _global_loss(self, q: Gaussian, z: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
         """InfoNCE bound on I(z; M) plus the KL divergence to the prior. q, z (L, R, dim), task (R,)."""
