@@ -66,6 +66,7 @@ class Turns(TaskFamily):
             action_dim=config.n_actions,
             is_discrete=True,
             episode_steps=config.episode_steps,
+            ends_on_time=True,
         )
 
     @property
@@ -165,6 +166,7 @@ class Corners(TaskFamily):
             action_dim=2,
             is_discrete=False,
             episode_steps=config.episode_steps,
+            ends_on_time=True,
         )
 
     def informed_return(self, start: Tensor, goal: Tensor) -> Tensor:

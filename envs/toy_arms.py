@@ -44,6 +44,7 @@ class Arms(TaskFamily):
             action_dim=n,
             is_discrete=True,
             episode_steps=config.episode_steps,
+            ends_on_time=True,
         )
 
     def optimal_return(self, k: int) -> float:

@@ -121,6 +121,11 @@ def joined(*, on_gpu: bool) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
+def speaks_for_all() -> bool:
+    """Whether this process says what is true of all that ``torchrun`` started on this machine: the first of them."""
+    return not dist.is_torchelastic_launched() or os.environ["LOCAL_RANK"] == "0"
+
+
 @contextmanager
 def _connected() -> Iterator[None]:
     try:

@@ -153,6 +153,9 @@ def time_limit_is_kept(bench: Bench) -> Iterator[str]:
         if not torch.equal(result.truncated, (is_late | is_early) & ~result.terminated):
             yield f"truncated is {result.truncated.tolist()} after {elapsed.tolist()} of {limit} steps"
             return
+        if bench.spec.ends_on_time and ((result.terminated | result.truncated) != is_late).any():
+            yield f"episodes end on time by spec.ends_on_time, but rows have ended after {elapsed.tolist()} steps"
+            return
         done = result.terminated | result.truncated
         done[0] |= step == limit // 2  # from here on, rows end apart from each other
         elapsed[done] = 0

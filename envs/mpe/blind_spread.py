@@ -80,6 +80,7 @@ class _Grouped(TaskFamily):
             action_dim=len(MOVES),
             is_discrete=True,
             episode_steps=config.episode_steps,
+            ends_on_time=True,
         )
         self.orders = np.tile(np.arange(self.spec.obs_dim), (n_groups, 1))  # of what each group sees
 

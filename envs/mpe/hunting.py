@@ -74,6 +74,7 @@ class Hunting(TaskFamily):
             action_dim=2,
             is_discrete=False,
             episode_steps=config.episode_steps,
+            ends_on_time=True,
         )
 
     def make(

@@ -85,6 +85,7 @@ def spec_of(layout: Layout, config: ScenarioConfig) -> EnvSpec:
         action_sizes=action_sizes if is_mixed else (),
         agent_types=tuple(layout.learners.index(kind) for kind in each) if is_mixed else (),
         shared_reward=layout.shared_reward,
+        ends_on_time=True,
     )
 
 

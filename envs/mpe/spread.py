@@ -97,6 +97,7 @@ def spread_spec(n_agents: int, n_landmarks: int, episode_steps: int) -> EnvSpec:
         is_discrete=False,
         episode_steps=episode_steps,
         shared_reward=True,
+        ends_on_time=True,
     )
 
 

@@ -137,9 +137,10 @@ def collect(
     seen = env.reset(task)
     lived: list[_Lived] = []
     with team.policy.frozen():
-        for _ in range(n_steps):
-            one, seen = _step(env, team, task, seen, explore)
+        for t in range(n_steps):
+            one, seen = _step(env, team, seen, explore)
             lived.append(one)
+            seen = _restarted(env, team, task, seen, one.steps.ends, is_on_time=(t + 1) % env.spec.episode_steps == 0)
     steps, latent, log_prob, memory = (_stacked(column) for column in zip(*lived, strict=True))
     return Rollout(steps, task, latent, log_prob, memory, None if held is None else held.contexts)
 
@@ -153,10 +154,8 @@ class _Lived(NamedTuple):
     memory: Tensor | None
 
 
-def _step(
-    env: EnvBatch, team: Team, task: Tensor, seen: Observation, explore: Clock | None
-) -> tuple[_Lived, Observation]:
-    """One step, restarting rows whose episode it ended: the step, and what is seen next."""
+def _step(env: EnvBatch, team: Team, seen: Observation, explore: Clock | None) -> tuple[_Lived, Observation]:
+    """One step of all rows: what was lived, and what is seen after it."""
     latent, memory, episode_start = team.latent, team.memory, team.episode_start
     acted = team.act(seen.obs, seen.legal, explore=explore)
     result = env.step(acted.action)
@@ -178,11 +177,20 @@ def _step(
     team.observe(step.transition)
     log_prob = None if acted.log_prob is None else torch.where(seen.alive, acted.log_prob, 0.0)
     lived = _Lived(step, latent, log_prob, None if explore is None else memory)  # memory: for learning alone
-    ended = step.ends
-    if ended.any():
-        team.restart(ended)
-        return lived, env.reset(task, ended)
     return lived, Observation(result.obs, result.state, result.legal, result.alive)
+
+
+def _restarted(
+    env: EnvBatch, team: Team, task: Tensor, seen: Observation, ended: Tensor, *, is_on_time: bool
+) -> Observation:
+    """What is seen next, rows that ``ended`` (B,) restarted; ``is_on_time``: all have, where episodes end on time.
+
+    There nobody asks the device, which would have to be waited for in every step.
+    """
+    if not (is_on_time if env.spec.ends_on_time else ended.any()):
+        return seen
+    team.restart(ended)
+    return env.reset(task, None if env.spec.ends_on_time else ended)
 
 
 def _stacked(column: tuple[Any, ...]) -> Any:

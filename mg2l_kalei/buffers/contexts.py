@@ -50,6 +50,9 @@ class ContextSampler:
         K, is_paired = self.config.length, tasks is None
         tasks = self._balanced_tasks(generator) if tasks is None else tasks
         slots, first, count = self._trials_of(tasks)
+        if not is_paired and (count == 0).any():
+            lacking, capacity = int(tasks[count == 0][0]), self.replay.capacity
+            raise ReplayTooSmall(f"no trial of task {lacking} among the last {capacity}: raise replay.capacity")
         R = len(tasks)
         if self.config.scope == "task":
             n_runs = -(-K // self._n_consecutive)
@@ -71,12 +74,9 @@ class ContextSampler:
         return starts
 
     def _trials_of(self, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Slots sorted by task; where those of each of ``tasks`` (R,) begin, and how many; ReplayTooSmall."""
+        """Slots sorted by task; where those of each of ``tasks`` (R,) begin, and how many."""
         sorted_tasks, slots = self.replay.task[: len(self.replay)].sort()
         first, after = torch.searchsorted(sorted_tasks, tasks), torch.searchsorted(sorted_tasks, tasks, right=True)
-        if (first == after).any():
-            lacking, capacity = int(tasks[first == after][0]), self.replay.capacity
-            raise ReplayTooSmall(f"no trial of task {lacking} among the last {capacity}: raise replay.capacity")
         return slots, first, after - first
 
     def _steps(self, K: int, R: int, generator: torch.Generator) -> Tensor:

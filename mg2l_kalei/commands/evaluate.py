@@ -13,7 +13,7 @@ from pathlib import Path
 
 from envs.core import setting
 from mg2l_kalei.config import ConfigError, RunConfig, differences
-from mg2l_kalei.config.options import read_options
+from mg2l_kalei.config.options import legal_options, noting
 from mg2l_kalei.config.run_config import ACTIONS
 from mg2l_kalei.config.settings import nearest, problem
 from mg2l_kalei.disk.durable import replacing
@@ -52,26 +52,21 @@ def evaluate(words: Sequence[str]) -> int:
     Exit code 1 where raw results or table could not be written; they are printed anyhow.
     """
     of_env = [word for word in words if word.removeprefix("--").startswith("env.")]
-    folders, options = read_options([word for word in words if word not in of_env], EvaluateOptions())
+    folders, options, problems = legal_options([word for word in words if word not in of_env], EvaluateOptions())
     if of_env and options.env is None:
-        raise ConfigError([f"command line: {' '.join(of_env)}: settings of another family, expected env=FAMILY too"])
+        problems.append(f"command line: {' '.join(of_env)}: settings of another family, expected env=FAMILY too")
     if not folders:
-        raise ConfigError(["evaluate: expected the folder of a run"])
-    trained = _seeds(folders, options)
-    runs = _on(trained, options, of_env)
-    splits = tuple(runs[0].family.splits)
-    if options.split is not None:
-        if options.split not in splits:
-            reason = f"{runs[0].family.name} has {', '.join(splits)} alone{nearest(options.split, splits)}"
-            raise ConfigError([problem("command line", "split", options.split, reason)])
-        splits = (options.split,)
-    references = {line: _on(of, options, of_env) for line, of in _references(trained, options).items()}
-    if runs[0].config.algo in references:
-        raise ConfigError([f"{runs[0].folder.path} is evaluated: it cannot be the line {runs[0].config.algo} as well"])
-    for label, others in _others(trained, options).items():
-        if label in references:
-            raise ConfigError([f"beside={others[0].folder.path}: there is a line {label} already"])
-        references[label] = _on(others, options, of_env)
+        raise ConfigError([*problems, "evaluate: expected the folder of a run"])
+    trained: Sequence[LoadedRun] = ()
+    with noting(problems):
+        trained = _seeds(folders, options)
+        runs = _on(trained, options, of_env)
+        splits = _splits(runs[0], options)
+    references: dict[str, Sequence[LoadedRun]] = {}
+    with noting(problems):
+        references = _lines(trained, options, of_env) if trained else {}
+    if problems:
+        raise ConfigError(problems)
     n_episodes = options.episodes or runs[0].config.eval_episodes
     n_trials = options.trials or runs[0].config.eval_trials
     actions = options.actions or runs[0].config.eval_actions
@@ -89,6 +84,38 @@ def evaluate(words: Sequence[str]) -> int:
         is_written &= report.is_written
     say(f"run folder: {place_of(runs[0], out).path}")
     return 0 if is_written else 1
+
+
+def _splits(run: LoadedRun, options: EvaluateOptions) -> tuple[str, ...]:
+    """Those to play."""
+    splits = tuple(run.family.splits)
+    if options.split is None:
+        return splits
+    if options.split not in splits:
+        reason = f"{run.family.name} has {', '.join(splits)} alone{nearest(options.split, splits)}"
+        raise ConfigError([problem("command line", "split", options.split, reason)])
+    return (options.split,)
+
+
+def _lines(
+    trained: Sequence[LoadedRun], options: EvaluateOptions, of_env: Sequence[str]
+) -> dict[str, Sequence[LoadedRun]]:
+    """What the runs stand beside, on the family asked for, by name."""
+    problems: list[str] = []
+    references: dict[str, Sequence[LoadedRun]] = {}
+    others: dict[str, Sequence[LoadedRun]] = {}
+    with noting(problems):
+        references = {line: _on(of, options, of_env) for line, of in _references(trained, options).items()}
+    own = trained[0]
+    if own.config.algo in references:
+        problems.append(f"{own.folder.path} is evaluated: it cannot be the line {own.config.algo} as well")
+    with noting(problems):
+        others = {label: _on(of, options, of_env) for label, of in _others(trained, options).items()}
+    twice = [label for label in others if label in references]
+    problems += [f"beside={others[label][0].folder.path}: there is a line {label} already" for label in twice]
+    if problems:
+        raise ConfigError(problems)
+    return {**references, **others}
 
 
 def _tag(runs: Sequence[LoadedRun], references: Mapping[str, Sequence[LoadedRun]], options: EvaluateOptions) -> str:
@@ -151,7 +178,13 @@ def _load(folder: str, options: EvaluateOptions) -> LoadedRun:
 
 def _seeds(folders: Sequence[str], options: EvaluateOptions) -> list[LoadedRun]:
     """Runs of one method, loaded. Raises ConfigError where they are anything but seeds of each other."""
-    runs = [_load(folder, options) for folder in folders]
+    runs: list[LoadedRun] = []
+    problems: list[str] = []
+    for folder in folders:
+        with noting(problems):
+            runs.append(_load(folder, options))
+    if problems:
+        raise ConfigError(problems)
     first, *others = runs
     for run in others:
         differing = differences(dataclasses.replace(first.config, seed=run.config.seed), run.config)
@@ -208,11 +241,14 @@ def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str
     for line, folders in usual.items():
         if line not in asked:
             say(f"reference line {line}: {', '.join(folders)}")
-    references: dict[str, Sequence[LoadedRun]] = {
-        line: _seeds(folders, options) for line, folders in {**usual, **asked}.items()
-    }
-    for line, seeds in references.items():
-        _refuse_other_line(line, seeds[0])
+    references: dict[str, Sequence[LoadedRun]] = {}
+    problems: list[str] = []
+    for line, folders in {**usual, **asked}.items():
+        with noting(problems):
+            references[line] = _seeds(folders, options)
+            _refuse_other_line(line, references[line][0])
+    if problems:
+        raise ConfigError(problems)
     return references
 
 

@@ -12,6 +12,7 @@ from mg2l_kalei.config.settings import Rule, from_text, nearest, problem, read, 
 
 DEFAULT = "default"
 COMMAND_LINE = "command line"
+RETIRED = ("exact_times",)  # settings of earlier releases that decided nothing: their runs' configs still name them
 Sections = Mapping[str, Mapping[str, Mapping[str, Rule]]]  # section ("": the run) -> kind ("": has none) -> setting
 
 
@@ -40,6 +41,8 @@ class Layers:
         """Set what a file says, where it speaks to the chosen kinds; everything in it is checked."""
         run_rules = self._sections[""][""]
         for name, content in file.content.items():
+            if name in RETIRED:
+                continue
             if name in run_rules:
                 self._set(file.source, name, content, [run_rules[name]], speaks=file.speaks)
             elif name == "" or name not in self._sections:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mg2l_kalei.config.command_line import Assignment, parse
 from mg2l_kalei.config.files import Choices, ConfigError, File, choice_key, choose, read_yaml
-from mg2l_kalei.config.layers import COMMAND_LINE, Layers
+from mg2l_kalei.config.layers import COMMAND_LINE, RETIRED, Layers
 from mg2l_kalei.config.run_config import RunConfig, Schema, flat, to_dict
 from mg2l_kalei.config.settings import Rule, problem, read, to_text
 
@@ -90,7 +90,7 @@ def from_dict(content: Mapping[str, Any], schema: Schema) -> RunConfig:
             problems.append(problem(source, key, value, error))
     kinds = {axis: names[f"{axis}.kind"] for axis in schema.axes if f"{axis}.kind" in names}
     layers = Layers(schema.sections(), kinds)
-    if gone := _gone(source, content, known={*layers.sources, *wishes, *schema.axes}):
+    if gone := _gone(source, content, known={*layers.sources, *wishes, *schema.axes, *RETIRED}):
         raise ConfigError([*problems, gone])
     layers.add_file(File(source, {key: value for key, value in content.items() if key not in ("expt", "algo")}))
     config = _build(schema, names, kinds, layers)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from envs.core import Refusal
 from mg2l_kalei.config.command_line import parse
 from mg2l_kalei.config.files import ConfigError
 from mg2l_kalei.config.layers import COMMAND_LINE
@@ -20,6 +22,14 @@ def read_options(words: Sequence[str], default: Options) -> tuple[list[str], Opt
 
     An option is written ``key=value`` or ``--key=value``. Raises ConfigError with everything that is wrong.
     """
+    paths, options, problems = legal_options(words, default)
+    if problems:
+        raise ConfigError(problems)
+    return paths, options
+
+
+def legal_options(words: Sequence[str], default: Options) -> tuple[list[str], Options, list[str]]:
+    """As ``read_options``, for who has more to say: options as far as they are legal, and what is wrong with others."""
     options = [word for word in words if word.startswith("--") or _is_assignment(word)]
     assignments, problems = parse(options)
     known, given = rules(default), {}
@@ -31,10 +41,19 @@ def read_options(words: Sequence[str], default: Options) -> tuple[list[str], Opt
             given[key] = read(from_text(text, known[key]), known[key])
         except ValueError as error:
             problems.append(problem(COMMAND_LINE, key, text, error))
-    if problems:
-        raise ConfigError(problems)
     dataclass: Any = default
-    return [word for word in words if word not in options], replace(dataclass, **given)
+    return [word for word in words if word not in options], replace(dataclass, **given), problems
+
+
+@contextmanager
+def noting(problems: list[str]) -> Iterator[None]:
+    """A block that ends where something is refused; what that is joins ``problems``, to be told with others."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += error.problems
+    except Refusal as error:
+        problems.append(str(error))
 
 
 def only_run(command: str, paths: Sequence[str]) -> Path:

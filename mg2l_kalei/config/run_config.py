@@ -20,6 +20,7 @@ from mg2l_kalei.disk.sinks import SINKS
 AXES = ("env", "encoder", "sharing", "learner")
 GROUPS = ("network", "context", "replay")  # settings without kinds
 ACTIONS = ("mode", "sampled")
+PRECISIONS = ("fp32", "tf32", "bf16")
 HASHED_ONCE = {"eval_episodes": 3, "eval_trials": 32}  # extend a run now, but are in the hash: so names stay
 
 
@@ -70,8 +71,11 @@ class RunConfig:
     )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N; auto: a GPU if there is one")
     gpu_id: int | None = setting(None, "number of the GPU to use", low=0, extends=True)
-    exact_times: bool = setting(
-        False, "wait for the GPU at the ends of every timed part: shares of time are exact, steps slower", extends=True
+    precision: str = setting(
+        "fp32",
+        "of matrix products: fp32; tf32: faster on GPUs that have it; bf16: those of the learner's updates in bfloat16",
+        choices=PRECISIONS,
+        is_late=True,
     )
     n_threads: int = setting(0, "CPU threads of torch, and of MuJoCo; 0: torch's own choice", low=0, extends=True)
     results_dir: str = setting("results", "folder that run folders are put under", extends=True)
@@ -128,10 +132,11 @@ def run_name(config: RunConfig) -> str:
 
 
 def _hashed_name(config: RunConfig, once: Mapping[str, Any]) -> str:
-    sections = {**_deciding_sections(config), **once}
+    sections = {key: value for key, value in _deciding_sections(config).items() if key not in _late(config)}
     for section in (*AXES, *GROUPS):
-        sections[section] = {k: v for k, v in sections[section].items() if k not in _late(getattr(config, section))}
-    digest = hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
+        late = _late(getattr(config, section))
+        sections[section] = {key: value for key, value in sections[section].items() if key not in late}
+    digest = hashlib.sha256(json.dumps({**sections, **once}, sort_keys=True).encode()).hexdigest()
     regime = getattr(config.env, "regime", "")
     return "-".join(part for part in (config.expt, f"s{config.seed}", regime, digest[:8]) if part)
 

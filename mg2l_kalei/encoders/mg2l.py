@@ -175,7 +175,7 @@ class Mg2lEncoder(TaskEncoder):
         self, contexts: Contexts, *, sample: bool = False, generator: torch.Generator | None = None
     ) -> TaskLatent:
         embeddings = self.transition_encoder(contexts.transition)
-        whole = torch.tensor([embeddings.shape[0]], device=embeddings.device)
+        whole = torch.full((1,), embeddings.shape[0], device=embeddings.device)
         posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, whole, contexts.transition.alive))
         return TaskLatent(*(self._draw(q, sample, generator)[0] for q in posteriors))
 
@@ -252,8 +252,9 @@ class Mg2lEncoder(TaskEncoder):
 
     def _context_lengths(self, T: int) -> Tensor:
         """1, 2, 4, ... and T, or T alone."""
-        nested = [2**k for k in range(T.bit_length()) if 2**k < T] if self.config.nested_contexts else []
-        return torch.tensor([*nested, T], device=self.prototypes.device)
+        n_nested = (T - 1).bit_length()  # powers of 2 below T
+        first = 0 if self.config.nested_contexts else n_nested
+        return (2 ** torch.arange(first, n_nested + 1, device=self.prototypes.device)).clamp(max=T)
 
     def _global_loss(self, q: Gaussian, z: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
         """InfoNCE bound on I(z; M) plus the KL divergence to the prior. q, z (L, R, dim), task (R,)."""

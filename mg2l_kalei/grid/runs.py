@@ -9,12 +9,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from envs.core import Refusal
 from mg2l_kalei.config import ConfigError, RunConfig, read_yaml, run_dir
 from mg2l_kalei.config.command_line import parse
 from mg2l_kalei.config.settings import comma_parts, to_text
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.plugins import resolve
-from mg2l_kalei.training.saved_run import is_evaluated, is_trained
+from mg2l_kalei.training.saved_run import is_evaluated, is_trained, read_config
 
 RANGE = re.compile(r"(\d+)\.\.(\d+)")  # 0..4 is 0, 1, 2, 3, 4
 OPTIONS = ("expt", "algo", "env", "config")  # written as --key=value
@@ -72,6 +73,7 @@ def planned(lines: Sequence[Sequence[str]]) -> list[PlannedRun]:
     for words in lines:
         try:
             run = PlannedRun(tuple(words), resolve(words).config)
+            _refuse_start_from_nothing(run)
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
             continue
@@ -83,6 +85,17 @@ def planned(lines: Sequence[Sequence[str]]) -> list[PlannedRun]:
     if problems:
         raise ConfigError(list(problems))
     return runs
+
+
+def _refuse_start_from_nothing(run: PlannedRun) -> None:
+    """Raise ConfigError where the run is still to begin, from another that is not there or cannot be read."""
+    source = run.config.init_from
+    if source is None or run.folder.config.is_file():
+        return
+    try:
+        read_config(RunFolder(Path(source)), run.config.plugins)
+    except Refusal as error:
+        raise ConfigError([f"init_from={source}: {error}"]) from error
 
 
 def _of_words(words: Sequence[str]) -> dict[str, list[str]]:

@@ -70,6 +70,7 @@ class Actor(nn.Module):
             output = self.body(x)
         else:
             output, states = self.body(x, memory)
+        output = output.to(x.dtype)  # products may have been of less precision
         if self.log_std is None:
             return categorical(output, legal), states
         return DiagonalGaussian(torch.tanh(output), self.log_std(), self.action_mask), states

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -29,6 +29,7 @@ class Setup(NamedTuple):
     make_sharing: Callable[[int | None], ParameterSharing]  # of an ensemble of so many members; None: of the team
     generator: torch.Generator  # on the CPU, for initial weights
     processes: Processes = ALONE
+    precision: str = "fp32"  # see ``RunConfig.precision``
 
 
 class Experience(NamedTuple):
@@ -53,6 +54,7 @@ class Learner(ABC):
 
     def __init__(self, config: Any, setup: Setup) -> None:
         self.config, self.network_config, self.processes = config, setup.network, setup.processes
+        self.precision = setup.precision
         self.recall = Recall(setup.network, setup.spec)
         self.spec = self.recall.spec  # of what networks see
         self.networks: dict[str, nn.Module] = {}
@@ -103,6 +105,12 @@ class Learner(ABC):
             for optimiser in self.optimisers.values():
                 stack.enter_context(optimiser.sharing.frozen(optimiser.network))
             yield
+
+    def cast(self) -> AbstractContextManager[Any]:
+        """A block in which networks multiply matrices as ``precision`` says, for passes that are learned from."""
+        if self.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(next(self.actor.parameters()).device.type, torch.bfloat16)
 
     def anneal(self, clock: Clock) -> None:
         """Set all learning rates that are due."""

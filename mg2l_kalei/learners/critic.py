@@ -78,7 +78,7 @@ class Critic(nn.Module):
             value = self.body(x)  # (..., N, 1) or (..., 1, N)
         else:
             value, states = self.body(x, memory)
-        value = value.flatten(-2)
+        value = value.to(x.dtype).flatten(-2)  # products may have been of less precision
         return self.stretch * value + self.shift if self.is_local else value, states
 
     @torch.no_grad()

@@ -227,7 +227,8 @@ class Mappo(Learner):
 
     def _actor_step(self, batch: Samples) -> Metrics:
         config = self.config
-        distribution, _ = self.actor_network(batch.obs, batch.local_latent, batch.legal, batch.actor_memory)
+        with self.cast():
+            distribution, _ = self.actor_network(batch.obs, batch.local_latent, batch.legal, batch.actor_memory)
         log_prob = distribution.log_prob(batch.action)
         surrogate, metrics = clipped_surrogate(
             log_prob, batch.log_prob, batch.advantage, config.clip_eps, weight=batch.alive
@@ -240,7 +241,8 @@ class Mappo(Learner):
 
     def _critic_step(self, batch: Samples) -> Metrics:
         config = self.config
-        value, _ = self.critic(batch.state, batch.global_latent, batch.critic_memory)
+        with self.cast():
+            value, _ = self.critic(batch.state, batch.global_latent, batch.critic_memory)
         loss = clipped_value_loss(
             value,
             batch.old_value,

@@ -39,7 +39,7 @@ class MetaTrainer:
         self.system, self.config, self.bad_batch = system, config, bad_batch
         own = {name: (rank,) if rank and name not in SHARED_STREAMS else () for name in STREAMS}
         self.generators = {name: torch_generator(config.seed, name, *own[name], device=self.device) for name in STREAMS}
-        self.stopwatch = Stopwatch(self.device, waits=config.exact_times)
+        self.stopwatch = Stopwatch(self.device)
         self.replay = self._make_replay()
         self.shop = Workshop(
             system=system,

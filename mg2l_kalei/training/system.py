@@ -103,7 +103,7 @@ def build(
     _refuse_images(config, family, encoder)
     generator = torch_generator(config.seed, "init", "learner")
     make_sharing = partial(_make_sharing, config, family.spec, generator)
-    setup = Setup(config.network, family.spec, encoder, make_sharing, generator, processes)
+    setup = Setup(config.network, family.spec, encoder, make_sharing, generator, processes, config.precision)
     system = System(config, device, family, encoder, learner_class(config.learner, setup), processes)
     if processes.size > 1 and any(sharing.replays for sharing in system.learner.sharings()):
         raise Refusal(f"sharing.kind={config.kinds['sharing']} looks at replayed trials, which are each process's own")
@@ -185,6 +185,8 @@ def _impossible(config: RunConfig) -> Iterable[str]:
         )
     if config.network.is_recurrent and not learner.supports_memory:
         yield f"network.memory={config.network.memory}: learner.kind={config.kinds['learner']} has none"
+    if config.network.is_recurrent and config.precision == "bf16":
+        yield f"precision=bf16 with network.memory={config.network.memory}: a GRU needs fp32 or tf32"
     yield from encoder.problems(config.encoder, context_batch=context.batch, context_length=context.length)
 
 

@@ -25,6 +25,18 @@ def test_too_little_memory_is_one_line_and_a_failure(
     assert capsys.readouterr().err == "error: out of memory: fewer n_rows, or a smaller replay.capacity, need less\n"
 
 
+def test_of_processes_that_are_refused_together_the_first_alone_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")  # as ``torchrun`` sets them
+    told = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert train.main([*tiny(tmp_path), "gamma=2"]) == 2
+        told.append(capsys.readouterr().err.count("gamma=2"))
+    assert told == [1, 0]
+
+
 def test_an_error_of_the_code_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(config: Any) -> int:
         raise RuntimeError("shapes differ")

@@ -50,6 +50,16 @@ def seeds(results: Path, *numbers: str) -> list[str]:
     return [*(word.replace("--", "") for word in tiny(results, algo="mappo", n_iters=1)), f"seed={','.join(numbers)}"]
 
 
+def test_a_run_that_would_start_from_nothing_is_told_before_any_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "nowhere"
+    assert program.main(["grid", *seeds(tmp_path, "0", "1"), f"init_from={missing}"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and told[0].startswith(f"init_from={missing}: ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_combination_is_a_command_line(tmp_path: Path) -> None:
     words = combinations(["algo=mappo,oracle", "seed=0..2", "network.hidden=[8,8],[16]", "gamma=0.9"])
     assert len(words) == 2 * 3 * 2

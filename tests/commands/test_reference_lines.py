@@ -45,3 +45,26 @@ def test_a_run_is_no_line_beside_itself(runs: dict[str, Path], capsys: pytest.Ca
     capsys.readouterr()
     assert program.main(["evaluate", str(runs["rl2"]), f"rl2={runs['rl2']}"]) == 2
     assert "it cannot be the line rl2 as well" in capsys.readouterr().err
+
+
+def test_all_that_is_wrong_is_told_together(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    wrong = ["split=tests", "trails=4", "episodes=0", f"rl2={runs['mappo']}", "oracle=nowhere", "beside=neither"]
+    assert program.main(["evaluate", str(runs["mg2l_full"]), *wrong]) == 2
+    shown = capsys.readouterr()
+    told = [
+        "trails=4: no such option",
+        "episodes=0: expected",
+        "split=tests: ",
+        "oracle",
+        "has encoder.kind=",
+        "neither",
+    ]
+    lines = shown.err.splitlines()
+    assert shown.out == "" and len(lines) == len(told)
+    assert all(part in line for part, line in zip(told[:3], lines[:3], strict=True)), shown.err
+    assert all(any(part in line for line in lines[3:]) for part in ("nowhere", "has encoder.kind=", "neither")), (
+        shown.err
+    )
+    assert program.main(["evaluate", "nowhere", "neither", "split=tests"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2  # what cannot be read has no splits to be wrong about

@@ -71,7 +71,7 @@ def test_a_length_on_the_command_line_is_stronger_than_another_in_a_file(tmp_pat
 def test_what_merely_extends_a_run_may_be_set_when_it_goes_on() -> None:
     names = {field.name for field in fields(ResumeOptions)}
     extending = {name for name, rule in rules(RunConfig).items() if rule.extends}
-    assert extending - names == {"exact_times", "resume", "results_dir", "run_name"}  # of its place, or of a look at it
+    assert extending - names == {"resume", "results_dir", "run_name"}  # of its place, or of a look at it
     assert read_options(["sinks=[csv]", "max_hours=2"], ResumeOptions())[1].sinks == ("csv",)
 
 

@@ -138,6 +138,19 @@ def test_facts_that_do_not_fit_are_caught(facts: dict[str, Any], problem: str) -
     assert any(problem in found for found in check_family(family))
 
 
+class EndsByItself(CornersBatch):
+    def step(self, action: Tensor) -> StepResult:
+        return super().step(action)._replace(terminated=self.now.elapsed == 2)
+
+
+def test_episodes_that_end_before_their_time_are_caught_where_they_are_said_not_to() -> None:
+    family = Family(EndsByItself)
+    said = "episodes end on time by spec.ends_on_time, but rows have ended after [2, 2, 2, 2] steps"
+    assert said in "\n".join(check_family(family))
+    family.spec = family.spec._replace(ends_on_time=False)
+    assert said not in "\n".join(check_family(family))
+
+
 class NoLegalAction(TurnsBatch):
     def step(self, action: Tensor) -> StepResult:
         result = super().step(action)

@@ -106,5 +106,6 @@ def test_runs_keep_the_names_that_they_had_before_there_were_convolutions(monkey
 
     usual = name()
     assert usual == name("network.image=[16x3/1,32x3/2,32x3/2]") != name("network.image=[]")
-    monkeypatch.setattr(run_config, "_late", lambda config: {"image"} & {field.name for field in fields(config)})
+    late = run_config._late
+    monkeypatch.setattr(run_config, "_late", lambda config: late(config) | {"image"} & {f.name for f in fields(config)})
     assert usual == name() == name("network.image=[]")  # as if there were no such setting

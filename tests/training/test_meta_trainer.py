@@ -90,4 +90,38 @@ def test_a_blocks_time_is_taken_off_the_block_around_it(monkeypatch: pytest.Monk
         pass
     with stopwatch("acting"):
         pass
+    stopwatch.wait()
     assert stopwatch.seconds == {"environment": 2.0, "acting": 5.0 + 1.0}
+
+
+class QueueMark:
+    """An event of a GPU whose queue gets on by a second at each mark, and is read when it has been waited for."""
+
+    made = 0
+    is_done = False
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self, stream: object) -> None:
+        QueueMark.made += 1
+        self.at = QueueMark.made
+
+    def elapsed_time(self, end: QueueMark) -> float:
+        assert QueueMark.is_done, "read before it was waited for"
+        return 1000.0 * (end.at - self.at)
+
+
+def test_a_gpu_is_timed_by_marks_in_its_queue_and_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "Event", QueueMark)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: setattr(QueueMark, "is_done", True))
+    stopwatch = Stopwatch(torch.device("cuda"))
+    with stopwatch("acting"):
+        with stopwatch("environment"):
+            pass
+        with stopwatch("inference"):
+            pass
+    assert not stopwatch.seconds and not QueueMark.is_done
+    stopwatch.wait()
+    assert stopwatch.seconds == {"environment": 1.0, "inference": 1.0, "acting": 3.0}
