@@ -53,7 +53,7 @@ def _run(rank: int, n: int, port: int, do: Callable[[], int], log: str) -> None:
     os.dup2(descriptor, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     torch.set_num_threads(1)
-    assessment.save_picture = lambda path, draw: False
+    assessment.save_picture = lambda path, draw, *others: False
     ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": n, "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in ranks.items()})
     os.environ.update(TORCHELASTIC_RUN_ID="test", MASTER_ADDR="localhost")

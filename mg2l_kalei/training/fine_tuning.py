@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def _together(results: Sequence[AdaptationResult]) -> AdaptationResult:
     """Of one task each, as one of all. Each had a system of its own, so no probe can tell tasks by their latents."""
     first, n_tasks = results[0], len(results)
     names = ("returns", "step_reward", "step_reward_error")
-    arrays = {name: np.concatenate([getattr(result, name) for result in results]) for name in names}
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in results]) for name in names}
     probe = ProbeReadings(first.probe.steps, np.full_like(first.probe.accuracy, np.nan), 1 / n_tasks)
     tasks = tuple(result.tasks[0] for result in results)
     return first._replace(**arrays, tasks=tasks, probe=probe, sampled_returns=None, latents=None)

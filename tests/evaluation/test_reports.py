@@ -172,7 +172,7 @@ def test_runs_that_must_not_be_compared_are_refused_in_a_line(
     assert said in line and str(next(iter(changed.values()))) in line and not out.exists()
 
 
-FAMILIES = {"a": ("train", "test"), "b": ("train", "test"), "c": ("train", "test")}
+FAMILIES: dict[str, tuple[str, ...]] = {"a": ("train", "test"), "b": ("train", "test"), "c": ("train", "test")}
 FAMILIES |= {name: ("train", "test", "ood") for name in ("d", "e")}
 
 
@@ -184,7 +184,12 @@ def stored_as_large(folder: Path, family: str, recipe: str, seed: int, like: Ada
     for split in FAMILIES[family]:
         returns = (level + 3 * noise.normal(size=(24, 8, 3))).astype(np.float32)
         steps = noise.random(size=(24, 300)).astype(np.float32)
-        parts = {"returns": returns, "sampled_returns": returns, "step_reward": steps, "step_reward_error": steps}
+        parts: dict[str, Any] = {
+            "returns": returns,
+            "sampled_returns": returns,
+            "step_reward": steps,
+            "step_reward_error": steps,
+        }
         text = to_json(like._replace(family=family, split=split, seed=seed, **parts))
         (folder / "evaluation" / f"{split}.json").write_text(text)
     noted = dict.fromkeys((f"train/m{j}" for j in range(40)), 1 / 7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,13 @@ from mg2l_kalei.training.fine_tuning import fine_tuned_result
 from mg2l_kalei.training.saved_run import load_run
 from tests.small_runs import files_in, folder_of, tiny
 
-SMALL = {"n_iters": 2, "n_rows": 16, "eval_interval": 0, "env.episode_steps": 10, "learner.actor_lr": 2e-2}
+SMALL: dict[str, Any] = {
+    "n_iters": 2,
+    "n_rows": 16,
+    "eval_interval": 0,
+    "env.episode_steps": 10,
+    "learner.actor_lr": 2e-2,
+}
 
 
 @pytest.fixture(scope="module")
