@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from envs.core import EnvSpec, setting
 from mg2l_kalei.buffers.trials import TrialReplay
+from mg2l_kalei.sharing.base import orthogonal_weight
 
 FIELDS = ("obs", "action", "reward", "next_obs", "alive")  # of ``Step``, that are looked at
 MAX_TRANSITIONS = 200_000  # of single agents
@@ -139,30 +141,36 @@ def _standardised(x: Tensor) -> Tensor:
 
 def _agent_latents(data: _Data, n_agents: int, config: GroupingConfig, generator: torch.Generator) -> Tensor:
     """Means of the latents of each agent, after the autoencoder's updates: (N, latent_dim)."""
-    from mg2l_kalei.networks import GroupedMlp, NetworkConfig  # which build on this package
-    from mg2l_kalei.sharing.full import FullConfig, FullSharing
-
-    alone, device = FullSharing(FullConfig(), (0,), generator), data.given.device
-    network = NetworkConfig(hidden=(WIDTH,))
-    who = torch.eye(n_agents, device=device)[:, None]  # (N, 1, N)
-    width = LATENT_DIM + data.given.shape[-1]
-    encoder = GroupedMlp(alone, n_agents, 2 * LATENT_DIM, network).to(device)
-    decoder = GroupedMlp(alone, width, data.outcome.shape[-1], NetworkConfig(hidden=(WIDTH, WIDTH))).to(device)
+    device, n_given, n_outcomes = data.given.device, data.given.shape[-1], data.outcome.shape[-1]
+    who = torch.eye(n_agents, device=device)
+    encoder = _mlp((n_agents, WIDTH, 2 * LATENT_DIM), generator).to(device)
+    decoder = _mlp((LATENT_DIM + n_given, WIDTH, WIDTH, n_outcomes), generator).to(device)
     parameters = [*encoder.parameters(), *decoder.parameters()]
     adam = torch.optim.Adam(parameters, lr=config.group_lr, fused=True)
     with torch.enable_grad():
         for _ in range(config.group_updates):
             chosen = torch.randint(len(data.agent), (BATCH,), generator=generator, device=generator.device).to(device)
             noise = torch.randn(BATCH, LATENT_DIM, generator=generator, device=generator.device).to(device)
-            mean, log_std = encoder(who)[:, 0].chunk(2, dim=-1)  # (N, latent_dim)
+            mean, log_std = encoder(who).chunk(2, dim=-1)  # (N, latent_dim)
             agent = data.agent[chosen]
             latent = mean[agent] + noise * log_std[agent].exp()
-            predicted = decoder(torch.cat([latent, data.given[chosen]], dim=-1)[:, None])[:, 0]
+            predicted = decoder(torch.cat([latent, data.given[chosen]], dim=-1))
             error = (predicted - data.outcome[chosen]).square().sum(-1).mean()
             kl = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum(-1)[agent].mean()
             adam.zero_grad(set_to_none=True)
             (error + KL_COEF * kl).backward()
             adam.step()
     with torch.no_grad():
-        means: Tensor = encoder(who)[:, 0, :LATENT_DIM]
+        means: Tensor = encoder(who)[:, :LATENT_DIM]
     return means
+
+
+def _mlp(widths: Sequence[int], generator: torch.Generator) -> nn.Sequential:
+    """Linear layers with ReLUs between, orthogonal at first."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(widths):
+        linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
+        linear.weight.data.copy_(orthogonal_weight(n_out, n_in, 2**0.5, generator))
+        nn.init.zeros_(linear.bias)
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

@@ -211,7 +211,7 @@ def test_a_picture_that_fails_is_a_warning_and_the_run_ends_well(
     if failure == "saving":
         occupy(folder.path)
     else:
-        for name in ("adaptation_figure", "task_space_figure", "member_figure"):
+        for name in ("adaptation_figure", "task_space_figure", "sharing_figure"):
             monkeypatch.setattr(assessment, name, lambda *given: 1 / 0)
     assert train.main(words) == 0
     warnings = [record.getMessage() for record in caplog.records if "was not written" in record.getMessage()]
