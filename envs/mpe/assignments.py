@@ -34,7 +34,9 @@ def draw_assignments(n: int, n_train: int, n_test: int, generator: np.random.Gen
         owned = list(drawn)
         if all(len({landmarks[i] for landmarks in owned[:n_train]}) == n for i in range(n)):
             return tuple(_task(landmarks, k >= n_train) for k, landmarks in enumerate(owned))
-    raise Refusal(f"n_train={n_train} of {n} landmarks: no draw in {MAX_DRAWS} gives everybody each of them")
+    raise Refusal(
+        f"n_train={n_train} of {n} landmarks: no draw in {MAX_DRAWS} gives everybody each of them; more would"
+    )
 
 
 def _task(landmarks: Sequence[int], is_held_out: bool) -> Task:

@@ -48,7 +48,7 @@ class BlindSpreadConfig:
 @dataclass(frozen=True)
 class BlindSpreadTasksConfig:
     n_groups: int = setting(5, "groups of agents, and landmarks", low=2, high=12)
-    group_size: int = setting(2, "agents in each group", low=1)
+    group_size: int = setting(2, "agents in each group", low=1, high=1000)
     n_train: int = setting(20, "assignments of landmarks to groups to train on", low=1)
     n_test: int = setting(6, "held-out assignments", low=0)
     episode_steps: int = setting(50, "time limit of an episode [steps]", low=1)

@@ -146,6 +146,8 @@ class Learner(ABC):
         """Take networks out of ``weights``; optimisers stay as they are."""
         for name, network in self.networks.items():
             network.load_state_dict(state[name])
+        for optimiser in self.optimisers.values():
+            optimiser.sharing.on_loaded(optimiser.network)
 
     def state_dict(self) -> State:
         """What changes beside the weights: optimisers, and the state of sharing schemes."""

@@ -70,7 +70,7 @@ class MappoConfig:
     critic_input: str = setting(
         "state",
         "what values are judged by: the centralised state; obs: each agent's own observation, by networks that are "
-        "shared as the actors' are, which makes it IPPO",
+        "shared as the actors' are, which makes it IPPO; returns are then on one scale for all agents",
         choices=CRITIC_INPUTS,
         is_late=True,
     )
@@ -155,7 +155,9 @@ class Mappo(Learner):
             if trains_encoder:
                 self.optimisers["critic"].step(z, gradient=leaf.grad)
         self.actor_network.fit_normaliser(seen.obs[acted(seen.alive)], self.processes)
-        self.critic.fit_normaliser(self._judged(seen), self.processes)
+        judged = self._judged(seen)
+        judged = judged[acted(seen.alive)] if self.critic.is_local else judged
+        self.critic.fit_normaliser(judged, self.processes)
         metrics |= {name: torch.stack([torch.as_tensor(step[name]) for step in steps]).mean() for name in steps[0]}
         metrics["train/first_ratio_error"] = steps[0]["train/ratio_error"]
         return metrics | self.after_update(clock, generator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
@@ -223,6 +223,9 @@ class ParameterSharing(ABC):
         """What is due by the clock, such as mask resets, which also clear moments of reset entries."""
         return {}
 
+    def on_loaded(self, network: nn.Module) -> None:  # noqa: B027 - optional
+        """Take note of what the network's weights, which came from another run, say of who shares with whom."""
+
     def needs_fit(self, replay: TrialReplay | None, clock: Clock) -> bool:
         """Whether ``fit`` is to be called before the next update, with what is replayed by then."""
         return False
@@ -240,6 +243,8 @@ class ParameterSharing(ABC):
     def metrics(self, network: nn.Module) -> Metrics:
         """What is worth logging about the network now, such as sparsity."""
         return {}
+
+    told: Mapping[str, float] = {}  # metrics of what ``fit`` last found
 
     @property
     def groups(self) -> Sequence[int] | None:
@@ -260,7 +265,7 @@ class ParameterSharing(ABC):
 
 def orthogonal_weight(out_features: int, in_features: int, gain: float, generator: torch.Generator) -> Tensor:
     """An orthogonal matrix times ``gain``: (out_features, in_features)."""
-    return nn.init.orthogonal_(torch.empty(out_features, in_features), gain, generator)
+    return nn.init.orthogonal_(torch.empty(out_features, in_features, device=generator.device), gain, generator)
 
 
 def orthogonal_weights(n: int, out_features: int, in_features: int, gain: float, generator: torch.Generator) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,8 @@ class FoundGroups(ParameterSharing):
     """Before the first update, and each ``refit_interval``, places are given to the groups that agents are found in.
 
     There are as many members as there may be groups. Until they are found, agents take turns; weights are kept by the
-    groups that hold most of the agents they were learned with. The config is a ``GroupingConfig`` with ``members``.
+    groups that hold most of the agents they were learned with, and one that is split off begins with those of nobody.
+    The config is a ``GroupingConfig`` with ``members``.
     """
 
     def __init__(self, config: SharingConfig, members: Sequence[int], generator: torch.Generator) -> None:
@@ -30,6 +31,7 @@ class FoundGroups(ParameterSharing):
         self.last_fit = 0  # environment steps made by then
         self.latents: Tensor | None = None  # (N, latent_dim) of agents, when last looked at
         self.found: tuple[int, ...] = ()
+        self.told: dict[str, float] = {}  # of the last fit
 
     @classmethod
     def members_of(cls, config: Any, spec: EnvSpec) -> Sequence[int]:
@@ -49,8 +51,15 @@ class FoundGroups(ParameterSharing):
     def needs_fit(self, replay: TrialReplay | None, clock: Clock) -> bool:
         if not self.finds or replay is None or len(replay) == 0:
             return False
-        interval = self.config.refit_interval
-        return self.n_fits == 0 or (interval > 0 and clock.env_steps >= self.last_fit + interval)
+        if self.n_fits == 0:
+            return True
+        interval = self.config.refit_interval  # not in the last one: what is found then would not be trained
+        is_last = clock.env_steps >= clock.total_env_steps - interval
+        return interval > 0 and not is_last and clock.env_steps >= self.last_fit + interval
+
+    def on_loaded(self, network: nn.Module) -> None:
+        if self.finds and (layers := list(_with_places(network))):
+            self.n_fits, self.found = 1, tuple(layers[0].tolist())
 
     def fit(
         self, network: nn.Module, replay: TrialReplay, spec: EnvSpec, clock: Clock, generator: torch.Generator
@@ -59,14 +68,14 @@ class FoundGroups(ParameterSharing):
         new = matched(groups.of_agents, self.found, self.n_members) if self.found else groups.of_agents
         n_moved = sum(a != b for a, b in zip(new, self.found or new, strict=True))
         self.n_fits, self.last_fit, self.latents, self.found = self.n_fits + 1, clock.env_steps, groups.latents, new
-        for module in network.modules():
-            if isinstance(places := getattr(module, "places", None), Tensor):
-                places.copy_(torch.tensor(new))
-        return {
+        for places in _with_places(network):
+            places.copy_(torch.tensor(new))
+        self.told = {
             "sharing/n_groups": float(len(set(new))),
             "sharing/silhouette": groups.silhouette,
             "sharing/regrouped_agents": float(n_moved),
         }
+        return {}
 
     def figures(self, network: nn.Module) -> Sequence[SharingFigure]:
         if self.latents is None:
@@ -80,6 +89,7 @@ class FoundGroups(ParameterSharing):
             "n_fits": self.n_fits,
             "last_fit": self.last_fit,
             "found": list(self.found),
+            "told": dict(self.told),
             **({} if self.latents is None else {"latents": self.latents.clone()}),
         }
 
@@ -87,4 +97,11 @@ class FoundGroups(ParameterSharing):
         if not self.finds:
             return
         self.n_fits, self.last_fit, self.latents = state["n_fits"], state["last_fit"], state.get("latents")
-        self.found = tuple(state["found"])
+        self.found, self.told = tuple(state["found"]), dict(state["told"])
+
+
+def _with_places(network: nn.Module) -> Iterator[Tensor]:
+    """The places of each layer and vector."""
+    for module in network.modules():
+        if isinstance(places := getattr(module, "places", None), Tensor):
+            yield places

@@ -21,7 +21,7 @@ from envs.core import EnvSpec, setting
 from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.sharing.base import orthogonal_weight
 
-FIELDS = ("obs", "action", "reward", "next_obs", "alive")  # of ``Step``, that are looked at
+FIELDS = ("obs", "action", "reward", "next_obs", "alive", "next_alive")  # of ``Step``, that are looked at
 MAX_TRANSITIONS = 200_000  # of single agents
 BATCH = 128  # transitions
 LATENT_DIM = 10
@@ -35,7 +35,7 @@ class GroupingConfig:
     """How groups are found, where members are groups."""
 
     n_groups: int = setting(0, "of members=groups: how many; 0: as many as the silhouette says", low=0)
-    max_groups: int = setting(10, "of members=groups: most that are looked for, and have weights", low=1)
+    max_groups: int = setting(10, "of members=groups: most that are looked for, and have weights", low=2)
     group_updates: int = setting(10_000, "of members=groups: updates of the autoencoder that tells agents apart", low=1)
     group_lr: float = setting(1e-3, "of members=groups: its Adam's learning rate", above=0.0)
     refit_interval: int = setting(
@@ -59,6 +59,9 @@ class _Data(NamedTuple):
 
 def find_groups(replay: TrialReplay, spec: EnvSpec, config: GroupingConfig, generator: torch.Generator) -> Groups:
     """Groups of the agents of ``spec``, from the last trials of the replay: a function of the generator's state."""
+    n, asked = spec.n_agents, config.n_groups
+    if asked == 1 or asked >= n:  # nothing has to be found out
+        return Groups((0,) * n if asked == 1 else tuple(range(n)), torch.zeros(n, LATENT_DIM), 0.0)
     data = _transitions(replay, spec, generator)
     latents = _agent_latents(data, spec.n_agents, config, generator)
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator, device=generator.device))
@@ -118,15 +121,16 @@ def _transitions(replay: TrialReplay, spec: EnvSpec, generator: torch.Generator)
     trial, step = cells // replay.n_steps, cells % replay.n_steps
     seen = replay.steps(trial, step)
     tasks, task = replay.task[: len(replay)].unique(return_inverse=True)
-    parts = [_standardised(seen["obs"]), _as_vectors(seen["action"], spec)]
+    there = seen["alive"] & seen["next_alive"]  # (cells, N); what agents see once they have left means nothing
+    agent = torch.arange(spec.n_agents, device=there.device).expand(len(cells), -1)
+    obs = seen["obs"][there].float()
+    parts = [_standardised(obs), _as_vectors(seen["action"][there], spec)]
     if len(tasks) > 1:
         told = nn.functional.one_hot(task[trial], len(tasks)).float()
-        parts.append(told[:, None].expand(-1, spec.n_agents, -1))
-    change = _standardised(seen["next_obs"] - seen["obs"])
-    reward = _standardised(seen["reward"].unsqueeze(-1)) * spec.obs_dim**0.5
-    alive = seen["alive"]
-    agent = torch.arange(spec.n_agents, device=alive.device).expand(len(cells), -1)
-    return _Data(agent[alive], torch.cat(parts, dim=-1)[alive], torch.cat([change, reward], dim=-1)[alive])
+        parts.append(told[:, None].expand(-1, spec.n_agents, -1)[there])
+    change = _standardised(seen["next_obs"][there].float() - obs)
+    reward = _standardised(seen["reward"][there].unsqueeze(-1)) * spec.obs_dim**0.5
+    return _Data(agent[there], torch.cat(parts, dim=-1), torch.cat([change, reward], dim=-1))
 
 
 def _as_vectors(action: Tensor, spec: EnvSpec) -> Tensor:
@@ -134,8 +138,8 @@ def _as_vectors(action: Tensor, spec: EnvSpec) -> Tensor:
 
 
 def _standardised(x: Tensor) -> Tensor:
-    """(M, N, d) by the moments of each number; what never changes is 0."""
-    mean, std = x.mean((0, 1)), x.std((0, 1), correction=0)
+    """(M, d) by the moments of each number; what never changes is 0."""
+    mean, std = x.mean(0), x.std(0, correction=0)
     return torch.where(std > 1e-6, (x - mean) / std.clamp(min=1e-6), 0.0)
 
 

@@ -23,7 +23,7 @@ from mg2l_kalei.sharing.base import (
 from mg2l_kalei.sharing.found import FoundGroups
 from mg2l_kalei.sharing.full import FullSharing
 from mg2l_kalei.sharing.grouping import GroupingConfig
-from mg2l_kalei.sharing.masked_linear import MaskedLinear, mask_diversity, masked_layers
+from mg2l_kalei.sharing.masked_linear import MaskedLinear, Members, mask_diversity, masked_layers
 from mg2l_kalei.types import Clock, Metrics, State
 
 HISTORY = 100  # losses over which the coefficient averages, as in the paper's code
@@ -68,6 +68,11 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         self.n_losses = 0
         self.n_intervals = 0  # reset intervals that have passed
 
+    @property
+    def used(self) -> list[int]:
+        """Members that somebody is: of groups, there may be fewer than masks."""
+        return sorted(set(self.found)) or list(range(self.n_members))
+
     def linear(
         self, in_features: int, out_features: int, *, gain: float, role: LayerRole = LayerRole()
     ) -> GroupedLinear:
@@ -95,9 +100,10 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         The coefficient c = |beta mean(main loss) / mean(J_div)| is a constant to the gradient; see the config.
         """
         layers = masked_layers(network)
-        n_pairs = max(1, self.n_members * (self.n_members - 1))  # a single member has no pairs, and J_div = 0
+        n_members = len(self.used)
+        n_pairs = max(1, n_members * (n_members - 1))  # a single member has no pairs, and J_div = 0
         n_weights = sum(layer.weight.numel() for layer in layers)
-        diversity = mask_diversity(layers) / (n_pairs * n_weights)
+        diversity = mask_diversity(layers, self.used) / (n_pairs * n_weights)
         self._remember(main_loss.detach(), diversity.detach())
         coefficient = self._coefficient()
         metrics: Metrics = {"sharing/diversity": diversity.detach(), "sharing/coefficient": coefficient}
@@ -116,16 +122,17 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
 
     def metrics(self, network: nn.Module) -> Metrics:
         """Sparsity and how far masks differ, on average; of up to ``MANY_MEMBERS`` also of each, and of each two."""
-        sparsity, differences = 1 - all_masks(network).mean(1), mask_differences(network)
-        n_pairs = self.n_members * (self.n_members - 1)
+        used = self.used
+        sparsity, differences = 1 - all_masks(network, used).mean(1), mask_differences(network, used)
+        n_pairs = len(used) * (len(used) - 1)
         metrics: Metrics = {
             "sharing/sparsity": sparsity.mean(),
             "sharing/mask_difference": differences.sum() / max(1, n_pairs),
         }
-        if self.n_members <= MANY_MEMBERS:
-            metrics |= {f"sharing/sparsity_{member}": value for member, value in enumerate(sparsity)}
-            pairs = combinations(range(self.n_members), 2)
-            metrics |= {f"sharing/mask_difference_{i}_{j}": differences[i, j] for i, j in pairs}
+        if len(used) <= MANY_MEMBERS:
+            metrics |= {f"sharing/sparsity_{member}": value for member, value in zip(used, sparsity, strict=True)}
+            pairs = combinations(range(len(used)), 2)
+            metrics |= {f"sharing/mask_difference_{used[i]}_{used[j]}": differences[i, j] for i, j in pairs}
         return metrics
 
     def figures(self, network: nn.Module) -> Sequence[SharingFigure]:
@@ -134,9 +141,9 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
             MemberFigure(
                 name="masks",
                 title="Masks over the shared weights",
-                pairs=mask_differences(network),
+                pairs=mask_differences(network, self.used),
                 pairs_label="share masked by one of the two",
-                each=1 - all_masks(network).mean(1),
+                each=1 - all_masks(network, self.used).mean(1),
                 each_label="sparsity: share masked",
             ),
         ]
@@ -179,7 +186,7 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
     def _reset(self, layer: MaskedLinear, optimiser: torch.optim.Optimizer, generator: torch.Generator) -> int:
         """Redraw dead weights and their thresholds with ``reset_probability``; returns how many."""
         shape, device = layer.weight.shape, layer.weight.device
-        dead = ~layer.masks().any(0)  # (out, in)
+        dead = ~layer.masks()[self.used].any(0)  # (out, in)
         drawn = torch.rand(shape, generator=generator, device=generator.device).to(device)
         chosen = dead & (drawn < self.config.reset_probability)
         weight = nn.init.kaiming_uniform_(
@@ -194,9 +201,9 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         return int(chosen.sum())
 
 
-def all_masks(network: nn.Module) -> Tensor:
+def all_masks(network: nn.Module, members: Members = slice(None)) -> Tensor:
     """Every maskable weight of the network, 1 where a member uses it: (G, P) float32."""
-    return torch.cat([layer.masks().flatten(1) for layer in masked_layers(network)], dim=1).float()
+    return torch.cat([layer.masks()[members].flatten(1) for layer in masked_layers(network)], dim=1).float()
 
 
 def clear_moments(optimiser: torch.optim.Optimizer, parameter: nn.Parameter, where: Tensor) -> None:
@@ -212,8 +219,8 @@ def layer_sparsity(network: nn.Module) -> dict[str, Tensor]:
     return {name: 1 - m.masks().float().mean((1, 2)) for name, m in named if isinstance(m, MaskedLinear)}
 
 
-def mask_differences(network: nn.Module) -> Tensor:
+def mask_differences(network: nn.Module, members: Members = slice(None)) -> Tensor:
     """Share of the maskable weights that exactly one of members i and j uses: (G, G), symmetric, zero diagonal."""
-    masks = all_masks(network)
+    masks = all_masks(network, members)
     used = masks.sum(1)
     return (used[:, None] + used[None, :] - 2 * masks @ masks.T) / masks.shape[1]

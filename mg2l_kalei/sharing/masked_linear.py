@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from mg2l_kalei.sharing.base import FormedLinear, LayerRole
 
+Members = slice | list[int]  # of a group, whose masks are looked at
+
 
 class PairwiseMaskDifference(torch.autograd.Function):
     """Sum over ordered pairs (i, j) of |M_i - M_j|, entry by entry: (G, ...) margins -> (...).
@@ -57,14 +59,14 @@ def masked_layers(network: nn.Module) -> list[MaskedLinear]:
     return [module for module in network.modules() if isinstance(module, MaskedLinear)]
 
 
-def mask_diversity(layers: Sequence[MaskedLinear]) -> Tensor:
+def mask_diversity(layers: Sequence[MaskedLinear], members: Members = slice(None)) -> Tensor:
     """Sum over layers and ordered pairs of w_l || |W| (M_i - M_j) ||_1: scalar, with gradient to thresholds alone.
 
     All layers at once: they are small, so that what costs is the number of operations.
     """
     weights = [layer.weight.detach().abs().flatten() for layer in layers]
     weighted = [layer.role.weight * weight for layer, weight in zip(layers, weights, strict=True)]
-    thresholds = [layer.thresholds.flatten(1) for layer in layers]
+    thresholds = [layer.thresholds[members].flatten(1) for layer in layers]
     margin = torch.cat(weights) - torch.cat(thresholds, dim=1).sigmoid()  # (G, P)
     difference: Tensor = PairwiseMaskDifference.apply(margin)
     return (torch.cat(weighted) * difference).sum()

@@ -202,20 +202,22 @@ class FitSharing(Stateless):
 
     def is_due(self, clock: Clock) -> bool:
         learner, replay = self.shop.system.learner, self.shop.replay
-        return any(sharing.needs_fit(replay, clock) for sharing in learner.sharings())
+        return any(sharing.needs_fit(replay, clock) or sharing.groups for sharing in learner.sharings())
 
     def run(self, iteration: Iteration) -> Metrics:
         shop, metrics, family = self.shop, Metrics(), self.shop.system.family
-        assert shop.replay is not None
         generator = shop.generators["sharing"]
         state = generator.get_state()
         for optimiser in shop.system.learner.optimisers.values():
             sharing = optimiser.sharing
-            if sharing.needs_fit(shop.replay, iteration.clock):
+            if shop.replay is not None and sharing.needs_fit(shop.replay, iteration.clock):
+                before = sharing.groups
                 generator.set_state(state)
                 metrics |= sharing.fit(optimiser.network, shop.replay, family.spec, iteration.clock, generator)
-                iteration.rollout = None  # whoever acted in it has other weights now
-            if sharing.groups is not None and family.true_groups:
+                if sharing.groups != before:
+                    iteration.rollout = None  # whoever acted in it has other weights now
+            metrics |= sharing.told
+            if sharing.groups and family.true_groups:
                 metrics["sharing/adjusted_rand"] = adjusted_rand(family.true_groups, sharing.groups)
         return metrics
 

@@ -105,8 +105,12 @@ def build(
     make_sharing = partial(_make_sharing, config, family.spec, generator)
     setup = Setup(config.network, family.spec, encoder, make_sharing, generator, processes, config.precision)
     system = System(config, device, family, encoder, learner_class(config.learner, setup), processes)
-    if processes.size > 1 and any(sharing.replays for sharing in system.learner.sharings()):
-        raise Refusal(f"sharing.kind={config.kinds['sharing']} looks at replayed trials, which are each process's own")
+    if any(sharing.replays for sharing in system.learner.sharings()):
+        looks = f"sharing.kind={config.kinds['sharing']} looks at"
+        if processes.size > 1:
+            raise Refusal(f"{looks} replayed trials, which are each process's own")
+        if family.spec.obs_images and config.network.image:
+            raise Refusal(f"{looks} observations as vectors, and {family.name} shows images: network.image=[]")
     refuse_too_large(config.replay, family.spec, system.trial_steps, system.replayed_fields)
     return system._replace(encoder=encoder.to(device), learner=system.learner.to(device))
 
@@ -158,8 +162,10 @@ def _make_sharing(
 ) -> ParameterSharing:
     """The run's scheme for its team, or for an ensemble of ``n_members``."""
     sharing_class = SHARINGS[config.kinds["sharing"]][0]
-    members = sharing_class.members_of(config.sharing, spec) if n_members is None else range(n_members)
-    return sharing_class(config.sharing, members, generator)
+    if n_members is None:
+        return sharing_class(config.sharing, sharing_class.members_of(config.sharing, spec), generator)
+    own = {"members": "agents"} if hasattr(config.sharing, "members") else {}  # an ensemble is no team
+    return sharing_class(dataclasses.replace(config.sharing, **own), range(n_members), generator)
 
 
 def choose_device(config: RunConfig) -> tuple[torch.device, str | None]:

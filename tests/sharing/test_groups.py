@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from mg2l_kalei.networks import GroupedMlp, NetworkConfig
 from mg2l_kalei.sharing.found import FoundGroups
 from mg2l_kalei.sharing.grouping import FIELDS, GroupingConfig, adjusted_rand, clusters, find_groups, matched
 from mg2l_kalei.sharing.independent import SepsConfig, SepsSharing
-from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing
+from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing, masked_layers
 from mg2l_kalei.types import Clock, Step
 from tests.small_systems import as_steps, generator, random_play
 
@@ -103,8 +104,8 @@ def test_after_a_fit_agents_of_a_group_share_and_weights_are_as_before(replay: T
     network = GroupedMlp(sharing, 6, 5, NetworkConfig(hidden=(16,)))
     before = copy.deepcopy(dict(network.named_parameters()))
     assert sharing.needs_fit(replay, START) and not sharing.needs_fit(None, START)
-    metrics = sharing.fit(network, replay, family.spec, START, generator())
-    assert metrics["sharing/n_groups"] == 3 and sharing.groups == family.true_groups
+    sharing.fit(network, replay, family.spec, START, generator())
+    assert sharing.told["sharing/n_groups"] == 3 and sharing.groups == family.true_groups
     assert all(torch.equal(before[name], parameter) for name, parameter in network.named_parameters())
     acts = network(torch.ones(1, 15, 6))[0]
     alike = (acts[:, None] - acts).abs().amax(-1) < 1e-6
@@ -127,3 +128,40 @@ def test_the_same_trials_and_random_numbers_give_the_same_groups(replay: TrialRe
     family, config = blind_spread(), GroupingConfig(group_updates=50)
     first, again = (find_groups(replay, family.spec, config, generator(3)) for _ in range(2))
     assert first.of_agents == again.of_agents and torch.equal(first.latents, again.latents)
+
+
+def test_groups_that_are_given_or_loaded_are_not_looked_for_again(replay: TrialReplay) -> None:
+    family, config = blind_spread(), SepsConfig(n_groups=3, group_updates=1)
+    members = SepsSharing.members_of(config, family.spec)
+    fitted, loaded = (SepsSharing(config, members, generator()) for _ in range(2))
+    source, network = (sharing.linear(4, 4, gain=1.0) for sharing in (fitted, loaded))
+    fitted.fit(source, replay, family.spec, START, generator())
+    network.load_state_dict(source.state_dict())
+    loaded.on_loaded(network)
+    assert loaded.groups == fitted.groups and not loaded.needs_fit(replay, START)
+    one = find_groups(replay, family.spec, GroupingConfig(n_groups=1, group_updates=10**9), generator())
+    assert set(one.of_agents) == {0}
+
+
+def test_nothing_is_looked_for_in_the_last_interval(replay: TrialReplay) -> None:
+    family, config = blind_spread(), SepsConfig(n_groups=3, group_updates=1, refit_interval=100)
+    sharing = SepsSharing(config, SepsSharing.members_of(config, family.spec), generator())
+    sharing.fit(sharing.linear(4, 4, gain=1.0), replay, family.spec, Clock(0, 0, 1000), generator())
+    assert sharing.needs_fit(replay, Clock(8, 899, 1000)) and not sharing.needs_fit(replay, Clock(9, 900, 1000))
+
+
+def test_masks_that_no_group_uses_count_for_nothing(replay: TrialReplay) -> None:
+    family = blind_spread()
+    rare: dict[str, Any] = {"threshold_bias": 0.5, "threshold_scale": 2.0}
+    config = KaleidoscopeConfig(members="groups", n_groups=0, max_groups=6, group_updates=1, **rare)
+    sharing = KaleidoscopeSharing(config, KaleidoscopeSharing.members_of(config, family.spec), generator())
+    network = GroupedMlp(sharing, 6, 5, NetworkConfig(hidden=(16,)))
+    sharing.found = (0, 0, 2) * 5
+    alone = KaleidoscopeSharing(KaleidoscopeConfig(**rare), range(2), generator())
+    pair = GroupedMlp(alone, 6, 5, NetworkConfig(hidden=(16,)))
+    for ours, theirs in zip(masked_layers(network), masked_layers(pair), strict=True):
+        theirs.weight.data, theirs.thresholds.data = ours.weight.data, ours.thresholds.data[[0, 2]]
+    loss = torch.tensor(1.0)
+    torch.testing.assert_close(sharing.loss(network, loss)[0], alone.loss(pair, loss)[0])
+    assert sharing.metrics(network)["sharing/mask_difference"] == alone.metrics(pair)["sharing/mask_difference"]
+    assert "sharing/mask_difference_0_2" in sharing.metrics(network)
