@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # imported where they are used: they take a second
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 200  # pixels per inch of saved pictures
+DPI = 150  # pixels per inch of saved pictures
 QUICK = 3  # zlib's level for PNGs: in half the time of its usual 6, 6 % more bytes
 NORMAL_95 = 1.96  # standard errors in half a 95 % interval
 DODGE = 0.03  # episodes between the points of two lines, so that their intervals do not hide each other

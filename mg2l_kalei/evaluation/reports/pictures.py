@@ -81,7 +81,7 @@ def improvement_figure(section: Section) -> Figure:
     axes.imshow(at_last, cmap="RdBu", vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(np.array(at_last)):
         if row != column:
-            ink = "white" if abs(value - 0.5) > 0.35 else INK
+            ink = "white" if abs(value - 0.5) > 0.2 else INK
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
     numbers = range(1, len(entries) + 1)  # columns are called by their number: long labels have no place above them
     axes.set_xticks(range(len(entries)), [str(number) for number in numbers])
