@@ -232,19 +232,21 @@ class ParameterSharing(ABC):
 
     def fit(
         self, network: nn.Module, replay: TrialReplay, spec: EnvSpec, clock: Clock, generator: torch.Generator
-    ) -> Metrics:
-        """Find out from replayed trials who shares with whom; set the layers' ``places``; metrics under ``sharing/``.
+    ) -> None:
+        """Find out from replayed trials who shares with whom; set the layers' ``places``, and ``told``.
 
         ``places`` are saved with the weights. All networks' schemes are given the same random numbers, so that those
         that look at the same find the same.
         """
-        return {}
+        raise NotImplementedError(f"{type(self).__name__} finds nothing out")
 
     def metrics(self, network: nn.Module) -> Metrics:
         """What is worth logging about the network now, such as sparsity."""
         return {}
 
-    told: Mapping[str, float] = {}  # metrics of what ``fit`` last found
+    told: Mapping[
+        str, float
+    ] = {}  # what ``fit`` last found: metrics, under ``sharing/``, of every iteration from then on
 
     @property
     def groups(self) -> Sequence[int] | None:

@@ -12,7 +12,7 @@ from envs.core import EnvSpec
 from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.sharing.base import ParameterSharing, PointFigure, SharingConfig, SharingFigure
 from mg2l_kalei.sharing.grouping import FIELDS, find_groups, matched
-from mg2l_kalei.types import Clock, Metrics, State
+from mg2l_kalei.types import Clock, State
 
 
 class FoundGroups(ParameterSharing):
@@ -63,7 +63,7 @@ class FoundGroups(ParameterSharing):
 
     def fit(
         self, network: nn.Module, replay: TrialReplay, spec: EnvSpec, clock: Clock, generator: torch.Generator
-    ) -> Metrics:
+    ) -> None:
         groups = find_groups(replay, spec, self.config, generator)
         new = matched(groups.of_agents, self.found, self.n_members) if self.found else groups.of_agents
         n_moved = sum(a != b for a, b in zip(new, self.found or new, strict=True))
@@ -75,7 +75,6 @@ class FoundGroups(ParameterSharing):
             "sharing/silhouette": groups.silhouette,
             "sharing/regrouped_agents": float(n_moved),
         }
-        return {}
 
     def figures(self, network: nn.Module) -> Sequence[SharingFigure]:
         if self.latents is None:

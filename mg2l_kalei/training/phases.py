@@ -213,7 +213,7 @@ class FitSharing(Stateless):
             if shop.replay is not None and sharing.needs_fit(shop.replay, iteration.clock):
                 before = sharing.groups
                 generator.set_state(state)
-                metrics |= sharing.fit(optimiser.network, shop.replay, family.spec, iteration.clock, generator)
+                sharing.fit(optimiser.network, shop.replay, family.spec, iteration.clock, generator)
                 if sharing.groups != before:
                     iteration.rollout = None  # whoever acted in it has other weights now
             metrics |= sharing.told

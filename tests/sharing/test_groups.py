@@ -21,6 +21,7 @@ from mg2l_kalei.sharing.independent import SepsConfig, SepsSharing
 from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing, masked_layers
 from mg2l_kalei.types import Clock, Step
 from tests.small_systems import as_steps, generator, random_play
+from tests.training.trainers import make_trainer, tiny
 
 QUICK = 800  # updates
 START = Clock(0, 0, 10**6)
@@ -165,3 +166,15 @@ def test_masks_that_no_group_uses_count_for_nothing(replay: TrialReplay) -> None
     torch.testing.assert_close(sharing.loss(network, loss)[0], alone.loss(pair, loss)[0])
     assert sharing.metrics(network)["sharing/mask_difference"] == alone.metrics(pair)["sharing/mask_difference"]
     assert "sharing/mask_difference_0_2" in sharing.metrics(network)
+
+
+def test_nothing_is_learned_from_the_rollout_that_groups_were_found_in() -> None:
+    trainer = make_trainer(tiny("seps", "mpe-spread-roles"))
+    actor = trainer.system.learner.actor
+    before = copy.deepcopy(dict(actor.named_parameters()))
+    first = trainer.iterate()
+    assert all(torch.equal(before[name], parameter) for name, parameter in actor.named_parameters())
+    second = trainer.iterate()
+    moved = [not torch.equal(before[name], parameter) for name, parameter in actor.named_parameters()]
+    assert "train/surrogate" not in first and float(second["train/first_ratio_error"]) < 1e-5 and any(moved)
+    assert first["sharing/n_groups"] == second["sharing/n_groups"] and "sharing/adjusted_rand" in second
