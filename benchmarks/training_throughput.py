@@ -43,7 +43,6 @@ def trainer(recipe: str, words: list[str], bad_batch: Path, processes: Processes
     config = load([f"--algo={recipe}", *steady, *words], SCHEMA, CONFIG_DIR).config
     if config.n_threads:
         torch.set_num_threads(config.n_threads)
-    torch.backends.cuda.matmul.allow_tf32 = config.precision == "tf32"
     device, warning = choose_device(config)
     if warning:
         sys.exit(warning)

@@ -44,7 +44,6 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = (), *, folder: Path
     load_plugins(config.plugins)
     if config.n_threads:
         torch.set_num_threads(config.n_threads)
-    torch.backends.cuda.matmul.allow_tf32 = config.precision == "tf32"
     deadline = None if config.max_hours is None else time.monotonic() + 3600 * config.max_hours  # of all together
     with joined(on_gpu=config.device != "cpu") as processes:
         # Before references, lest they be in vain.

@@ -85,6 +85,8 @@ def build(
 
     ``agents``: the order of the agents in a run whose weights are to be loaded, which a family may give otherwise now.
     """
+    # Of products and of convolutions, whose default it is: whoever trains or judges a run does so in its precision.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.precision == "tf32"
     family = family_of(config).ordered(agents)
     n_train = len(family.splits["train"])
     if any(task.split != "train" for task in family.tasks[:n_train]):

@@ -11,6 +11,7 @@ import torch
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.run_config import run_name
 from mg2l_kalei.training.plan import train
+from mg2l_kalei.training.system import build
 from mg2l_kalei.types import Metrics
 from tests.training.trainers import load_words, make_trainer, tiny, without_time
 
@@ -46,9 +47,8 @@ def test_a_gru_is_refused_in_bfloat16() -> None:
 def test_tf32_is_asked_of_gpus_and_is_another_run(tmp_path: Path) -> None:
     usual = tiny("mappo", "toy-turns", n_epochs=1)
     config = dataclasses.replace(usual, precision="tf32", n_iters=1, eval_trials=1, results_dir=str(tmp_path))
-    try:
-        assert train(config).exit_code == 0
-        assert torch.backends.cuda.matmul.allow_tf32
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = False
+    assert train(config).exit_code == 0
+    for of_run, is_asked in ((config, True), (usual, False)):
+        build(of_run, torch.device("cpu"))
+        assert torch.backends.cuda.matmul.allow_tf32 == torch.backends.cudnn.allow_tf32 == is_asked
     assert run_name(config) != run_name(usual)
