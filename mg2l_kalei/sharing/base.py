@@ -180,6 +180,7 @@ class ParameterSharing(ABC):
         self.n_places, self.n_members = len(self.members), max(self.members) + 1
         self.generator = generator
 
+    told: Mapping[str, float] = {}  # of what ``fit`` last took note of: metrics under ``sharing/``, logged from then on
     replays: Sequence[str] = ()  # fields of ``Step`` that ``fit`` wants of past trials
 
     @staticmethod
@@ -230,23 +231,16 @@ class ParameterSharing(ABC):
         """Whether ``fit`` is to be called before the next update, with what is replayed by then."""
         return False
 
-    def fit(
-        self, network: nn.Module, replay: TrialReplay, spec: EnvSpec, clock: Clock, generator: torch.Generator
-    ) -> None:
-        """Find out from replayed trials who shares with whom; set the layers' ``places``, and ``told``.
-
-        ``places`` are saved with the weights. All networks' schemes are given the same random numbers, so that those
-        that look at the same find the same.
-        """
+    def find(self, replay: TrialReplay, spec: EnvSpec, generator: torch.Generator) -> Any:
+        """Find out from replayed trials who shares with whom: what ``fit`` of each network's scheme takes note of."""
         raise NotImplementedError(f"{type(self).__name__} finds nothing out")
+
+    def fit(self, network: nn.Module, found: Any, clock: Clock) -> None:  # noqa: B027 - optional
+        """Set the layers' ``places``, which are saved with the weights, and ``told``, by what ``find`` has found."""
 
     def metrics(self, network: nn.Module) -> Metrics:
         """What is worth logging about the network now, such as sparsity."""
         return {}
-
-    told: Mapping[
-        str, float
-    ] = {}  # what ``fit`` last found: metrics, under ``sharing/``, of every iteration from then on
 
     @property
     def groups(self) -> Sequence[int] | None:

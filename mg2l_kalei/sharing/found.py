@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from envs.core import EnvSpec
 from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.sharing.base import ParameterSharing, PointFigure, SharingConfig, SharingFigure
-from mg2l_kalei.sharing.grouping import FIELDS, find_groups, matched
+from mg2l_kalei.sharing.grouping import FIELDS, Groups, find_groups, matched
 from mg2l_kalei.types import Clock, State
 
 
@@ -27,7 +27,6 @@ class FoundGroups(ParameterSharing):
         super().__init__(config, members, generator)
         self.finds = config.members == "groups" and self.n_places > 1
         self.replays = FIELDS if self.finds else ()
-        self.n_fits = 0
         self.last_fit = 0  # environment steps made by then
         self.latents: Tensor | None = None  # (N, latent_dim) of agents, when last looked at
         self.found: tuple[int, ...] = ()
@@ -51,7 +50,7 @@ class FoundGroups(ParameterSharing):
     def needs_fit(self, replay: TrialReplay | None, clock: Clock) -> bool:
         if not self.finds or replay is None or len(replay) == 0:
             return False
-        if self.n_fits == 0:
+        if not self.found:
             return True
         interval = self.config.refit_interval  # not in the last one: what is found then would not be trained
         is_last = clock.env_steps >= clock.total_env_steps - interval
@@ -59,20 +58,20 @@ class FoundGroups(ParameterSharing):
 
     def on_loaded(self, network: nn.Module) -> None:
         if self.finds and (layers := list(_with_places(network))):
-            self.n_fits, self.found = 1, tuple(layers[0].tolist())
+            self.found = tuple(layers[0].tolist())
 
-    def fit(
-        self, network: nn.Module, replay: TrialReplay, spec: EnvSpec, clock: Clock, generator: torch.Generator
-    ) -> None:
-        groups = find_groups(replay, spec, self.config, generator)
-        new = matched(groups.of_agents, self.found, self.n_members) if self.found else groups.of_agents
+    def find(self, replay: TrialReplay, spec: EnvSpec, generator: torch.Generator) -> Groups:
+        return find_groups(replay, spec, self.config, generator)
+
+    def fit(self, network: nn.Module, found: Groups, clock: Clock) -> None:
+        new = matched(found.of_agents, self.found, self.n_members) if self.found else found.of_agents
         n_moved = sum(a != b for a, b in zip(new, self.found or new, strict=True))
-        self.n_fits, self.last_fit, self.latents, self.found = self.n_fits + 1, clock.env_steps, groups.latents, new
+        self.last_fit, self.latents, self.found = clock.env_steps, found.latents, new
         for places in _with_places(network):
             places.copy_(torch.tensor(new))
         self.told = {
             "sharing/n_groups": float(len(set(new))),
-            "sharing/silhouette": groups.silhouette,
+            "sharing/silhouette": found.silhouette,
             "sharing/regrouped_agents": float(n_moved),
         }
 
@@ -85,7 +84,6 @@ class FoundGroups(ParameterSharing):
         if not self.finds:
             return {}
         return {
-            "n_fits": self.n_fits,
             "last_fit": self.last_fit,
             "found": list(self.found),
             "told": dict(self.told),
@@ -95,7 +93,7 @@ class FoundGroups(ParameterSharing):
     def load_state_dict(self, state: State) -> None:
         if not self.finds:
             return
-        self.n_fits, self.last_fit, self.latents = state["n_fits"], state["last_fit"], state.get("latents")
+        self.last_fit, self.latents = state["last_fit"], state.get("latents")
         self.found, self.told = tuple(state["found"]), dict(state["told"])
 
 

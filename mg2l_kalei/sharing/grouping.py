@@ -45,8 +45,8 @@ class GroupingConfig:
 
 class Groups(NamedTuple):
     of_agents: tuple[int, ...]  # numbered in the order of their first agents
-    latents: Tensor  # (N, latent_dim)   means, of each agent
-    silhouette: float  # in [-1, 1]; of one group, or of as many as agents, 0
+    latents: Tensor | None  # (N, latent_dim)   means, of each agent; None: they were not looked at
+    silhouette: float  # in [-1, 1]; not looked at: 0
 
 
 class _Data(NamedTuple):
@@ -59,9 +59,8 @@ class _Data(NamedTuple):
 
 def find_groups(replay: TrialReplay, spec: EnvSpec, config: GroupingConfig, generator: torch.Generator) -> Groups:
     """Groups of the agents of ``spec``, from the last trials of the replay: a function of the generator's state."""
-    n, asked = spec.n_agents, config.n_groups
-    if asked == 1 or asked >= n:  # nothing has to be found out
-        return Groups((0,) * n if asked == 1 else tuple(range(n)), torch.zeros(n, LATENT_DIM), 0.0)
+    if known := settled(spec.n_agents, config.n_groups):
+        return Groups(known, None, 0.0)
     data = _transitions(replay, spec, generator)
     latents = _agent_latents(data, spec.n_agents, config, generator)
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator, device=generator.device))
@@ -69,20 +68,23 @@ def find_groups(replay: TrialReplay, spec: EnvSpec, config: GroupingConfig, gene
     return Groups(of_agents, latents, silhouette)
 
 
-def clusters(points: Tensor, n_groups: int, max_groups: int, seed: int) -> tuple[tuple[int, ...], float]:
-    """k-means of points (N, d), and its silhouette. ``n_groups`` 0: that from 2 to N - 1 with the best silhouette.
+def settled(n_agents: int, n_groups: int) -> tuple[int, ...] | None:
+    """Groups that need no looking at, None where they do.
 
-    Two agents cannot be told to be one group or two by this measure: without a number they are two.
+    Two agents are two without a number: by how far groups lie apart they cannot be told to be one or two.
     """
+    if n_groups == 1:
+        return (0,) * n_agents
+    return tuple(range(n_agents)) if n_groups >= n_agents or (n_groups == 0 and n_agents <= 2) else None
+
+
+def clusters(points: Tensor, n_groups: int, max_groups: int, seed: int) -> tuple[tuple[int, ...], float]:
+    """k-means of N > 2 points (N, d) in 2 to N - 1 groups, and its silhouette; ``n_groups`` 0: the best by that."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import silhouette_score
 
-    n = len(points)
-    n_groups, numbers = min(n_groups, n), points.double().cpu().numpy()
-    if n_groups == 1 or ((n_groups or n) >= n and (n_groups or n <= 2)):
-        return (0,) * n if n_groups == 1 else tuple(range(n)), 0.0
-    best: tuple[float, tuple[int, ...]] = (-2.0, ())
-    for k in [n_groups] if n_groups else range(2, max(2, min(max_groups, n - 1)) + 1):
+    numbers, best = points.double().cpu().numpy(), (-2.0, ())
+    for k in [n_groups] if n_groups else range(2, min(max_groups, len(points) - 1) + 1):
         labels = KMeans(k, n_init=STARTS, random_state=seed).fit_predict(numbers)
         score = float(silhouette_score(numbers, labels)) if len(set(labels)) > 1 else -1.0
         best = max(best, (score, tuple(labels.tolist())), key=lambda found: found[0])

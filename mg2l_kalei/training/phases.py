@@ -206,19 +206,20 @@ class FitSharing(Stateless):
 
     def run(self, iteration: Iteration) -> Metrics:
         shop, metrics, family = self.shop, Metrics(), self.shop.system.family
-        generator = shop.generators["sharing"]
-        state = generator.get_state()
-        for optimiser in shop.system.learner.optimisers.values():
-            sharing = optimiser.sharing
-            if shop.replay is not None and sharing.needs_fit(shop.replay, iteration.clock):
-                before = sharing.groups
-                generator.set_state(state)
-                sharing.fit(optimiser.network, shop.replay, family.spec, iteration.clock, generator)
-                if sharing.groups != before:
-                    iteration.rollout = None  # whoever acted in it has other weights now
-            metrics |= sharing.told
-            if sharing.groups and family.true_groups:
-                metrics["sharing/adjusted_rand"] = adjusted_rand(family.true_groups, sharing.groups)
+        optimisers = list(shop.system.learner.optimisers.values())
+        due = [one for one in optimisers if one.sharing.needs_fit(shop.replay, iteration.clock)]
+        if due:  # all are the run's one scheme
+            assert shop.replay is not None
+            found = due[0].sharing.find(shop.replay, family.spec, shop.generators["sharing"])
+        for one in due:
+            before = one.sharing.groups
+            one.sharing.fit(one.network, found, iteration.clock)
+            if one.sharing.groups != before:
+                iteration.rollout = None  # whoever acted in it has other weights now
+        for one in optimisers:
+            metrics |= one.sharing.told
+            if one.sharing.groups and family.true_groups:
+                metrics["sharing/adjusted_rand"] = adjusted_rand(family.true_groups, one.sharing.groups)
         return metrics
 
 
