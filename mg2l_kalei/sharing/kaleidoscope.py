@@ -69,9 +69,9 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         self.n_intervals = 0  # reset intervals that have passed
 
     @property
-    def used(self) -> list[int]:
-        """Members that somebody is: of groups, there may be fewer than masks."""
-        return sorted(set(self.found)) or list(range(self.n_members))
+    def used(self) -> Members:
+        """Members that somebody is: of groups, there may be fewer than masks. All are a slice, which copies nothing."""
+        return sorted(set(self.found)) if self.found else slice(self.n_members)
 
     def linear(
         self, in_features: int, out_features: int, *, gain: float, role: LayerRole = LayerRole()
@@ -100,7 +100,7 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         The coefficient c = |beta mean(main loss) / mean(J_div)| is a constant to the gradient; see the config.
         """
         layers = masked_layers(network)
-        n_members = len(self.used)
+        n_members = len(self._numbers())
         n_pairs = max(1, n_members * (n_members - 1))  # a single member has no pairs, and J_div = 0
         n_weights = sum(layer.weight.numel() for layer in layers)
         diversity = mask_diversity(layers, self.used) / (n_pairs * n_weights)
@@ -122,8 +122,9 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
 
     def metrics(self, network: nn.Module) -> Metrics:
         """Sparsity and how far masks differ, on average; of up to ``MANY_MEMBERS`` also of each, and of each two."""
-        used = self.used
-        sparsity, differences = 1 - all_masks(network, used).mean(1), mask_differences(network, used)
+        used = self._numbers()
+        sparsity = 1 - all_masks(network, self.used).mean(1)
+        differences = mask_differences(network, self.used)
         n_pairs = len(used) * (len(used) - 1)
         metrics: Metrics = {
             "sharing/sparsity": sparsity.mean(),
@@ -163,6 +164,10 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         self.diversities = state["diversities"].clone()
         self.n_losses = state["n_losses"]
         self.n_intervals = state["n_intervals"]
+
+    def _numbers(self) -> list[int]:
+        """Of the members that somebody is."""
+        return list(self.used) if isinstance(self.used, list) else list(range(self.n_members))
 
     def _initial_thresholds(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         uniform = torch.rand(self.n_members, *shape, generator=generator, device=generator.device)
