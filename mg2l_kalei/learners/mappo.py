@@ -11,6 +11,7 @@ Recurrent actors and critics learn on chunks of consecutive steps. A chunk begin
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -84,6 +85,13 @@ class Mappo(Learner):
 
     supports_images = True
     config: MappoConfig
+
+    @classmethod
+    def problems(cls, config: MappoConfig, spec: EnvSpec) -> Iterable[str]:
+        if config.critic_input == "obs" and config.critic_per_agent:
+            yield "critic_per_agent=true is of critic_input=state; of critic_input=obs, sharing says who shares"
+        if config.critic_input == "obs" and config.reward_scale == "agent":
+            yield "reward_scale=agent with critic_input=obs: its returns are on one scale for all agents"
 
     def __init__(self, config: MappoConfig, setup: Setup) -> None:
         super().__init__(config, setup)
@@ -171,7 +179,8 @@ class Mappo(Learner):
         """Values, advantages and returns of a rollout, by the critic as it is now on global latents (T + 1, B, ...)."""
         assert rollout.log_prob is not None
         config, moments = self.config, self.critic.moments
-        value, next_value, critic_state = self._values(seen, latent)
+        with self.frozen():
+            value, next_value, critic_state = self._values(seen, latent)
         values = Values(moments.denormalise(value), moments.denormalise(next_value))
         ends = (seen.terminated, seen.truncated, seen.next_alive)
         if config.horizon == "trial":
