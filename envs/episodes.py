@@ -30,8 +30,8 @@ def chosen_family(name: str, task_seed: int, settings: dict[str, Any]) -> TaskFa
         return make_family(name, None, generator)  # which says what there is
     default = ENVS[name][1]
     rules = {entry.name: entry.metadata for entry in fields(default)}
-    read = dict(settings)
-    for key, value in settings.items():
+    read = {key: _plain(value) for key, value in settings.items()}
+    for key, value in tuple(read.items()):
         if key not in rules:
             nearest = difflib.get_close_matches(key, rules, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else f"; it has: {', '.join(rules)}"
@@ -48,6 +48,11 @@ def chosen_family(name: str, task_seed: int, settings: dict[str, Any]) -> TaskFa
         if rule["from_file"]:
             read[key] = rule["from_file"](value)
     return make_family(name, replace(default, **read), generator)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's, such as its random integers, as Python's."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_like(value: Any, default: Any) -> bool:
@@ -70,7 +75,9 @@ class Episodes:
     tasks: Tensor  # (B,) int64, what each row plays
 
     def __init__(self, family: TaskFamily, n_rows: int, task: int | None, split: str) -> None:
-        if task is not None and not (isinstance(task, int) and 0 <= task < len(family.tasks)):
+        task = _plain(task)
+        is_number = isinstance(task, int) and not isinstance(task, bool)
+        if task is not None and not (is_number and 0 <= task < len(family.tasks)):
             raise Refusal(f"task={task!r}: {family.name} has tasks 0 to {len(family.tasks) - 1}")
         if n_rows < 1:
             raise Refusal(f"num_envs={n_rows}: expected at least 1")

@@ -137,10 +137,18 @@ REFUSED = [
     ({"n_agents": 0}, "n_agents=0: agents.*: low 1"),
     ({"landmarks": "square"}, "landmarks='square': .*: choices "),
     ({"task": 99}, "task=99: mpe-spread has tasks 0 to "),
+    ({"task": True}, "task=True: mpe-spread has tasks 0 to "),
     ({"task": "x"}, "task='x': mpe-spread has tasks 0 to "),
     ({"episode_steps": "a"}, "episode_steps='a': expected a value like the default, 100"),
     ({"n_agents": True}, "n_agents=True: expected a value like the default, 2"),
 ]
+
+
+def test_numbers_of_numpy_are_taken_as_numbers() -> None:
+    of_numpy = make_parallel_env("mpe-spread", task=np.int64(1), n_agents=np.int64(3), n_landmarks=np.int32(4))
+    plain = make_parallel_env("mpe-spread", task=1, n_agents=3, n_landmarks=4)
+    shown, again = (env.reset(seed=0)[0] for env in (of_numpy, plain))
+    assert all(np.array_equal(shown[agent], again[agent]) for agent in plain.agents) and len(plain.agents) == 3
 
 
 @pytest.mark.parametrize(("settings", "message"), REFUSED)
