@@ -52,7 +52,8 @@ class KaleidoscopeConfig(GroupingConfig):
     members: str = members_setting(groups=True)
 
 
-# For value-based learners, whose losses do not average near zero, and which take many more and smaller steps.
+# For value-based learners, whose losses do not average near zero, and which take many more and smaller steps. Ours are
+# the thresholds' epsilon, their shift by a layer's gain, and the floor.
 PUBLISHED = KaleidoscopeConfig(main_loss_average="signed", threshold_lr=None)
 
 

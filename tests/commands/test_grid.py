@@ -24,7 +24,6 @@ LOCKING = """
 import sys
 from pathlib import Path
 from mg2l_kalei.commands.outcome import exit_code
-from mg2l_kalei.disk.metric_log import read_metrics
 from mg2l_kalei.disk.run_folder import RunFolder
 def train():
     with RunFolder(Path({path!r})).lock():

@@ -145,7 +145,8 @@ REFUSED = [
 
 
 def test_numbers_of_numpy_are_taken_as_numbers() -> None:
-    of_numpy = make_parallel_env("mpe-spread", task=np.int64(1), n_agents=np.int64(3), n_landmarks=np.int32(4))
+    numbers: dict[str, Any] = {"task": np.int64(1), "n_agents": np.int64(3), "n_landmarks": np.int32(4)}
+    of_numpy = make_parallel_env("mpe-spread", **numbers)
     plain = make_parallel_env("mpe-spread", task=1, n_agents=3, n_landmarks=4)
     shown, again = (env.reset(seed=0)[0] for env in (of_numpy, plain))
     assert all(np.array_equal(shown[agent], again[agent]) for agent in plain.agents) and len(plain.agents) == 3
