@@ -87,9 +87,9 @@ class MlpHypernet(FormedLinear):
 class HypernetSharing(IndependentSharing):
     """The published networks do not see who they act for (``network.agent_id=false``); free vectors are own ones.
 
-    Own matrices, heads and embeddings start as published: each own matrix, each row of an MLP's head, is orthogonal. So generated weights are
-    orthogonal under the linear form, and under the other sqrt(H / max(E, members)) times as large, 2.6 to 3.6 times
-    with 5 to 9 members.
+    Own matrices, heads and embeddings start as published: each own matrix, each row of an MLP's head, is orthogonal.
+    So generated weights are orthogonal under the linear form, and under the other sqrt(H / max(E, members)) times as
+    large, 2.6 to 3.6 times with 5 to 9 members.
     """
 
     config: HypernetConfig
