@@ -30,6 +30,7 @@ SMALL_ENCODERS: dict[str, dict[str, Any]] = {
 }
 SMALL_LEARNERS: dict[str, dict[str, Any]] = {
     "mappo": {"n_epochs": 2, "n_minibatches": 2, "encoder_epochs": 1},
+    "qmix": {"batch": 4, "updates_per_episode": 0.25, "mixer_width": 4, "hypernet_width": 8, "target_update": 2.0},
 }
 SMALL_NETWORK: dict[str, Any] = {"hidden": (16, 16)}
 TOTAL_ENV_STEPS = 10_000
@@ -73,6 +74,12 @@ def make_learner(
         return sharing_class(sharing_config, members, weights)
 
     return learner_class(config, Setup(network, spec, encoder, make_sharing, weights))
+
+
+def can_learn(kind: str, spec: EnvSpec) -> bool:
+    """Whether a learner takes such actions."""
+    learner_class, default = LEARNERS[kind]
+    return not list(learner_class.problems(default, spec))
 
 
 def at(env_steps: int) -> Clock:
