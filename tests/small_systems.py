@@ -88,18 +88,25 @@ def at(env_steps: int) -> Clock:
 
 
 def update(
-    learner: Learner, encoder: TaskEncoder, rollout: Rollout, env_steps: int = 36, seed: int = 0, **given: Any
+    learner: Learner, encoder: TaskEncoder, rollout: Rollout, env_steps: int = 36, seed: int = 0, *, capacity: int = 0
 ) -> Metrics:
-    """One update of a learner on a rollout, which is all that its replay holds if it wants one."""
+    """One update of a learner on a rollout, which is all that its replay holds if it wants one, of so many trials.
+
+    0: as many as there are.
+    """
     replay = None
     if learner.replays:
         steps = rollout.steps
         spec = learner.spec._replace(obs_dim=steps.obs.shape[-1], state_dim=steps.state.shape[-1])
         replay = TrialReplay(
-            ReplayConfig(capacity=len(rollout.task)), spec, len(steps.obs), learner.replays, rollout.task.device
+            ReplayConfig(capacity=capacity or len(rollout.task)),
+            spec,
+            len(steps.obs),
+            learner.replays,
+            rollout.task.device,
         )
         replay.add(steps, rollout.task)
-    return learner.update(Experience(rollout, replay, encoder, **given), at(env_steps), generator(seed))
+    return learner.update(Experience(rollout, replay, encoder), at(env_steps), generator(seed))
 
 
 def with_steps(rollout: Rollout, **fields: Any) -> Rollout:
