@@ -100,6 +100,7 @@ class Qmix(Learner):
     """See the module's docstring. Rewards are the team's: the mean over its agents."""
 
     is_on_policy = False
+    needs_team = True
     replays = Step._fields
     config: QmixConfig
 

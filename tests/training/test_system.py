@@ -49,7 +49,7 @@ def test_every_recipe_trains_on_every_family(algo: str, env: str) -> None:
     if can_learn(config):
         train_two_iterations(config)
         return
-    with pytest.raises(ConfigError, match=r"^learner\.kind=qmix: .*continuous here: expected learner=mappo or matd3$"):
+    with pytest.raises(ConfigError, match=r"^learner\.kind=qmix: .*(continuous|rivals).*expected learner=mappo"):
         build(config, torch.device("cpu"))
 
 
@@ -113,6 +113,11 @@ def test_what_is_observed_is_part_of_a_runs_name_and_of_its_familys_title() -> N
         config = load_words("--env=mujoco-cheetah-dir", word)
         assert f"-s0-{regime}-" in run_name(config)
         assert family_of(config).name == f"mujoco-cheetah-dir (2x3, {regime})"
+
+
+def test_rivals_are_no_team() -> None:
+    with pytest.raises(ConfigError, match=r"^learner\.kind=qmix: agents of mpe-simple-adversary are rivals"):
+        build(load_words("--algo=qmix", "--env=mpe-simple-adversary", "env.opponents=learning"), torch.device("cpu"))
 
 
 def test_contexts_that_cannot_pair_up_are_refused_where_there_are_any() -> None:

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from mg2l_kalei.config import RunConfig, load
-from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.training.meta_trainer import MetaTrainer
-from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build, family_of
+from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build, family_of, problems_of_learner
 from mg2l_kalei.types import Metrics
 
 RECIPES = sorted(path.stem for path in (CONFIG_DIR / "algo").glob("*.yaml"))
@@ -66,8 +65,8 @@ def tiny(algo: str = "mg2l_kalei", env: str = "toy-corners", *words: str, **sett
 
 
 def can_learn(config: RunConfig) -> bool:
-    """Whether the learner takes the family's actions."""
-    return not list(LEARNERS[config.kinds["learner"]][0].problems(config.learner, family_of(config).spec))
+    """Whether the run's learner can learn in its family."""
+    return not list(problems_of_learner(config, family_of(config)))
 
 
 def toy_of(algo: str) -> str:
