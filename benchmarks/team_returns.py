@@ -1,6 +1,6 @@
-"""What teams earn by parameter sharing: sums over agents, as SePS's and HyperMARL's authors give them, from raw results.
+"""What teams earn by parameter sharing: sums over agents, the unit of SePS and HyperMARL, from raw results.
 
-``python benchmarks/team_returns.py mpe-blind-spread-v1 15 nops seps``: the family as raw results in ``assets/results``
+``python -m benchmarks.team_returns mpe-blind-spread-v1 15 nops seps``: the family as raw results in ``assets/results``
 name it, how many agents it has, the lines. For each line the mean over all episodes of a seed, over seeds with their
 standard deviation, and single seeds.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from raw_scores import RESULTS, raw_returns
+
+from benchmarks.raw_scores import RESULTS, raw_returns
 
 
 def main(family: str, n_agents: int, lines: list[str]) -> None:
