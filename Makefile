@@ -1,14 +1,14 @@
 # make train   a short training run          make test   everything that must hold before a change goes in
 # make slow    the tests that take minutes   make docs   the site, into site/
 # make clean   remove the environment and all caches
-# make families   write down anew what `mg2l-kalei tasks list` prints, where families have changed
+# make lists   write down anew what `tasks list` and `train --help` print, where families or settings have changed
 # Python 3.11 or newer; another one than python3: make test PYTHON=python3.12
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: train test slow docs families clean
+.PHONY: train test slow docs lists clean
 
 train: $(INSTALLED)
 	$(BIN)/python train.py --expt=quick
@@ -29,8 +29,8 @@ docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(INSTALLED)
 	$(BIN)/mkdocs build --strict --quiet
 
-families: $(INSTALLED)
-	$(BIN)/python -c 'from mg2l_kalei.commands.tasks import renew_list; renew_list()'
+lists: $(INSTALLED)
+	$(BIN)/python -c 'from mg2l_kalei.commands import tasks, train_help; tasks.renew_list(); train_help.renew_settings()'
 
 $(INSTALLED): setup.cfg setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

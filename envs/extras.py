@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from envs.core import Refusal
+from envs.settings import Refusal
 
 # Package -> the extra of setup.cfg that brings it.
 EXTRAS = {

@@ -19,9 +19,8 @@ HELP = {"-h", "--help"}
 class Command(NamedTuple):
     """Where a command stands, and what it is for."""
 
-    module: str
-    function: str  # in the module: takes the words after the command, returns the exit code
-    options: str  # in the module: the dataclass of its options, or a function of the words that returns lines of help
+    function: str  # module and name: takes the words after the command, returns the exit code
+    options: str  # likewise: the dataclass of its options, or a function of the words that returns lines of help
     usage: str  # words after the command
     meaning: str
 
@@ -29,72 +28,62 @@ class Command(NamedTuple):
 _COMMANDS = "mg2l_kalei.commands"
 COMMANDS = {
     "train": Command(
-        f"{_COMMANDS}.train",
-        "train_or_show",
-        "help_lines",
+        f"{_COMMANDS}.train.train_or_show",
+        f"{_COMMANDS}.train_help.help_lines",
         "[--expt=NAME] [--algo=NAME] [--env=NAME] [KEY=VALUE ...]",
         "meta-train, or go on with the run that the same settings began",
     ),
     "grid": Command(
-        f"{_COMMANDS}.grid",
-        "grid",
-        "GridOptions",
+        f"{_COMMANDS}.grid.grid",
+        f"{_COMMANDS}.grid.GridOptions",
         "GRID.yaml | algo=A,B env=X,Y seed=0..4 [KEY=VALUE[,VALUE ...] ...]",
         "every combination of settings as a run of its own, several at once",
     ),
     "resume": Command(
-        f"{_COMMANDS}.resume",
-        "resume",
-        "ResumeOptions",
+        f"{_COMMANDS}.resume.resume",
+        f"{_COMMANDS}.resume.ResumeOptions",
         "RUN_DIR [KEY=VALUE ...]",
         "go on with a run from its folder alone",
     ),
     "evaluate": Command(
-        f"{_COMMANDS}.evaluate",
-        "evaluate",
-        "EvaluateOptions",
+        f"{_COMMANDS}.evaluate.evaluate",
+        f"{_COMMANDS}.evaluate.EvaluateOptions",
         "RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]",
         "how fast a run adapts; several: seeds of one method",
     ),
     "finetune": Command(
-        f"{_COMMANDS}.finetune",
-        "finetune",
-        "FinetuneOptions",
+        f"{_COMMANDS}.finetune.finetune",
+        f"{_COMMANDS}.finetune.FinetuneOptions",
         "RUN_DIR steps=N [KEY=VALUE ...]",
         "a copy of a run trained on, or a fresh one, on each held-out task alone: lines for a report",
     ),
     "render": Command(
-        f"{_COMMANDS}.render",
-        "render",
-        "RenderOptions",
+        f"{_COMMANDS}.render.render",
+        f"{_COMMANDS}.render.RenderOptions",
         "RUN_DIR [KEY=VALUE ...]",
         "a trial as a GIF, with the targets and what each agent believes",
     ),
     "report": Command(
-        f"{_COMMANDS}.report",
-        "report",
-        "ReportOptions",
+        f"{_COMMANDS}.report.report",
+        f"{_COMMANDS}.report.ReportOptions",
         "RUNS [RUNS ...] out=DIR [KEY=VALUE ...]",
         "tables, figures and one page over many runs, from what they stored",
     ),
     "curves": Command(
-        f"{_COMMANDS}.curves",
-        "draw_curves",
-        "CurvesOptions",
+        f"{_COMMANDS}.curves.draw_curves",
+        f"{_COMMANDS}.curves.CurvesOptions",
         "RUN_DIR [RUN_DIR ...] [KEY=VALUE ...]",
         "what runs logged while they trained: a table and a picture",
     ),
     "export": Command(
-        f"{_COMMANDS}.export",
-        "export",
-        "ExportOptions",
+        f"{_COMMANDS}.export.export",
+        f"{_COMMANDS}.export.ExportOptions",
         "RUN_DIR [KEY=VALUE ...]",
         "its team as one program, for which PyTorch alone is needed",
     ),
     "tasks": Command(
-        f"{_COMMANDS}.tasks",
-        "tasks",
-        "help_lines",
+        f"{_COMMANDS}.tasks.tasks",
+        f"{_COMMANDS}.tasks.help_lines",
         "list | show NAME | hash NAME | check NAME [KEY=VALUE ...]",
         "the task families: which there are, what is in one, whether it is sound",
     ),
@@ -109,9 +98,9 @@ def usage() -> str:
 
 
 def load(words: Sequence[str]) -> None:
-    """Import what the command needs."""
+    """Import what the command needs, or its help."""
     if words and words[0] in COMMANDS:
-        importlib.import_module(COMMANDS[words[0]].module)
+        _wanted(COMMANDS[words[0]], words)
 
 
 def run(words: Sequence[str]) -> int:
@@ -130,13 +119,19 @@ def _run(name: str, words: Sequence[str]) -> int:
 
         raise ConfigError([f"{name}: expected {', '.join(COMMANDS)}{nearest(name, COMMANDS)}"])
     command = COMMANDS[name]
-    module = importlib.import_module(command.module)
+    wanted = _wanted(command, words)
     if HELP & {*words}:
-        lines = _help_lines(getattr(module, command.options), words)
+        lines = _help_lines(wanted, words)
         say("\n".join([f"Usage: mg2l-kalei {name} {command.usage}", command.meaning, "", *lines]))
         return 0
-    code: int = getattr(module, command.function)(words)
+    code: int = wanted(words)
     return code
+
+
+def _wanted(command: Command, words: Sequence[str]) -> Any:
+    """The command's function, or its options where help is asked for."""
+    module, _, name = (command.options if HELP & {*words} else command.function).rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def _help_lines(options: Any, words: Sequence[str]) -> list[str]:

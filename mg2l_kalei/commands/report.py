@@ -49,8 +49,10 @@ def report(words: Sequence[str]) -> int:
     _write_tables(sections, out)
     _begin_pictures(sections, out / "figures")
     gc.freeze()  # what was read stays to the end: no need to look through it after every few pictures
-    pictures, is_drawn = _write_pictures(sections, out)
-    gc.unfreeze()
+    try:
+        pictures, is_drawn = _write_pictures(sections, out)
+    finally:
+        gc.unfreeze()
     write_atomically(out / "index.html", to_html(sections, pictures, out))
     say(f"{len(runs)} runs, {len(sections)} tables: {out / 'index.html'}")
     return 0 if is_drawn else 1

@@ -47,7 +47,7 @@ def listing() -> str:
 
 
 def renew_list() -> None:
-    """Write the list down. To be called where families have changed: ``make families``."""
+    """Write the list down. To be called where families have changed: ``make lists``."""
     path = _packaged()
     path.write_text(f"{_registry_digest(path)}\n{listing()}\n", encoding="utf-8")
 

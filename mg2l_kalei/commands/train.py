@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mg2l_kalei.config import render_help, render_sources, request
-from mg2l_kalei.config.command_line import FLAGS
+from mg2l_kalei.config import render_sources, request
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.training.plan import train
-from mg2l_kalei.training.plugins import asked, load_plugins, resolve
-from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
+from mg2l_kalei.training.plugins import resolve
 
 
 def train_or_show(words: Sequence[str]) -> int:
@@ -19,10 +17,3 @@ def train_or_show(words: Sequence[str]) -> int:
         say(render_sources(resolved))
         return 0
     return train(resolved.config).exit_code
-
-
-def help_lines(words: Sequence[str]) -> list[str]:
-    """Every choice and setting; where something is chosen or set, those that apply. Raises ConfigError."""
-    load_plugins(asked(words))
-    is_bare = all(word in FLAGS for word in words)
-    return [render_help(SCHEMA, CONFIG_DIR, None if is_bare else resolve(words))]

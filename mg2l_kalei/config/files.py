@@ -12,10 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from envs.core import Refusal
+from envs.settings import Refusal
 from mg2l_kalei.config.settings import Rule, nearest, problem, read
 from mg2l_kalei.disk.durable import read_bounded
 
+_PACKAGED, _CLONED = Path(__file__).resolve().parent, Path(__file__).resolve().parents[2] / "config"
+CONFIG_DIR = _PACKAGED if (_PACKAGED / "algo").is_dir() else _CLONED  # of the project's own YAML files
 MAX_SIZE = 1 << 20  # bytes of a YAML file that is read
 MAX_DEPTH = 20  # of lists and mappings in each other
 DEFAULTS = {"expt": "default", "algo": "mg2l_kalei", "env": "mpe-spread"}

@@ -22,7 +22,7 @@ class Layers:
     def __init__(self, sections: Sections, kinds: Mapping[str, str]) -> None:
         self.problems: list[str] = []
         self._sections = sections
-        self._kinds = kinds
+        self.kinds = kinds
         self._rules = {
             dotted(section, name): rule
             for section in sections
@@ -36,6 +36,16 @@ class Layers:
         """The values of one section, by setting."""
         (kind,) = self._possible_kinds(name)
         return {setting: self.values[dotted(name, setting)] for setting in self._sections[name][kind]}
+
+    def chosen_sections(self) -> Sections:
+        """The sections with their chosen kinds alone; all of them must be. The values stand as defaults."""
+        chosen: dict[str, dict[str, dict[str, Rule]]] = {}
+        for section in self._sections:
+            (kind,) = self._possible_kinds(section)
+            rules = self._sections[section][kind]
+            values = self.section(section)
+            chosen[section] = {kind: {name: rule._replace(default=values[name]) for name, rule in rules.items()}}
+        return chosen
 
     def add_file(self, file: File) -> None:
         """Set what a file says, where it speaks to the chosen kinds; everything in it is checked."""
@@ -78,7 +88,7 @@ class Layers:
 
     def _possible_kinds(self, section: str) -> list[str]:
         """The chosen kind; all of them where the choice was wrong; ``""`` where there are no kinds."""
-        return [self._kinds[section]] if section in self._kinds else list(self._sections[section])
+        return [self.kinds[section]] if section in self.kinds else list(self._sections[section])
 
     def _add_block(self, file: File, section: str, block: Mapping[str, Any]) -> None:
         kinds = self._sections[section]
@@ -91,7 +101,7 @@ class Layers:
             except ValueError as error:
                 self.problems.append(problem(file.source, f"{section}.kind", block["kind"], error))
                 return
-            speaks = speaks and candidates == [self._kinds.get(section)]
+            speaks = speaks and candidates == [self.kinds.get(section)]
         for name, value in block.items():
             if name == "kind" and has_guard:
                 continue

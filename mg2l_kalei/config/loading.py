@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mg2l_kalei.config.command_line import Assignment, parse
 from mg2l_kalei.config.files import Choices, ConfigError, File, choice_key, choose, read_yaml
-from mg2l_kalei.config.layers import COMMAND_LINE, RETIRED, Layers
+from mg2l_kalei.config.layers import COMMAND_LINE, RETIRED, Layers, Sections
 from mg2l_kalei.config.run_config import RunConfig, Schema, flat, to_dict
 from mg2l_kalei.config.settings import Rule, problem, read, to_text
 
@@ -32,28 +32,53 @@ def load(argv: Sequence[str], schema: Schema, config_dir: Path) -> Resolved:
     Raises ConfigError with everything that is wrong, in the order of the layers.
     """
     assignments, problems = parse(argv)
-    given, overrides = _split(assignments, schema, problems)
+    given, overrides = _split(assignments, schema.axes, problems)
     stored = given.pop("config", None)
     if stored is None:
         choices = choose(given, schema.axes, (config_dir, *schema.folders))
     else:
         choices = _stored_choices(stored, given, schema)
-    kinds = {axis: choices.names[choice_key(axis)] for axis in schema.axes if choice_key(axis) in choices.names}
-    layers = Layers(schema.sections(), kinds)
+    layers = _layers(schema.sections(), choices, overrides, but_of=stored)
+    config = _build(schema, choices.names, layers)
+    problems += choices.problems + layers.problems
+    if problems or config is None:
+        raise ConfigError(problems)
+    sources = {f"{key}.kind" if key == "env" else key: source for key, source in choices.sources.items()}
+    return Resolved(config, {**sources, **layers.sources})
+
+
+def chosen_sections(argv: Sequence[str], sections: Sections, config_dir: Path) -> Sections | None:
+    """The settings of the kinds that the words of a command line choose; the values that they come to are defaults.
+
+    Whether they can be combined is not asked. None where something else is wrong, or code of others has a say: ``load``
+    knows more.
+    """
+    axes = {name: kinds for name, kinds in sections.items() if "" not in kinds}
+    assignments, problems = parse(argv)
+    given, overrides = _split(assignments, axes, problems)
+    if "config" in given:
+        return None
+    choices = choose(given, axes, (config_dir,))
+    layers = _layers(sections, choices, overrides)
+    is_sound = not (problems or choices.problems or layers.problems)
+    return layers.chosen_sections() if is_sound and not layers.values["plugins"] else None
+
+
+def _layers(sections: Sections, choices: Choices, overrides: Sequence[Assignment], but_of: str | None = None) -> Layers:
+    """The settings of what was chosen; ``but_of``: the stored config whose files are not read again."""
+    axes = [name for name, kinds in sections.items() if "" not in kinds]
+    kinds = {axis: choices.names[choice_key(axis)] for axis in axes if choice_key(axis) in choices.names}
+    layers = Layers(sections, kinds)
     for file in choices.files:
         layers.add_file(file)
     layers.add_command_line(overrides)
-    layers.read_files(but_of=stored)
-    config = _build(schema, choices.names, kinds, layers)
-    problems += choices.problems + layers.problems
-    if {layers.sources.get(name) for name in ("n_iters", "total_env_steps")} == {COMMAND_LINE}:
-        problems.append("command line: n_iters and total_env_steps: both say how long a run is, expected one of them")
-    if problems or config is None:
-        raise ConfigError(problems)
-    if layers.sources["n_iters"] == COMMAND_LINE:  # stronger than a file's total_env_steps
-        config = replace(config, total_env_steps=None)
-    sources = {f"{key}.kind" if key == "env" else key: source for key, source in choices.sources.items()}
-    return Resolved(config, {**sources, **layers.sources})
+    layers.read_files(but_of=but_of)
+    if layers.sources["n_iters"] == COMMAND_LINE:
+        if layers.sources["total_env_steps"] == COMMAND_LINE:
+            reason = "both say how long a run is, expected one of them"
+            layers.problems.append(f"{COMMAND_LINE}: n_iters and total_env_steps: {reason}")
+        layers.values["total_env_steps"] = None  # a file's is the weaker one
+    return layers
 
 
 def _stored_choices(path: str, given: Mapping[str, str], schema: Schema) -> Choices:
@@ -93,7 +118,7 @@ def from_dict(content: Mapping[str, Any], schema: Schema) -> RunConfig:
     if gone := _gone(source, content, known={*layers.sources, *wishes, *schema.axes, *RETIRED}):
         raise ConfigError([*problems, gone])
     layers.add_file(File(source, {key: value for key, value in content.items() if key not in ("expt", "algo")}))
-    config = _build(schema, names, kinds, layers)
+    config = _build(schema, names, layers)
     problems += layers.problems
     if problems or config is None:
         raise ConfigError(problems)
@@ -111,11 +136,11 @@ def _gone(source: str, content: Mapping[str, Any], known: Container[str]) -> str
 
 
 def _split(
-    assignments: Iterable[Assignment], schema: Schema, problems: list[str]
+    assignments: Iterable[Assignment], axes: Iterable[str], problems: list[str]
 ) -> tuple[dict[str, str], list[Assignment]]:
     """What chooses files and kinds, by ``choice_key``, and the rest. ``encoder=none`` is short for its ``kind``."""
     names = {"expt": "expt", "algo": "algo", "config": "config"}
-    for axis in schema.axes:
+    for axis in axes:
         names |= {axis: choice_key(axis), f"{axis}.kind": choice_key(axis)}
     given: dict[str, str] = {}
     rest = []
@@ -129,8 +154,9 @@ def _split(
     return given, rest
 
 
-def _build(schema: Schema, names: Mapping[str, str], kinds: Mapping[str, str], layers: Layers) -> RunConfig | None:
+def _build(schema: Schema, names: Mapping[str, str], layers: Layers) -> RunConfig | None:
     """The config, if all choices are made; what its own checks say is added to the problems."""
+    kinds = layers.kinds
     if not {"expt", "algo"} <= names.keys() or len(kinds) < len(schema.axes):
         return None
     defaults = {**{axis: schema.axes[axis][kind][1] for axis, kind in kinds.items()}, **schema.groups}

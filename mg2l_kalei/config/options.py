@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from envs.core import Refusal
+from envs.settings import Refusal
 from mg2l_kalei.config.command_line import parse
 from mg2l_kalei.config.files import ConfigError
 from mg2l_kalei.config.layers import COMMAND_LINE

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mg2l_kalei.config.files import DEFAULTS, names_in
 from mg2l_kalei.config.layers import Sections, dotted
 from mg2l_kalei.config.loading import Resolved
-from mg2l_kalei.config.run_config import RunConfig, Schema, flat, to_dict
+from mg2l_kalei.config.run_config import AXES, GROUPS, RunConfig, flat, to_dict
 from mg2l_kalei.config.settings import Rule, describe, rules, to_text
 
 _USAGE = """\
@@ -20,17 +20,22 @@ come to. --print-config prints the resolved configuration with the source of eac
 """
 
 
-def render_help(schema: Schema, config_dir: Path, chosen: Resolved | None = None) -> str:
+def render_help(sections: Sections, folders: Sequence[Path], chosen: Sections | None = None) -> str:
     """Every choice, and every setting with its default, meaning and legal values.
 
-    Of what was ``chosen``, its kinds alone, and their settings with the values that they come to.
+    ``folders``: where YAML files lie, in ``algo`` and ``expt``. Of what was ``chosen``, its kinds alone, and their
+    settings with the values that they come to.
     """
-    folders = (config_dir, *schema.folders)
     names = {kind: names_in(*(folder / kind for folder in folders)) for kind in ("expt", "algo")}
-    names["env"] = tuple(schema.axes["env"])
+    names["env"] = tuple(sections["env"])
     options = [f"  --{key}=  (default {DEFAULTS[key]})  {', '.join(valid)}" for key, valid in names.items()]
-    sections = schema.sections() if chosen is None else _applying(schema, chosen.config)
-    return "\n".join([_USAGE, "Choices", *options, *_shown(sections)])
+    return "\n".join([_USAGE, "Choices", *options, *_shown(sections if chosen is None else chosen)])
+
+
+def values_as_defaults(config: RunConfig) -> Sections:
+    """The settings of a config's kinds; their values stand as defaults."""
+    axes = {axis: {config.kinds[axis]: rules(getattr(config, axis))} for axis in AXES}
+    return {"": {"": rules(config)}, **axes, **{name: {"": rules(getattr(config, name))} for name in GROUPS}}
 
 
 def render_sources(resolved: Resolved) -> str:
@@ -38,12 +43,6 @@ def render_sources(resolved: Resolved) -> str:
     lines = {key: f"{key}={to_text(value)}" for key, value in flat(to_dict(resolved.config)).items()}
     width = max(len(line) for line in lines.values())
     return "\n".join(f"{line:<{width}}  # {resolved.sources[key]}" for key, line in lines.items())
-
-
-def _applying(schema: Schema, config: RunConfig) -> Sections:
-    """The settings of the chosen kinds; their values stand as defaults."""
-    parts = {axis: {config.kinds[axis]: rules(getattr(config, axis))} for axis in schema.axes}
-    return {"": {"": rules(config)}, **parts, **{name: {"": rules(getattr(config, name))} for name in schema.groups}}
 
 
 def _shown(sections: Sections) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from omegaconf import OmegaConf
 
-from envs.core import setting
+from envs.settings import setting
 from mg2l_kalei.config.layers import dotted
 from mg2l_kalei.config.settings import Rule, rules, to_text
 from mg2l_kalei.disk.sinks import SINKS

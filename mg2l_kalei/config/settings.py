@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from envs.core import is_in_range
+from envs.settings import is_in_range
 
 _NOUNS = {
     bool: ("true or false", "true or false"),

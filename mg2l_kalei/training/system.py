@@ -15,6 +15,7 @@ from envs.core import EnvSpec, Refusal, TaskFamily
 from mg2l_kalei.buffers.contexts import ContextConfig
 from mg2l_kalei.buffers.trials import ReplayConfig, refuse_too_large
 from mg2l_kalei.config import ConfigError, RunConfig, Schema
+from mg2l_kalei.config.files import CONFIG_DIR as CONFIG_DIR
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
@@ -25,8 +26,6 @@ from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
 from mg2l_kalei.types import State, Step, Transition
 
-_PACKAGED, _CLONED = (Path(__file__).resolve().parents[up] / "config" for up in (1, 2))
-CONFIG_DIR = _PACKAGED if (_PACKAGED / "algo").is_dir() else _CLONED
 FOLDERS: list[Path] = []  # of recipes and the like that plugins have registered
 
 

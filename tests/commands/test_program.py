@@ -54,12 +54,15 @@ def test_help_with_choices_shows_what_applies_to_them_and_their_values(capsys: p
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_where_the_registry_has_it(name: str) -> None:
-    command = COMMANDS[name]
-    module = importlib.import_module(command.module)
-    assert callable(getattr(module, command.function)) and callable(getattr(module, command.options))
+    for dotted in (COMMANDS[name].function, COMMANDS[name].options):
+        module, _, what = dotted.rpartition(".")
+        assert callable(getattr(importlib.import_module(module), what))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["tasks", "list"]], ids=" ".join)
+NEED_NO_TENSORS = ["--help", "--version", "tasks list", "train --help", "train --help --env=rware-layout --algo=seps"]
+
+
+@pytest.mark.parametrize("words", [words.split() for words in NEED_NO_TENSORS], ids=" ".join)
 def test_what_needs_no_tensors_does_not_wait_for_them(words: list[str]) -> None:
     """Importing torch alone takes two seconds."""
     code = f"import sys; from mg2l_kalei.__main__ import main; main({words}); sys.exit('torch' in sys.modules)"

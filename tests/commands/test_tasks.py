@@ -43,7 +43,7 @@ def test_a_family_that_lacks_a_setting_is_listed_with_it(capsys: pytest.CaptureF
 
 
 def test_the_list_that_is_printed_is_what_the_families_are() -> None:
-    assert _listed() == listing(), "families have changed: make families"
+    assert _listed() == listing(), "families have changed: make lists"
     assert [line.split()[0] for line in listing().splitlines()] == list(ENVS)
 
 

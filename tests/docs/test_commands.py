@@ -58,7 +58,8 @@ def ask_the_program(words: Sequence[str]) -> None:
         assert command in COMMANDS
         return
     rest = [word for word in rest if word not in ("...", "--help")]
-    options = getattr(import_module(COMMANDS[command].module), COMMANDS[command].options)
+    module, _, name = COMMANDS[command].options.rpartition(".")
+    options = getattr(import_module(module), name)
     if command == "tasks":
         assert rest[0] in ("list", "show", "hash", "check")
         load([f"--env={rest[1]}", *rest[2:]] if len(rest) > 1 else [], SCHEMA, CONFIG_DIR)

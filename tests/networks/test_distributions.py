@@ -96,6 +96,19 @@ def test_illegal_actions_are_never_sampled_and_legal_ones_as_often_as_they_shoul
     assert sample.double().mean().item() == pytest.approx(1 / (1 + math.exp(-1)), abs=0.02)
 
 
+@pytest.mark.parametrize("shape", [(6, 2, 5), (40, 3, 4, 17), (1, 1, 1)], ids=str)
+def test_an_action_is_drawn_as_multinomial_draws_one(shape: tuple[int, ...]) -> None:
+    logits = 3 * draw(*shape)
+    legal = draw(*shape, seed=9) > 0
+    for distribution in (categorical(logits), categorical(logits, legal)):
+        ours, theirs = generator(), generator()
+        for _ in range(3):
+            probs = distribution.log_probs.exp().flatten(0, -2)
+            expected = torch.multinomial(probs, 1, generator=theirs).view(shape[:-1])
+            assert torch.equal(distribution.sample(ours), expected)
+        assert torch.equal(ours.get_state(), theirs.get_state())
+
+
 @pytest.mark.parametrize("logit_scale", [1.0, 1e4, 1e35])
 def test_gradients_are_finite_and_illegal_logits_get_none(logit_scale: float) -> None:
     logits, legal = (logit_scale * draw(6, 2, 5)).requires_grad_(), some_legal()

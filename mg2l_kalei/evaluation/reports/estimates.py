@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import combinations
@@ -33,6 +33,7 @@ SPLITS = ("train", "test", "ood")  # in the order that a report has them
 N_LEVELS = 101  # of return, at which performance profiles are read
 FEWER = 500  # resamples of an improvement, which compares all pairs of trials
 SHARED_COUNTS = 16  # shapes and places whose resamples are kept for other sections: tens of MB each
+Counts = Callable[[tuple[int, int, int], int], Array]  # of the shape of returns, and a method's place in its section
 THREADS = 2  # sections at once: most of the time is numpy's, without the interpreter's lock
 
 
@@ -101,23 +102,26 @@ def sections_of(runs: Sequence[StoredRun], n_resamples: int) -> list[Section]:
         methods = methods_of(family)
         splits = {result.split for run in family for result in run.results}
         wanted += [(methods, split) for split in SPLITS if split in splits]
+    counts_of = _shared_counts(n_resamples)
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda each: _section(each[0], each[1], n_resamples), wanted))
+        return list(pool.map(lambda each: _section(each[0], each[1], counts_of), wanted))
 
 
-@lru_cache(maxsize=SHARED_COUNTS)
-def _counts(shape: tuple[int, int, int], place: int, n_resamples: int) -> Array:
+def _shared_counts(n_resamples: int) -> Counts:
     """See ``resampled_counts``: of methods in different places of a section independent, of sections the same."""
-    return resampled_counts(shape, numpy_generator(0, "report", str(place)), n_resamples)
+
+    @lru_cache(maxsize=SHARED_COUNTS)  # gone with this report
+    def counts_of(shape: tuple[int, int, int], place: int) -> Array:
+        return resampled_counts(shape, numpy_generator(0, "report", str(place)), n_resamples)
+
+    return counts_of
 
 
-def _section(methods: Sequence[Method], split: str, n_resamples: int) -> Section:
+def _section(methods: Sequence[Method], split: str, counts_of: Counts) -> Section:
     played = {method: results for method in methods if (results := _on_split(method, split))}
     returns = {method: _stacked(results) for method, results in played.items()}
     family = next(iter(played.values()))[0].family
-    counts = {
-        method: _counts(values.shape[:3], place, n_resamples) for place, (method, values) in enumerate(returns.items())
-    }
+    counts = {method: counts_of(values.shape[:3], place) for place, (method, values) in enumerate(returns.items())}
     resampled: dict[Method, Resampled] = {
         method: (aggregate(values), resampled_aggregate(values, counts[method])) for method, values in returns.items()
     }
