@@ -90,7 +90,15 @@ def cycles(sources: Sources) -> list[str]:
     return [name for name in graph if name in reached(name)]
 
 
-LEARNER_BASE = {"base", "actor", "critic", "optimiser", "samples"}  # what learners have in common
+LEARNER_BASE = {
+    "base",
+    "actor",
+    "critic",
+    "optimiser",
+    "replayed",
+    "samples",
+    "targets",
+}  # what learners have in common
 
 
 def learners_importing_each_other(sources: Sources) -> list[str]:

@@ -36,7 +36,7 @@ class Experience(NamedTuple):
     """What there is to learn from."""
 
     fresh: Rollout  # made by this learner's policy, as it is now
-    replay: TrialReplay | None  # trials kept for whoever learns from them again; None: nobody does
+    replay: TrialReplay | None  # trials kept for whoever learns from them again, the fresh ones too; None: nobody does
     encoder: TaskEncoder
 
 

@@ -94,7 +94,7 @@ def build(
     encoder_class, learner_class = ENCODERS[config.kinds["encoder"]][0], LEARNERS[config.kinds["learner"]][0]
     generator = torch_generator(config.seed, "init", "encoder")
     encoder = encoder_class(config.encoder, family.spec, family.features(), n_train, generator)
-    config = divided(config, processes.size, infers=encoder.learns)
+    config = divided(config, processes.size, infers=encoder.learns, replays=bool(learner_class.replays))
     capacity = config.replay.capacity
     if encoder.learns and config.context.source == "replay" and capacity < n_train:
         whole, of_each = capacity * processes.size, f" in each of {processes.size} processes" * (processes.size > 1)
@@ -132,11 +132,11 @@ def _refuse_images(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) 
         )
 
 
-def divided(config: RunConfig, size: int, *, infers: bool) -> RunConfig:
+def divided(config: RunConfig, size: int, *, infers: bool, replays: bool = False) -> RunConfig:
     """What each of ``size`` processes does of a run: rows and contexts are divided, and what is replayed.
 
-    ``infers``: whether the encoder learns, and so looks at contexts. Raises Refusal, with a line for each setting that
-    cannot be.
+    ``infers``: whether the encoder learns, and so looks at contexts; ``replays``: whether the learner looks at past
+    trials. Raises Refusal, with a line for each setting that cannot be.
     """
     if size == 1:
         return config
@@ -144,6 +144,7 @@ def divided(config: RunConfig, size: int, *, infers: bool) -> RunConfig:
     parts = {"n_rows": (config.n_rows, size)}
     if infers:
         parts["context.batch"] = context.batch, 2 * size  # contexts are drawn in pairs
+    if infers or replays:
         parts["replay.capacity"] = replay.capacity, size
     if infers and context.source == "replay":
         parts["context.explore_rows"] = context.explore_rows, size
@@ -189,7 +190,7 @@ def _impossible(config: RunConfig) -> Iterable[str]:
     if context.source == "replay" and not learner.is_on_policy:
         yield (
             f"context.source=replay with learner.kind={config.kinds['learner']}: what it replays would be taken for "
-            "exploration"
+            "exploration; expected context.source=online, from which latents of past trials are inferred anew"
         )
     if config.network.is_recurrent and not learner.supports_memory:
         yield f"network.memory={config.network.memory}: learner.kind={config.kinds['learner']} has none"

@@ -110,3 +110,19 @@ def test_a_replay_of_a_trial_for_each_task_never_lacks_one() -> None:
         trainer.iterate()
         assert trainer.replay is not None
         assert len(trainer.replay.task[: len(trainer.replay)].unique()) == n_tasks
+
+
+def test_learners_find_the_fresh_trials_in_the_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(tiny("mg2l_full", "toy-corners"))
+    update, seen = trainer.system.learner.update, []
+
+    def watched(experience: Experience, *others: Any) -> Any:
+        assert experience.replay is not None
+        last = experience.replay.since(experience.replay.n_added - 4)[1]
+        seen.append(torch.equal(last["obs"].transpose(0, 1), experience.fresh.steps.obs))
+        return update(experience, *others)
+
+    monkeypatch.setattr(trainer.system.learner, "update", watched)
+    for _ in range(2):
+        trainer.iterate()
+    assert seen == [True, True]
