@@ -46,6 +46,14 @@ every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 # What learns the turns in ten rollouts.
 FAST: dict[str, dict[str, Any]] = {
     "mappo": {"hidden": (32, 32), "actor_lr": 3e-3, "critic_lr": 3e-3, "n_epochs": 8, "n_minibatches": 2},
+    "matd3": {
+        "hidden": (32, 32),
+        "actor_lr": 3e-3,
+        "critic_lr": 3e-3,
+        "n_step": 1,
+        "batch_size": 64,
+        "updates_per_step": 0.2,
+    },
 }
 
 
