@@ -48,11 +48,12 @@ FAST: dict[str, dict[str, Any]] = {
     "mappo": {"hidden": (32, 32), "actor_lr": 3e-3, "critic_lr": 3e-3, "n_epochs": 8, "n_minibatches": 2},
     "matd3": {
         "hidden": (32, 32),
-        "actor_lr": 3e-3,
-        "critic_lr": 3e-3,
+        "actor_lr": 2e-3,
+        "critic_lr": 1e-2,
+        "gamma": 0.5,
         "n_step": 1,
         "batch_size": 64,
-        "updates_per_step": 0.2,
+        "policy_delay": 1,
     },
 }
 
