@@ -55,7 +55,7 @@ class Matd3Config:
     lr_decay: str = setting("none", "to 0 over the run, or none", choices=DECAYS)
     gamma: float = setting(0.99, "discount per step", low=0, high=1)
     n_step: int = setting(5, "steps whose rewards are summed before the critics are asked", low=1)
-    batch_size: int = setting(256, "transitions per update", low=1)
+    batch: int = setting(256, "transitions per update", low=1)
     updates_per_step: float = setting(0.1, "updates per environment step", above=0)
     encoded_batches: int = setting(
         50, "batches cut out of trials that are drawn, and whose latents are inferred, together", low=1
@@ -169,8 +169,8 @@ class Matd3(Learner):
         """So many batches: all steps of trials drawn at random, in random order, and then of others."""
         config, replay = self.config, experience.replay
         assert replay is not None
-        n_trials = min(len(replay), -(-config.encoded_batches * config.batch_size // replay.n_steps))
-        size = min(config.batch_size, n_trials * replay.n_steps)
+        n_trials = min(len(replay), -(-config.encoded_batches * config.batch // replay.n_steps))
+        size = min(config.batch, n_trials * replay.n_steps)
         while n > 0:
             trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder)
             steps = self.recall.extend(trials.steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -99,7 +99,7 @@ def build(
     if encoder.learns and config.context.source == "replay" and capacity < n_train:
         whole, of_each = capacity * processes.size, f" in each of {processes.size} processes" * (processes.size > 1)
         raise Refusal(f"replay.capacity={whole} is less than a trial for each of {n_train} training tasks{of_each}")
-    if problems := list(learner_class.problems(config.learner, family.spec)):
+    if problems := list(problems_of_learner(config, family)):
         raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
     encoder.processes = processes
     _refuse_images(config, family, encoder)
@@ -115,6 +115,14 @@ def build(
             raise Refusal(f"{looks} observations as vectors, and {family.name} shows images: network.image=[]")
     refuse_too_large(config.replay, family.spec, system.trial_steps, system.replayed_fields)
     return system._replace(encoder=encoder.to(device), learner=system.learner.to(device))
+
+
+def problems_of_learner(config: RunConfig, family: TaskFamily) -> Iterator[str]:
+    """Why the run's learner cannot learn in this family, a line each."""
+    learner_class = LEARNERS[config.kinds["learner"]][0]
+    yield from learner_class.problems(config.learner, family.spec)
+    if learner_class.needs_team and family.has_rivals:
+        yield f"agents of {family.name} are rivals, and it learns what all are paid together: expected learner=mappo"
 
 
 def _refuse_images(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> None:

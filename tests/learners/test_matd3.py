@@ -24,7 +24,7 @@ QUICK: dict[str, Any] = {
     "gamma": 0.5,
     "tau": 0.05,
     "updates_per_step": 0.5,
-    "batch_size": 64,
+    "batch": 64,
     "activation": "tanh",
 }
 
@@ -225,13 +225,13 @@ def test_the_actors_target_goes_as_many_times_the_way_as_there_are_steps(actor_s
 def test_as_many_updates_are_made_as_environment_steps_ask_for() -> None:
     """In a rollout of 9 steps in 4 rows; more batches than its 36 steps hold are drawn anew."""
     for rate, n in ((0.5, 18), (0.1, 4), (1e-6, 1)):
-        learner = make_learner(updates_per_step=rate, batch_size=8)
+        learner = make_learner(updates_per_step=rate, batch=8)
         learn(learner, random_rollout())
         assert learner.n_updates == n
 
 
 def test_an_epoch_shows_every_step_of_the_trials_once() -> None:
-    learner, seen = make_learner(updates_per_step=0.25, batch_size=4, encoded_batches=9), []
+    learner, seen = make_learner(updates_per_step=0.25, batch=4, encoded_batches=9), []
     learn_from = learner.learn_from
 
     def watched(batch: Any, stream: Any) -> Any:
