@@ -18,7 +18,7 @@ from mg2l_kalei.buffers.steps import Transitions
 from mg2l_kalei.learners.base import Setup
 from mg2l_kalei.learners.matd3 import Matd3, Matd3Config
 from mg2l_kalei.learners.optimiser import Optimiser
-from mg2l_kalei.networks import GroupedMlp, NetworkConfig
+from mg2l_kalei.networks import NetworkConfig
 from mg2l_kalei.sharing.kaleidoscope import PUBLISHED, KaleidoscopeSharing
 from mg2l_kalei.types import TaskLatent
 from tests.small_systems import generator, make_encoder
@@ -35,15 +35,14 @@ CONFIG = Matd3Config(actor_steps="in_turn", critic_sharing="kaleidoscope", max_g
 
 def theirs(network: nn.Module) -> dict[str, nn.Parameter]:
     """Our network's parameters, by the names of theirs."""
-    body = network.body
-    assert isinstance(body, GroupedMlp)
-    named: dict[str, nn.Parameter] = {}
-    for number, layer in enumerate([*(hidden[0] for hidden in body.hidden), body.output], start=1):
-        named |= {f"fc{number}.{kind}": getattr(layer, kind) for kind in ("weight", "bias")}
-        named[f"fc{number}.sparse_thresholds"] = layer.thresholds
-    for number, (_, norm) in enumerate(body.hidden, start=1):
-        if not isinstance(norm, nn.Identity):
-            named |= {f"layer_norm{number}.weight": norm.scale.value, f"layer_norm{number}.bias": norm.shift.value}
+    named = {}
+    for ours, parameter in network.named_parameters():
+        name = ours.removeprefix("body.").replace("output.", "fc3.").replace("thresholds", "sparse_thresholds")
+        for depth in range(2):
+            name = name.replace(f"hidden.{depth}.0.", f"fc{depth + 1}.")
+            name = name.replace(f"hidden.{depth}.1.scale.value", f"layer_norm{depth + 1}.weight")
+            name = name.replace(f"hidden.{depth}.1.shift.value", f"layer_norm{depth + 1}.bias")
+        named[name] = parameter
     return named
 
 
@@ -125,9 +124,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Made]:
     def watched(self: Optimiser, loss: Tensor, **given: Any) -> Any:
         metrics = step(self, loss, **given)
         sharing = "sharing/" if self.name == "actor" else "sharing/critic_"
-        said = (float(metrics[sharing + name]) for name in ("diversity", "coefficient"))
-        gradients = {name: parameter.grad for name, parameter in theirs(self.network).items()}
-        made.append(Made(float(loss.detach()), *said, {n: g.clone() for n, g in gradients.items() if g is not None}))
+        diversity, coefficient = (float(metrics[sharing + name]) for name in ("diversity", "coefficient"))
+        gradients = {name: p.grad.clone() for name, p in theirs(self.network).items() if p.grad is not None}
+        made.append(Made(float(loss.detach()), diversity, coefficient, gradients))
         return metrics
 
     monkeypatch.setattr(Optimiser, "step", watched)
