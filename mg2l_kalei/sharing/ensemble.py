@@ -1,4 +1,4 @@
-"""Kaleidoscope's ensemble of critics: one network, a mask for each member (Li et al., NeurIPS 2024, sec. 3.4)."""
+"""Kaleidoscope's ensemble of critics: one network, a mask for each (Li et al., NeurIPS 2024, arXiv 2410.08540)."""
 
 from __future__ import annotations
 
