@@ -169,8 +169,9 @@ class Matd3(Learner):
         """So many batches: all steps of trials drawn at random, in random order, and then of others."""
         config, replay = self.config, experience.replay
         assert replay is not None
-        n_trials = min(len(replay), -(-config.encoded_batches * config.batch // replay.n_steps))
-        size = min(config.batch, n_trials * replay.n_steps)
+        size = -(-config.batch // self.processes.size)  # of each process
+        n_trials = min(len(replay), -(-config.encoded_batches * size // replay.n_steps))
+        size = min(size, n_trials * replay.n_steps)
         while n > 0:
             trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder)
             steps = self.recall.extend(trials.steps)
