@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,11 @@ from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
 from mg2l_kalei.learners.replayed import Trials, relived, updates_due
+from mg2l_kalei.learners.samples import acted
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.losses.temporal_difference import lambda_targets
 from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments
 from mg2l_kalei.networks.mixers import MIXERS, Mixer
-from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.types import ActionSample, Clock, Metrics, State, Step, TaskLatent
 
@@ -96,6 +97,18 @@ class TeamValue(nn.Module):
         return torch.cat([self.moments.normalise(state), latent], dim=-1)
 
 
+class Views(NamedTuple):
+    """What agents' networks see along B trials of T steps, and after the S steps that the next one does not follow."""
+
+    x: Tensor  # (T, B, N, in)
+    forgotten: Tensor  # (T, B) bool   steps before which everything is forgotten
+    after: Tensor  # (S, N, in)
+    cut: tuple[Tensor, ...]  # (S,) int64 each   number and row of those S steps
+
+
+Along = tuple[Tensor, Tensor | None]  # values (T, B, N, A), and states after each step (T, B, N, hidden)
+
+
 class Qmix(Learner):
     """See the module's docstring. Rewards are the team's: the mean over its agents."""
 
@@ -152,9 +165,9 @@ class Qmix(Learner):
             q, states = q[0], states[0]
         action = of_legal(q, legal).argmax(-1)
         if explore is not None:
-            race, chance = (torch.rand(x.shape, generator=generator, device=q.device) for x in (q, action))
-            drawn = of_legal(race, legal).argmax(-1)
-            action = torch.where(chance < self.config.epsilon(explore), drawn, action)
+            race = torch.rand(q.shape, generator=generator, device=q.device)
+            is_random = torch.rand(action.shape, generator=generator, device=q.device) < self.config.epsilon(explore)
+            action = torch.where(is_random, of_legal(race, legal).argmax(-1), action)
         return ActionSample(action, memory=states)
 
     # --- learning ----------------------------------------------------------------------------------------------------
@@ -163,7 +176,9 @@ class Qmix(Learner):
         config, replay, processes = self.config, experience.replay, self.processes
         assert replay is not None
         self.anneal(clock)
-        self._fit_normalisers(self.recall.extend(experience.fresh.steps), processes)
+        fresh = self.recall.extend(experience.fresh.steps)
+        self.agents.moments.update(fresh.obs[acted(fresh.alive)], processes=processes)
+        self.team.moments.update(fresh.state, processes=processes)
         self.targets.take_buffers()
         n_trials = min(-(-config.batch // processes.size), replay.capacity)
         n_updates = updates_due(config.updates_per_episode, experience.fresh, processes)
@@ -177,34 +192,34 @@ class Qmix(Learner):
 
     def learn(self, trials: Trials) -> Metrics:
         """One update on replayed trials."""
-        seen, (of_team, of_agents) = self.recall.extend(trials.steps), trials.latent
-        x = self.agents.seen(seen.obs, of_agents[:-1])  # (T, B, N, in)
+        seen, latent = self.recall.extend(trials.steps), trials.latent
+        views = self.views(seen, latent)
         with self.cast():
-            q, states = self._unrolled(self.agents.body, x, seen)
+            q, states = self.unrolled(self.agents.body, views)
             chosen = q.gather(-1, seen.action.unsqueeze(-1)).squeeze(-1)  # (T, B, N)
-            condition = self.team.seen(seen.state, of_team[:-1])
-            value = self.team.body(torch.where(seen.alive, chosen, 0.0), condition).to(x.dtype)  # (T, B)
-        target = self._target(seen, trials.latent, x, (q.detach(), states))
-        acted = seen.alive.any(-1)
-        n = acted.sum()
-        loss = torch.where(acted, value - target, 0.0).square().sum() / n.clamp(min=1) * self.processes.share(n)
+            condition = self.team.seen(seen.state, latent.global_[:-1])
+            value = self.team.body(torch.where(seen.alive, chosen, 0.0), condition).to(views.x.dtype)  # (T, B)
+        error = value - self.target(seen, latent, views, (q.detach(), states))
+        counts = seen.alive.any(-1)
+        n = counts.sum()
+        loss = torch.where(counts, error, 0.0).square().sum() / n.clamp(min=1) * self.processes.share(n)
         stepped = self.optimisers["actor"].step(loss, main_loss=loss)
         self.targets.follow()
         return {"train/td_loss": loss.detach(), "train/team_value": value.detach().mean(), **stepped}
 
     @torch.no_grad()
-    def _target(self, seen: Step, latent: TaskLatent, x: Tensor, online: tuple[Tensor, Tensor | None]) -> Tensor:
-        """Of the team's value (T, B). ``online``: values and states of the networks that learn (double Q-learning).
+    def target(self, seen: Step, latent: TaskLatent, views: Views, online: Along) -> Tensor:
+        """What the team's value is to be, (T, B). ``online``: values and states of the networks that learn.
 
         They choose the next action, and the target networks say what it is worth (van Hasselt et al. 2016).
         """
-        config, target_body = self.config, self.targets["agents"]
+        config, body = self.config, self.targets["agents"]
         with self.cast():
-            best = of_legal(self._next(self.agents.body, *online, seen, latent), seen.next_legal).argmax(-1)
-            next_q = self._next(target_body, *self._unrolled(target_body, x, seen), seen, latent)
+            best = of_legal(self.after(self.agents.body, views, online), seen.next_legal).argmax(-1)
+            next_q = self.after(body, views, self.unrolled(body, views))
             next_q = next_q.gather(-1, best.unsqueeze(-1)).squeeze(-1)  # (T, B, N)
             condition = self.team.seen(seen.next_state, latent.global_[1:])
-            next_value = self.targets["mixer"](torch.where(seen.next_alive, next_q, 0.0), condition).to(x.dtype)
+            next_value = self.targets["mixer"](torch.where(seen.next_alive, next_q, 0.0), condition)
         over = seen.terminated | ~seen.next_alive.any(-1)
         if config.time_limits == "terminal":
             over = over | seen.truncated
@@ -212,35 +227,36 @@ class Qmix(Learner):
         if config.standardise_rewards:
             self.rewards.update(reward.unsqueeze(-1), processes=self.processes)
             reward = self.rewards.normalise(reward)
-        cut = cut_off(seen)
+        next_value, cut = next_value.to(views.x.dtype), cut_off(seen)
         return lambda_targets(reward, next_value, over, cut, gamma=config.gamma, td_lambda=config.td_lambda)
 
-    def _unrolled(self, body: nn.Module, x: Tensor, seen: Step) -> tuple[Tensor, Tensor | None]:
-        """Values (T, B, N, A) along trials, and of recurrent agents the states after each step, without gradient."""
-        memory = self.initial_memory(x.shape[1])
+    def views(self, seen: Step, latent: TaskLatent) -> Views:
+        """What the agents' networks see along trials (T, B, ...), latents (T + 1, B, ...)."""
+        cut = cut_off(seen).nonzero(as_tuple=True)
+        after = self.agents.seen(seen.next_obs[cut], latent.local[1:][cut])
+        return Views(self.agents.seen(seen.obs, latent.local[:-1]), self.recall.forgets(seen.episode_start), after, cut)
+
+    def unrolled(self, body: nn.Module, views: Views) -> Along:
+        """Along trials, the values (T, B, N, A) and, of recurrent agents, the states after each step, no gradient."""
+        memory, x = self.initial_memory(views.x.shape[1]), views.x
         if memory is None:
             return body(x), None
-        forgotten, length = self.recall.forgets(seen.episode_start), self.network_config.chunk_length or len(x)
+        length = self.network_config.chunk_length or len(x)
         values, states, memory = [], [], memory.to(x.dtype)
-        for part, start in zip(x.split(length), forgotten.split(length), strict=True):
+        for part, start in zip(x.split(length), views.forgotten.split(length), strict=True):
             value, state = body(part, Memory(memory, start))
             memory = state[-1].detach()  # gradients go no further back
             values.append(value)
             states.append(state.detach())
         return torch.cat(values), torch.cat(states)
 
-    def _next(self, body: nn.Module, q: Tensor, states: Tensor | None, seen: Step, latent: TaskLatent) -> Tensor:
+    def after(self, body: nn.Module, views: Views, along: Along) -> Tensor:
         """Values after each step (T, B, N, A): those of the next step, or of the true successor where it is cut off."""
-        cut = cut_off(seen)
-        successor = self.agents.seen(seen.next_obs[cut], latent.local[1:][cut])  # (S, N, in)
-        of_last = body(successor) if states is None else body(successor[None], Memory(states[cut]))[0][0]
+        q, states = along
+        of_last = body(views.after) if states is None else body(views.after[None], Memory(states[views.cut]))[0][0]
         after = q.roll(-1, 0)
-        after[cut] = of_last
+        after[views.cut] = of_last
         return after
-
-    def _fit_normalisers(self, fresh: Step, processes: Processes = ALONE) -> None:
-        self.agents.moments.update(fresh.obs[fresh.alive], processes=processes)
-        self.team.moments.update(fresh.state, processes=processes)
 
     # --- state -------------------------------------------------------------------------------------------------------
 

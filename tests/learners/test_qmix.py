@@ -13,6 +13,7 @@ from mg2l_kalei.acting.collector import Team
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.qmix import Qmix
 from mg2l_kalei.learners.replayed import Trials
+from mg2l_kalei.networks import GroupedMlp
 from mg2l_kalei.types import Clock, Rollout
 from tests.small_systems import (
     DISCRETE,
@@ -43,8 +44,7 @@ def trials_of(encoder: TaskEncoder, rollout: Rollout) -> Trials:
 def values(learner: Qmix, trials: Trials) -> Tensor:
     """Each agent's value of each action, (T, B, N, A)."""
     with torch.no_grad():
-        x = learner.agents.seen(trials.steps.obs, trials.latent.local[:-1])
-        return learner._unrolled(learner.agents.body, x, trials.steps)[0]
+        return learner.unrolled(learner.agents.body, learner.views(*trials))[0]
 
 
 def team_values(learner: Qmix, trials: Trials) -> Tensor:
@@ -227,11 +227,12 @@ def test_actions_that_are_illegal_next_are_worth_nothing() -> None:
         learner = qmix(encoder, standardise_rewards=False)
         with torch.no_grad():
             for body in (learner.agents.body, learner.targets["agents"]):
+                assert isinstance(body, GroupedMlp)
                 body.output.bias[0] += 1000
         trials = trials_of(encoder, with_steps(rollout, next_legal=given))
-        x = learner.agents.seen(trials.steps.obs, trials.latent.local[:-1])
-        online = learner._unrolled(learner.agents.body, x, trials.steps)
-        found.append(float(learner._target(trials.steps, trials.latent, x, online).mean()))
+        views = learner.views(*trials)
+        online = learner.unrolled(learner.agents.body, views)
+        found.append(float(learner.target(*trials, views, online).mean()))
     assert found[0] < 10 and found[1] > 100
 
 

@@ -193,21 +193,21 @@ def learner(golden: Arrays, monkeypatch: pytest.MonkeyPatch) -> Qmix:
 
 
 def test_values_along_trials_and_those_of_what_follows(golden: Arrays, learner: Qmix) -> None:
-    seen, latent = trials_of(golden)
-    x = learner.agents.seen(seen.obs, latent.local[:-1])
+    trials = trials_of(golden)
+    views = learner.views(*trials)
     for body, expected in ((learner.agents.body, golden["q"]), (learner.targets["agents"], golden["target_q"])):
         with torch.no_grad():
-            q, states = learner._unrolled(body, x, seen)
-            after = learner._next(body, q, states, seen, latent)
-        close(q.transpose(0, 1), expected[:, :-1])
+            along = learner.unrolled(body, views)
+            after = learner.after(body, views, along)
+        close(along[0].transpose(0, 1), expected[:, :-1])
         close(after.transpose(0, 1), expected[:, 1:])
 
 
 def test_targets_on_standardised_rewards(golden: Arrays, learner: Qmix) -> None:
-    seen, latent = trials_of(golden)
-    x = learner.agents.seen(seen.obs, latent.local[:-1])
+    trials = trials_of(golden)
+    views = learner.views(*trials)
     with torch.no_grad():
-        target = learner._target(seen, latent, x, learner._unrolled(learner.agents.body, x, seen))
+        target = learner.target(*trials, views, learner.unrolled(learner.agents.body, views))
     mask = golden["mask"][..., 0].bool()
     close(target.T[mask], golden["y"][..., 0][mask])
     moments = torch.cat([learner.rewards.mean, learner.rewards.var, learner.rewards.count])
