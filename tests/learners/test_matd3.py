@@ -182,25 +182,34 @@ def test_actors_see_local_latents_and_critics_the_global_one_and_neither_trains_
     assert torch.equal(before, weights(encoder)) and all(p.grad is None for p in encoder.parameters())
 
 
-def departed(**changed: Any) -> list[Tensor]:
+def departed(spec: EnvSpec, **changed: Any) -> list[Tensor]:
     """Networks after an update on noise in which agent 2 leaves in step 1, ``changed`` of what it then saw and did."""
     steps: Step = random_rollout().steps
-    alive = torch.ones_like(steps.alive)
-    alive[2:, :, 2] = False
-    next_alive = torch.ones_like(alive)
-    next_alive[1:, :, 2] = False
+    alive, next_alive = torch.ones_like(steps.alive), torch.ones_like(steps.alive)
+    alive[2:, :, 2] = next_alive[1:, :, 2] = False
+    if spec.shared_reward:
+        steps.reward[:] = steps.reward[..., :1].clone()
     for name, value in changed.items():
-        field = getattr(steps, name)
-        field[(1 if name.startswith("next") else 2) :, :, 2] = value
-    learner = make_learner(updates_per_step=1.0)
+        getattr(steps, name)[(1 if name.startswith("next") else 2) :, :, 2] = value
+    learner = make_learner(spec, updates_per_step=1.0)
     learn(learner, random_rollout()._replace(steps=steps._replace(alive=alive, next_alive=next_alive)))
     return [weights(network) for network in learner.networks.values()]
 
 
-def test_what_departed_agents_see_do_and_are_paid_trains_nobody() -> None:
-    usual = departed()
-    other = departed(action=0.7, reward=1e30, obs=3.0, next_obs=3.0)
+@pytest.mark.parametrize("spec", [CONTINUOUS, CONTINUOUS._replace(shared_reward=True)], ids=["own", "shared"])
+def test_what_departed_agents_see_do_and_are_paid_trains_nobody(spec: EnvSpec) -> None:
+    usual = departed(spec)
+    other = departed(spec, action=0.7, reward=1e30, obs=3.0, next_obs=3.0)
     assert all(map(torch.equal, usual, other))
+
+
+def test_where_nobody_is_there_nothing_is_learned_and_all_is_finite() -> None:
+    rollout = random_rollout()
+    nobody = torch.zeros_like(rollout.steps.alive)
+    learner = make_learner(updates_per_step=1.0)
+    before = [weights(network) for network in learner.networks.values()]
+    learn(learner, rollout._replace(steps=rollout.steps._replace(alive=nobody, next_alive=nobody)))
+    assert all(map(torch.equal, before, (weights(network) for network in learner.networks.values())))
 
 
 def test_targets_are_the_networks_where_weights_come_from_another_run() -> None:

@@ -58,3 +58,13 @@ def test_a_team_that_infers_the_task_beats_the_bound_and_gets_better_within_the_
     assert first > uninformed
     assert second > 0.5 * uninformed
     assert second > first
+
+
+@pytest.mark.slow
+def test_deterministic_actors_that_infer_the_task_beat_the_bound_and_get_better_within_the_trial() -> None:
+    """They have to try enough for the goal to show."""
+    words = (*MATD3, "learner.exploration_noise=0.5")
+    first, second, uninformed = learnt_returns("mg2l_kalei_matd3", 60, *words, *ENCODER)
+    assert first > uninformed
+    assert second > 0.5 * uninformed
+    assert second > first
