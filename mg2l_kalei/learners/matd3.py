@@ -158,11 +158,8 @@ class Matd3(Learner):
             targets.take_buffers()
         n_steps = seen.ends.numel() * self.processes.size
         n_updates = max(1, round(self.config.updates_per_step * n_steps))
-        found: dict[str, list[Tensor]] = {}
-        for batch in self._batches(experience, n_updates, generator):
-            for name, value in self.learn_from(batch, generator).items():
-                found.setdefault(name, []).append(torch.as_tensor(value).detach())
-        metrics: Metrics = {name: torch.stack(values).mean() for name, values in found.items()}
+        batches = self._batches(experience, n_updates, generator)
+        metrics = averaged([self.learn_from(batch, generator) for batch in batches])
         return metrics | self.after_update(clock, generator)
 
     def _batches(self, experience: Experience, n: int, generator: torch.Generator) -> Iterator[Transitions]:
@@ -199,9 +196,8 @@ class Matd3(Learner):
         if self.n_updates % self.config.policy_delay:
             return metrics
         agents = range(self.spec.n_agents)
-        turns: Sequence[Sequence[int]] = [agents] if self.config.actor_steps == "together" else [[i] for i in agents]
-        for turn in turns:
-            metrics |= self._actor_step(batch, turn, generator)
+        turns = [slice(i, i + 1) for i in agents] if self.config.actor_steps == "in_turn" else [slice(len(agents))]
+        metrics |= averaged([self._actor_step(batch, turn, generator) for turn in turns])
         for _ in turns:  # as published: so many times the way, where agents take turns
             self.targets["actor"].follow()
         self.targets["critic"].follow()
@@ -244,21 +240,18 @@ class Matd3(Learner):
             action = F.one_hot(action, self.spec.action_dim).to(batch.state.dtype)
         return torch.where(batch.alive.unsqueeze(-1), action, 0.0)
 
-    def _actor_step(self, batch: Transitions, agents: Sequence[int], generator: torch.Generator) -> Metrics:
-        """A step on the mean, over ``agents``, of the members' mean value of an agent's own action."""
-        who = list(agents)
+    def _actor_step(self, batch: Transitions, agents: slice, generator: torch.Generator) -> Metrics:
+        """A step on the mean, over some agents, of the members' mean value of an agent's own action."""
         with self.cast(), fixed(self.critic):
             policy = self.actor_network(batch.obs, batch.latent.local, batch.legal)
             if self.spec.is_discrete:
                 policy = straight_through(policy, generator)
-            own = torch.eye(self.spec.n_agents, dtype=torch.bool, device=policy.device)[who].unsqueeze(-1)
+            own = torch.eye(self.spec.n_agents, dtype=torch.bool, device=policy.device)[agents].unsqueeze(-1)
             joint = torch.where(own, policy.unsqueeze(-3), self._stored(batch).unsqueeze(-3))  # (S, agents, N, A)
-            q = self.critic(
-                *(x.unsqueeze(-2).expand(-1, len(who), -1) for x in (batch.state, batch.latent.global_)), joint
-            )
-        q = q.mean(-2)  # (S, agents, V)
-        q = q[..., 0] if self.n_values == 1 else q[:, range(len(who)), who]  # each agent's own: (S, agents)
-        alive = batch.alive[:, who]
+            of_team = (x.unsqueeze(-2).expand(-1, len(own), -1) for x in (batch.state, batch.latent.global_))
+            q = self.critic(*of_team, joint).mean(-2)  # (S, agents, V)
+        q = q[..., 0] if self.n_values == 1 else q[..., agents].diagonal(dim1=-2, dim2=-1)  # each one's own
+        alive = batch.alive[:, agents]
         loss = -masked_mean(q, alive) * self.processes.share(alive.sum())
         return {"train/policy_q": -loss, **self.optimisers["actor"].step(loss, main_loss=loss)}
 
@@ -298,3 +291,10 @@ def critic_sharing(config: Matd3Config, generator: torch.Generator) -> Parameter
         reset_interval=config.critic_reset_interval,
     )
     return KaleidoscopeEnsemble(masks, members, generator)
+
+
+def averaged(steps: Sequence[Metrics]) -> Metrics:
+    """The mean of each metric over the steps that have it."""
+    names = {name: None for step in steps for name in step}  # in order
+    values = {name: [torch.as_tensor(step[name]).detach() for step in steps if name in step] for name in names}
+    return {name: torch.stack(of_steps).mean() for name, of_steps in values.items()}

@@ -112,10 +112,10 @@ def test_actors_and_targets_wait_for_their_turn() -> None:
 def test_one_step_has_all_agents_gradients_and_in_turn_each_has_its_own() -> None:
     batch = first_batch()
     together, alone = make_learner(), []
-    together._actor_step(batch, range(3), generator())
+    together._actor_step(batch, slice(3), generator())
     for agent in range(3):
         learner = make_learner()
-        learner._actor_step(batch, [agent], generator())
+        learner._actor_step(batch, slice(agent, agent + 1), generator())
         alone.append(gradient(learner.actor_network))
     torch.testing.assert_close(gradient(together.actor_network), torch.stack(alone).mean(0))
     assert all(parameter.requires_grad for parameter in together.critic.parameters())
