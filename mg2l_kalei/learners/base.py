@@ -50,6 +50,7 @@ class Learner(ABC):
     is_on_policy: ClassVar[bool] = True  # False: log-probabilities are not needed, and ``replays`` is what it asks for
     supports_memory: ClassVar[bool] = True  # whether ``network.memory`` may be other than none
     supports_images: ClassVar[bool] = False  # whether its networks have convolutions for them
+    supports_task_gates: ClassVar[bool] = False  # whether its actors have them: see ``network.task_gates``
     needs_team: ClassVar[bool] = False  # whether it learns what all agents are paid together, and so refuses rivals
     replays: ClassVar[Sequence[str]] = ()  # fields of ``Step`` that are to be kept of past trials
 

@@ -202,6 +202,8 @@ def _impossible(config: RunConfig) -> Iterable[str]:
         )
     if config.network.is_recurrent and not learner.supports_memory:
         yield f"network.memory={config.network.memory}: learner.kind={config.kinds['learner']} has none"
+    if config.network.task_gates and not learner.supports_task_gates:
+        yield f"network.task_gates=true: actors of learner.kind={config.kinds['learner']} have no gates"
     if config.network.is_recurrent and config.precision == "bf16":
         yield f"precision=bf16 with network.memory={config.network.memory}: a GRU needs fp32 or tf32"
     yield from encoder.problems(config.encoder, context_batch=context.batch, context_length=context.length)

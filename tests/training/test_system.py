@@ -171,3 +171,9 @@ def test_a_gpu_that_is_not_there_is_replaced_by_the_cpu_with_a_warning(
     assert (warning is not None) == warns
     if warning:
         assert f"{n_gpus} GPUs found" in warning and "CPU" in warning
+
+
+def test_learners_whose_actors_have_no_gates_refuse_them() -> None:
+    message = r"^network.task_gates=true: actors of learner.kind=qmix have no gates$"
+    with pytest.raises(ConfigError, match=message):
+        load_words("--algo=qmix", "--env=toy-turns", "task_gates=true")
