@@ -56,4 +56,5 @@ def _layout(x: Tensor) -> Layout:
 
 def _like(layout: Layout) -> Tensor:
     shape, stride, dtype, device = layout
-    return torch.empty_strided(shape, stride, dtype=dtype, device=device).normal_()
+    size = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))  # less where places lie on each other
+    return torch.empty(size, dtype=dtype, device=device).normal_().as_strided(shape, stride)

@@ -30,6 +30,7 @@ SMALL_ENCODERS: dict[str, dict[str, Any]] = {
 }
 SMALL_LEARNERS: dict[str, dict[str, Any]] = {
     "mappo": {"n_epochs": 2, "n_minibatches": 2, "encoder_epochs": 1},
+    "matd3": {"batch": 16, "n_step": 3, "warmup_steps": 0},
     "qmix": {"batch": 4, "updates_per_episode": 0.25, "mixer_width": 4, "hypernet_width": 8, "target_update": 2.0},
 }
 SMALL_NETWORK: dict[str, Any] = {"hidden": (16, 16)}

@@ -94,6 +94,7 @@ LEARNER_BASE = {
     "base",
     "actor",
     "critic",
+    "deterministic",
     "optimiser",
     "replayed",
     "samples",

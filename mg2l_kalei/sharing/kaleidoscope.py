@@ -114,9 +114,7 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         self, network: nn.Module, optimiser: torch.optim.Optimizer, clock: Clock, generator: torch.Generator
     ) -> Metrics:
         """Redraw a share of the weights that all members mask, once per ``reset_interval``, but not in the last one."""
-        before, self.n_intervals = self.n_intervals, clock.env_steps // self.config.reset_interval
-        is_last = clock.env_steps >= clock.total_env_steps - self.config.reset_interval
-        if self.n_intervals <= before or is_last:
+        if not self._is_reset_due(clock):
             return {}
         layers = [layer for layer in masked_layers(network) if layer.role.is_resettable]
         return {"sharing/reset_weights": float(sum(self._reset(layer, optimiser, generator) for layer in layers))}
@@ -189,6 +187,12 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         main_loss = losses.abs().mean() if self.config.main_loss_average == "magnitude" else losses.mean().abs()
         floored = diversities.mean().clamp(min=self.config.diversity_floor)
         return self.config.diversity_coef * main_loss / floored
+
+    def _is_reset_due(self, clock: Clock) -> bool:
+        """Whether a reset interval has passed since last asked, and the last one has not begun."""
+        before, self.n_intervals = self.n_intervals, clock.env_steps // self.config.reset_interval
+        is_last = clock.env_steps >= clock.total_env_steps - self.config.reset_interval
+        return self.n_intervals > before and not is_last
 
     def _reset(self, layer: MaskedLinear, optimiser: torch.optim.Optimizer, generator: torch.Generator) -> int:
         """Redraw dead weights and their thresholds with ``reset_probability``; returns how many."""

@@ -55,6 +55,15 @@ every_learner_and_spec = pytest.mark.parametrize(
 # What learns the turns in ten rollouts.
 FAST: dict[str, dict[str, Any]] = {
     "mappo": {"hidden": (32, 32), "actor_lr": 3e-3, "critic_lr": 3e-3, "n_epochs": 8, "n_minibatches": 2},
+    "matd3": {
+        "hidden": (32, 32),
+        "actor_lr": 2e-3,
+        "critic_lr": 1e-2,
+        "gamma": 0.5,
+        "n_step": 1,
+        "batch": 64,
+        "policy_delay": 1,
+    },
     "qmix": {"hidden": (32, 32), "lr": 5e-3, "gamma": 0.5, "batch": 32, "updates_per_episode": 0.5},
 }
 

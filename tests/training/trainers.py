@@ -17,7 +17,8 @@ from mg2l_kalei.types import Metrics
 RECIPES = sorted(path.stem for path in (CONFIG_DIR / "algo").glob("*.yaml"))
 # These are ``mappo`` with another sharing scheme, and schemes are tested by their registry: a glance at each is enough.
 SCHEMES_ALONE = ["fups", "fups_id", "hypernet", "kaleidoscope", "multih", "nops", "seps", "snp"]
-PARTS_OF_ANOTHER = ["mg2l_qmix", "qmix", "vdn"]  # all that they do, ``mg2l_kalei_qmix`` does too, but for the sum
+# All that they do, ``mg2l_kalei_qmix`` does too, but for the sum, or ``mg2l_kalei_matd3``, but for turns.
+PARTS_OF_ANOTHER = ["kaleidoscope_matd3", "matd3", "mg2l_matd3", "mg2l_qmix", "qmix", "vdn"]
 SLOW = {*SCHEMES_ALONE, *PARTS_OF_ANOTHER}
 OF_RECIPES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in RECIPES]
 every_recipe = pytest.mark.parametrize("algo", OF_RECIPES)
@@ -45,6 +46,8 @@ TINY: dict[str, Any] = {
     "hypernet_width": 4,
     "updates_per_episode": 0.25,
     "target_update": 2.0,
+    "warmup_steps": 30,
+    "critic_reset_interval": 20,
 }
 PARTS = ("env", "encoder", "sharing", "learner", "network", "context", "replay")
 
