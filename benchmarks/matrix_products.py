@@ -19,7 +19,9 @@ Product = tuple[Any, tuple[Layout, ...]]
 
 
 class Recorded(TorchDispatchMode):
-    """Counts the matrix products made in its block, forward and backward, by operation and layout of its arguments."""
+    """Counts the matrix products made in its block, forward and backward, by operation and layout of its arguments.
+
+    Where a product was written to makes no difference."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +29,7 @@ class Recorded(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.overloadpacket in PRODUCTS:
-            self.products[func, tuple(_layout(x) for x in args)] += 1
+            self.products[func.overloadpacket, tuple(_layout(x) for x in args)] += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -54,4 +56,5 @@ def _layout(x: Tensor) -> Layout:
 
 def _like(layout: Layout) -> Tensor:
     shape, stride, dtype, device = layout
-    return torch.empty_strided(shape, stride, dtype=dtype, device=device).normal_()
+    size = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))  # less where places lie on each other
+    return torch.empty(size, dtype=dtype, device=device).normal_().as_strided(shape, stride)

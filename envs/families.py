@@ -36,6 +36,7 @@ from envs.pettingzoo.family import PettingZooConfig, PettingZooFamily
 from envs.rware.coloured import Coloured, ColouredConfig
 from envs.rware.family import ListedConfig, ListedLayouts, Registered, RegisteredConfig
 from envs.rware.generated import GeneratedConfig, GeneratedLayouts
+from envs.rware.published import Published, PublishedConfig
 from envs.toy import Corners, CornersConfig, Turns, TurnsConfig
 from envs.toy_arms import Arms, ArmsConfig
 
@@ -71,7 +72,12 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mujoco-walker2d-2x3": (MujocoFamily, MujocoConfig("Walker2d", "2x3", observation=_ALL)),
     "mujoco-walker2d-6x1": (MujocoFamily, MujocoConfig("Walker2d", "6x1", observation=_ALL)),
     "pettingzoo": (PettingZooFamily, PettingZooConfig()),
+    "rware-2color-medium-16ag": (Published, PublishedConfig(registration="medium-16ag")),
+    "rware-2color-small-8ag": (Published, PublishedConfig(registration="small-8ag")),
+    "rware-2color-tiny-4ag": (Published, PublishedConfig(registration="tiny-4ag")),
+    "rware-2color-tiny-4ag-hard": (Published, PublishedConfig(registration="tiny-4ag-hard")),
     "rware-color": (Coloured, ColouredConfig()),
+    "rware-color-published": (Published, PublishedConfig()),
     "rware-layout": (ListedLayouts, ListedConfig(sensor_range=2, episode_steps=100)),
     "rware-layout-large": (
         GeneratedLayouts,

@@ -22,6 +22,7 @@ REPRESENTATIVES = {
     "mujoco-cheetah-dir",
     "pettingzoo",
     "rware-color",
+    "rware-color-published",
     "rware-layout-large",
     "rware-tiny-2ag",
     "toy-arms",

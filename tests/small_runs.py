@@ -34,10 +34,13 @@ ALL = {
 }
 BY_KIND: dict[str, dict[str, Any]] = {  # settings that a kind of an axis has
     "mappo": {"learner.n_epochs": 2, "learner.n_minibatches": 2},
+    "matd3": {"learner.batch": 8, "learner.critic_reset_interval": 16},
     "mg2l": {"encoder.hidden": "[8]", "encoder.latent_dim": 4, "encoder.n_heads": 2},
+    "qmix": {"learner.batch": 4, "learner.updates_per_episode": 0.5, "learner.target_update": 5},
     # Thresholds start near the weights, and resets come every iteration, or masks would play no part.
     "kaleidoscope": {"sharing.reset_interval": 16, "sharing.reset_probability": 0.5, "sharing.threshold_bias": 0.0},
 }
+BY_KIND["kaleidoscope_published"] = BY_KIND["kaleidoscope"]
 
 
 def tiny(results: Path, env: str = "toy-corners", algo: str = "mg2l_kalei", **settings: Any) -> list[str]:

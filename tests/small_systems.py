@@ -30,6 +30,8 @@ SMALL_ENCODERS: dict[str, dict[str, Any]] = {
 }
 SMALL_LEARNERS: dict[str, dict[str, Any]] = {
     "mappo": {"n_epochs": 2, "n_minibatches": 2, "encoder_epochs": 1},
+    "matd3": {"batch": 16, "n_step": 3, "warmup_steps": 0},
+    "qmix": {"batch": 4, "updates_per_episode": 0.25, "mixer_width": 4, "hypernet_width": 8, "target_update": 2.0},
 }
 SMALL_NETWORK: dict[str, Any] = {"hidden": (16, 16)}
 TOTAL_ENV_STEPS = 10_000
@@ -75,24 +77,37 @@ def make_learner(
     return learner_class(config, Setup(network, spec, encoder, make_sharing, weights))
 
 
+def can_learn(kind: str, spec: EnvSpec) -> bool:
+    """Whether a learner takes such actions."""
+    learner_class, default = LEARNERS[kind]
+    return not list(learner_class.problems(default, spec))
+
+
 def at(env_steps: int) -> Clock:
     """The clock after so many steps of a small run."""
     return Clock(0, env_steps, TOTAL_ENV_STEPS)
 
 
 def update(
-    learner: Learner, encoder: TaskEncoder, rollout: Rollout, env_steps: int = 36, seed: int = 0, **given: Any
+    learner: Learner, encoder: TaskEncoder, rollout: Rollout, env_steps: int = 36, seed: int = 0, *, capacity: int = 0
 ) -> Metrics:
-    """One update of a learner on a rollout, which is all that its replay holds if it wants one."""
+    """One update of a learner on a rollout, which is all that its replay holds if it wants one, of so many trials.
+
+    0: as many as there are.
+    """
     replay = None
     if learner.replays:
         steps = rollout.steps
         spec = learner.spec._replace(obs_dim=steps.obs.shape[-1], state_dim=steps.state.shape[-1])
         replay = TrialReplay(
-            ReplayConfig(capacity=len(rollout.task)), spec, len(steps.obs), learner.replays, rollout.task.device
+            ReplayConfig(capacity=capacity or len(rollout.task)),
+            spec,
+            len(steps.obs),
+            learner.replays,
+            rollout.task.device,
         )
         replay.add(steps, rollout.task)
-    return learner.update(Experience(rollout, replay, encoder, **given), at(env_steps), generator(seed))
+    return learner.update(Experience(rollout, replay, encoder), at(env_steps), generator(seed))
 
 
 def with_steps(rollout: Rollout, **fields: Any) -> Rollout:

@@ -97,7 +97,16 @@ def cycles(sources: Sources) -> list[str]:
     return [name for name in graph if name in reached(name)]
 
 
-LEARNER_BASE = {"base", "actor", "critic", "optimiser", "samples"}  # what learners have in common
+LEARNER_BASE = {
+    "base",
+    "actor",
+    "critic",
+    "deterministic",
+    "optimiser",
+    "replayed",
+    "samples",
+    "targets",
+}  # what learners have in common
 
 
 def learners_importing_each_other(sources: Sources) -> list[str]:

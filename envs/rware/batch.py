@@ -72,8 +72,12 @@ class WarehouseBatch:
         """Observations (B, N, obs_dim) and states (B, state_dim)."""
         obs = torch.zeros(self._n_rows, self.spec.n_agents, self.spec.obs_dim)
         state = torch.zeros(self._n_rows, self.spec.state_dim)
-        observe(self.floor, self.plan, self.rules, obs.numpy(), state.numpy())
+        self._observe(obs.numpy(), state.numpy())
         return obs.to(self._device), state.to(self._device)
+
+    def _observe(self, obs: Array, state: Array) -> None:
+        """Write observations and states."""
+        observe(self.floor, self.plan, self.rules, obs, state)
 
     def _draw(self, generator: torch.Generator) -> Drawn:
         """Chances of the starts: of directions (B, N), of shelves (B, S) for each colour, and of cells (B, P)."""
@@ -91,8 +95,8 @@ class WarehouseBatch:
         queue = torch.empty(self._n_rows, rules.n_requests, dtype=torch.int64, device=self._device)
         for colour, (shelves, chance) in enumerate(zip(self._of_colour, of_shelves, strict=True)):
             wanted = queue[:, colour :: rules.n_colours]
-            wanted.copy_(_some_of(shelves[layout], wanted.shape[1], chance) + 1)
-        cell = _some_of(self._places[layout], rules.n_agents, of_cell)
+            wanted.copy_(some_of(shelves[layout], wanted.shape[1], chance) + 1)
+        cell = some_of(self._places[layout], rules.n_agents, of_cell)
         parts = (tasks, cell, (of_direction * N_DIRECTIONS).long(), queue)
         return Start(*[np.array(part.cpu().numpy(), dtype=np.int64) for part in parts])
 
@@ -100,6 +104,6 @@ class WarehouseBatch:
         return torch.ones(self._n_rows, self.spec.n_agents, dtype=torch.bool, device=self._device)
 
 
-def _some_of(allowed: Tensor, n: int, chance: Tensor) -> Tensor:
+def some_of(allowed: Tensor, n: int, chance: Tensor) -> Tensor:
     """Numbers (B, n) of distinct places where ``allowed`` (B, P), in an order by ``chance`` (B, P)."""
     return chance.masked_fill(~allowed, -1.0).topk(n, dim=1).indices

@@ -16,7 +16,7 @@ import numpy as np
 
 from envs.core import Refusal, Task, refuse_many_tasks, setting
 from envs.rware.family import Crew, Job, RegisteredConfig, WarehouseFamily, one_hot
-from envs.rware.layout import registered
+from envs.rware.layout import Layout, registered
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,7 @@ class ColouredConfig(RegisteredConfig):
     held_out: float = setting(0.25, "share of them that is never trained on", low=0.0, high=0.9)
 
     def __post_init__(self) -> None:
-        n_agents = registered(self.registration).n_agents
-        if self.n_colours > n_agents:
-            raise Refusal(f"n_colours={self.n_colours} is more than the {n_agents} agents of {self.registration}")
+        refuse_colours(self.n_colours, self.registration)
 
     @property
     def regime(self) -> str:
@@ -65,6 +63,15 @@ class Coloured(WarehouseFamily):
         n_train = n_tasks - math.ceil(n_tasks * self.config.held_out)
         return tuple(self._job(roles, "train" if i < max(1, n_train) else "test") for i, roles in enumerate(drawn))
 
+    def _refuse(self, layout: Layout, crew: Crew) -> None:
+        super()._refuse(layout, crew)
+        n_shelves, n_requests = len(layout.shelves) // crew.n_colours, math.ceil(crew.n_requests / crew.n_colours)
+        if crew.n_requests < crew.n_colours or n_requests >= n_shelves:
+            have = f"{crew.n_requests} requests and {len(layout.shelves)} shelves"
+            raise Refusal(
+                f"{crew.n_colours} colours each need a request, and more shelves than those; there are {have}"
+            )
+
     def _ordered(self) -> tuple[int, ...]:
         """Colours of agents, where the first agents have the first."""
         n_agents, n_colours = self._crew().n_agents, self.config.n_colours
@@ -75,6 +82,13 @@ class Coloured(WarehouseFamily):
         features = tuple(value for colour in colours for value in one_hot(colour, self.config.n_colours))
         params = {"layout": layout.lines, "colours": list(colours)}
         return Job(Task("colours-" + "".join(map(str, colours)), params, features, split), layout, colours)
+
+
+def refuse_colours(n_colours: int, registration: str) -> None:
+    """Raises ValueError where a registered warehouse has fewer agents than there are colours."""
+    n_agents = registered(registration).n_agents
+    if n_colours > n_agents:
+        raise Refusal(f"n_colours={n_colours} is more than the {n_agents} agents of {registration}")
 
 
 def _n_assignments(colours: tuple[int, ...]) -> int:

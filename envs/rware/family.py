@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from envs.core import Refusal, Task, TaskFamily, refuse_many_tasks, setting
 from envs.extras import require
-from envs.rware.floor import REWARDS, Rules, plan_of, spec_of
+from envs.rware.floor import REWARDS, Plan, Rules, plan_of, spec_of
 from envs.rware.layout import Layout, from_one_line, in_one_line, read_layouts, registered
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ class WarehouseFamily(TaskFamily):
         crew, self._jobs = self._crew(), self._draw(generator)
         for job in self._jobs:
             try:
-                _refuse(job.layout, crew)
+                self._refuse(job.layout, crew)
             except ValueError as error:
                 raise Refusal(f"{name}, {job.task.name}: {error}") from error
         self.tasks = tuple(job.task for job in self._jobs)
@@ -85,26 +84,23 @@ class WarehouseFamily(TaskFamily):
     def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> WarehouseBatch:
         from envs.rware.batch import WarehouseBatch  # not above: it brings the compiler, which takes seconds
 
+        return WarehouseBatch(self.spec, self._plan(), self.rules, n_rows, generator)
+
+    def _plan(self) -> Plan:
         layouts = list(dict.fromkeys(job.layout for job in self._jobs))
         each = [layouts.index(job.layout) for job in self._jobs]
         colours = [job.colours or (0,) * self.rules.n_agents for job in self._jobs]
-        plan = plan_of(layouts, each, colours, margin=max(1, self.rules.sensor_range))
-        return WarehouseBatch(self.spec, plan, self.rules, n_rows, generator)
+        return plan_of(layouts, each, colours, margin=max(1, self.rules.sensor_range))
+
+    def _refuse(self, layout: Layout, crew: Crew) -> None:
+        """Raises ValueError where there is no place for all agents, or no shelf left to request."""
+        layout.refuse(crew.n_agents, crew.n_requests)
 
     @abstractmethod
     def _crew(self) -> Crew: ...
 
     @abstractmethod
     def _draw(self, generator: np.random.Generator) -> tuple[Job, ...]: ...
-
-
-def _refuse(layout: Layout, crew: Crew) -> None:
-    """Raises ValueError where there is no place for all agents, or no shelf left to request."""
-    layout.refuse(crew.n_agents, crew.n_requests)
-    n_shelves, n_requests = len(layout.shelves) // crew.n_colours, math.ceil(crew.n_requests / crew.n_colours)
-    if crew.n_requests < crew.n_colours or n_requests >= n_shelves:
-        have = f"{crew.n_requests} requests and {len(layout.shelves)} shelves"
-        raise Refusal(f"{crew.n_colours} colours each need a request, and more shelves than those; there are {have}")
 
 
 @dataclass(frozen=True)

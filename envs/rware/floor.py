@@ -40,6 +40,7 @@ class Rules(NamedTuple):
     reward: int  # place in REWARDS
     max_steps: int
     max_inactivity_steps: int  # without a delivery; 0: any number
+    keeps_shares: bool = True  # what follows a delivery has its colour; False: any
 
 
 class Plan(NamedTuple):
@@ -68,6 +69,7 @@ class Floor(NamedTuple):
     carried: Array  # (B, N) int32         shelf, or 0
     has_delivered: Array  # (B, N) bool    since it put a shelf down
     shelf_cell: Array  # (B, S + 1) int32  where each shelf is; of 0: nothing
+    shelf_colour: Array  # (B, S + 1) int8   of 0: nothing
     queue: Array  # (B, Q) int32           shelves that are requested
     is_requested: Array  # (B, S + 1) bool
     elapsed: Array  # (B,) int64           steps since the episode's start
@@ -118,6 +120,7 @@ def spec_of(rules: Rules) -> EnvSpec:
 
 def empty_floor(plan: Plan, rules: Rules, n_rows: int) -> Floor:
     n_cells, n_shelves = len(plan.where), plan.homes.shape[1]
+    by_number = ((np.arange(n_shelves + 1) - 1) % rules.n_colours).astype(np.int8)
 
     def zeros(width: int, dtype: type) -> Array:
         return np.zeros((n_rows, width), dtype)
@@ -131,6 +134,7 @@ def empty_floor(plan: Plan, rules: Rules, n_rows: int) -> Floor:
         carried=zeros(rules.n_agents, np.int32),
         has_delivered=zeros(rules.n_agents, np.bool_),
         shelf_cell=zeros(n_shelves + 1, np.int32),
+        shelf_colour=np.tile(by_number, (n_rows, 1)),
         queue=zeros(rules.n_requests, np.int32),
         is_requested=zeros(n_shelves + 1, np.bool_),
         elapsed=np.zeros(n_rows, np.int64),

@@ -34,7 +34,7 @@ def picture(floor: Floor, plan: Plan, rules: Rules, row: int) -> Picture:
         _draw_cell(pen, plan.where[cell], bool(plan.is_highway[layout, cell]), bool((plan.goals[layout] == cell).any()))
     for cell in cells[floor.shelf_at[row, cells] > 0]:
         shelf = int(floor.shelf_at[row, cell])
-        colour = REQUESTED[(shelf - 1) % rules.n_colours % len(REQUESTED)]
+        colour = REQUESTED[int(floor.shelf_colour[row, shelf]) % len(REQUESTED)]
         pen.rectangle(_box(plan.where[cell], 0.1), fill=colour if floor.is_requested[row, shelf] else SHELF)
     for agent in range(rules.n_agents):
         ring = REQUESTED[int(plan.colour[task, agent]) % len(REQUESTED)] if rules.n_colours > 1 else INK

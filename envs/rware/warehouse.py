@@ -3,10 +3,10 @@
 After all have moved (``movement``), agents turn, pick shelves up and put them down; then goals are looked at, in the
 layout's order. A delivered shelf is no longer requested, another is, and it stays on its agent until that puts it down
 where there is no aisle. Nothing is drawn here: chances are given. With several colours of shelves, which rware has not,
-shelf number s has colour (s - 1) mod n_colours, counts where its own agents deliver it, and is followed in the queue by
-another of its colour. An agent sees itself (x, y, whether it carries, direction as one-hot, whether it is in an aisle),
-then, row by row, each cell around it: an agent, its direction (or up, where there is none), a shelf, and for each
-colour whether it is a requested one of it.
+shelf number s has colour (s - 1) mod n_colours, unless its row's start says otherwise, counts where its own agents
+deliver it, and is followed in the queue by another of its colour, unless any colour may follow. An agent sees itself
+(x, y, whether it carries, direction as one-hot, whether it is in an aisle), then, row by row, each cell around it: an
+agent, its direction (or up, where there is none), a shelf, and for each colour whether it is a requested one of it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Start(NamedTuple):
     cell: Array  # (B, N) int64       of each agent
     direction: Array  # (B, N) int64
     queue: Array  # (B, Q) int64      shelves requested, numbered from 1
+    shelf_colour: Array | None = None  # (B, S) int64   None: as before, which is by number at first
 
 
 class Outcome(NamedTuple):
@@ -73,6 +74,8 @@ def begin(floor: Floor, plan: Plan, where: Array, start: Start) -> None:
     )
     floor.agent_at[every, floor.cell[rows]] = np.arange(1, floor.cell.shape[1] + 1)
     floor.is_requested[every, floor.queue[rows]] = True
+    if start.shelf_colour is not None:
+        floor.shelf_colour[rows, 1:] = start.shelf_colour[rows]
     homes = plan.homes[plan.layout[task]]  # (rows, S)
     floor.shelf_cell[rows, 1:] = homes
     place, shelf = np.nonzero(homes >= 0)
@@ -123,7 +126,7 @@ def _deliver(b: int, floor: Floor, plan: Plan, rules: Rules, given: tuple[Array,
         if not floor.is_requested[b, shelf]:
             continue
         i = floor.agent_at[b, goal] - 1
-        if rules.n_colours > 1 and (shelf - 1) % rules.n_colours != plan.colour[task, i]:
+        if floor.shelf_colour[b, shelf] != plan.colour[task, i]:
             continue
         _request_another(b, floor, plan, rules, (int(shelf), float(chance[n_delivered])))
         n_delivered += 1
@@ -140,15 +143,15 @@ def _deliver(b: int, floor: Floor, plan: Plan, rules: Rules, given: tuple[Array,
 
 @kernel
 def _request_another(b: int, floor: Floor, plan: Plan, rules: Rules, delivered: tuple[int, float]) -> None:
-    """Put another shelf of the delivered one's colour in its place of the queue."""
+    """Put another shelf, where shares are kept of the delivered one's colour, in its place of the queue."""
     shelf, chance = delivered
-    first, n_shelves = (shelf - 1) % rules.n_colours + 1, plan.n_shelves[plan.layout[floor.task[b]]]
+    colour, n_shelves = floor.shelf_colour[b], plan.n_shelves[plan.layout[floor.task[b]]]
     n_candidates = 0
-    for s in range(first, n_shelves + 1, rules.n_colours):
-        n_candidates += not floor.is_requested[b, s]
+    for s in range(1, n_shelves + 1):
+        n_candidates += not floor.is_requested[b, s] and not (rules.keeps_shares and colour[s] != colour[shelf])
     left = int(chance * n_candidates)
-    for s in range(first, n_shelves + 1, rules.n_colours):
-        if floor.is_requested[b, s]:
+    for s in range(1, n_shelves + 1):
+        if floor.is_requested[b, s] or (rules.keeps_shares and colour[s] != colour[shelf]):
             continue
         if left == 0:
             break
@@ -171,13 +174,19 @@ def observe(floor: Floor, plan: Plan, rules: Rules, obs: Array, state: Array) ->
             _look(b, i, floor, (plan, rules), obs[b, i])
             for place in range(width):
                 state[b, i * width + place] = obs[b, i, place]
-        at = n * width
-        for shelf in floor.queue[b]:
-            cell = floor.shelf_cell[b, shelf]
-            carrier = floor.agent_at[b, cell]
-            state[b, at], state[b, at + 1] = plan.where[cell, 0], plan.where[cell, 1]
-            state[b, at + 2] = carrier > 0 and floor.carried[b, carrier - 1] == shelf
-            at += REQUEST_SIZE
+        where_requests_are(b, floor, plan, REQUEST_SIZE, state[b, n * width :])
+
+
+@kernel
+def where_requests_are(b: int, floor: Floor, plan: Plan, size: int, state: Array) -> None:
+    """Write x and y of each requested shelf, and whether it is carried, to the first of its ``size`` places."""
+    at = 0
+    for shelf in floor.queue[b]:
+        cell = floor.shelf_cell[b, shelf]
+        carrier = floor.agent_at[b, cell]
+        state[at], state[at + 1] = plan.where[cell, 0], plan.where[cell, 1]
+        state[at + 2] = carrier > 0 and floor.carried[b, carrier - 1] == shelf
+        at += size
 
 
 @kernel
@@ -185,10 +194,7 @@ def _look(b: int, i: int, floor: Floor, tables: tuple[Plan, Rules], obs: Array) 
     """What agent i sees."""
     plan, rules = tables
     cell, seen, stride = np.int64(floor.cell[b, i]), rules.sensor_range, plan.ahead[DOWN]
-    obs[0], obs[1] = plan.where[cell, 0], plan.where[cell, 1]
-    obs[2] = floor.carried[b, i] > 0
-    obs[3 + int(floor.direction[b, i])] = 1
-    obs[3 + N_DIRECTIONS] = plan.is_highway[plan.layout[floor.task[b]], cell]
+    look_at_oneself(b, i, floor, plan, obs)
     at, of_shelf = SELF_SIZE, 1 + N_DIRECTIONS
     for row in range(-seen, seen + 1):
         for there in range(cell + row * stride - seen, cell + row * stride + seen + 1):
@@ -201,5 +207,15 @@ def _look(b: int, i: int, floor: Floor, tables: tuple[Plan, Rules], obs: Array) 
             if shelf:
                 obs[at + of_shelf] = 1
                 if floor.is_requested[b, shelf]:
-                    obs[at + of_shelf + 1 + (shelf - 1) % rules.n_colours] = 1
+                    obs[at + of_shelf + 1 + int(floor.shelf_colour[b, shelf])] = 1
             at += PLACE_SIZE + rules.n_colours
+
+
+@kernel
+def look_at_oneself(b: int, i: int, floor: Floor, plan: Plan, obs: Array) -> None:
+    """What agent i sees of itself, to the first SELF_SIZE places."""
+    cell = floor.cell[b, i]
+    obs[0], obs[1] = plan.where[cell, 0], plan.where[cell, 1]
+    obs[2] = floor.carried[b, i] > 0
+    obs[3 + int(floor.direction[b, i])] = 1
+    obs[3 + N_DIRECTIONS] = plan.is_highway[plan.layout[floor.task[b]], cell]

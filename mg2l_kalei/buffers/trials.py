@@ -98,6 +98,10 @@ class TrialReplay:
         """The fields kept, of steps (*) in trials (*), broadcast together: (*, ...) each."""
         return {name: stored[trial, step] for name, stored in self._trials.items()}
 
+    def trials(self, trial: Tensor) -> Mapping[str, Tensor]:
+        """The fields kept, of all steps of trials (B,): (T, B, ...) each."""
+        return {name: stored[trial].transpose(0, 1) for name, stored in self._trials.items()}
+
     def transitions(self, trial: Tensor, step: Tensor) -> Transition:
         """What agents lived through in ``step`` (*) of ``trial`` (*): (*, N, ...)."""
         return Transition(*(self._trials[name][trial, step] for name in Transition._fields))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ from mg2l_kalei.networks import (
     NetworkConfig,
     RecurrentMlp,
     RunningMoments,
+    TaskGates,
     categorical,
     image_encoder,
 )
@@ -29,6 +32,9 @@ class Actor(nn.Module):
     Observations are standardised, or seen through convolutions that all agents share where they are images (see
     ``ImageEncoder``); latents are not: they are near N(0, I) already, and dimensions that tell nothing,
     which the encoder keeps near 0, would be blown up to noise as large as what the task shows in.
+
+    With ``task_gates``, factors set by the latent (see ``TaskGates``) scale standardised observations, activations of
+    hidden layers and, of recurrent actors, what the GRU reads.
 
     Means of continuous actions are kept in (-1, 1) by tanh: environments clip actions to that box, and a mean that has
     drifted far out of it gets no gradient from what clipping made of its samples.
@@ -55,6 +61,8 @@ class Actor(nn.Module):
         network = RecurrentMlp if config.is_recurrent else GroupedMlp
         in_features, place_id = n_features + n_others + latent_dim, config.agent_id
         self.body = network(sharing, in_features, spec.action_dim, config, output_gain=0.01, place_id=place_id)
+        widths = (n_features + n_others, *config.hidden)
+        self.gates = TaskGates(sharing, latent_dim, widths) if config.task_gates else None
         is_padded = bool(spec.action_sizes) and min(spec.action_sizes) < spec.action_dim
         sizes = torch.tensor(spec.action_sizes or (spec.action_dim,) * spec.n_agents)
         mask = torch.arange(spec.action_dim) < sizes.unsqueeze(-1)
@@ -65,11 +73,15 @@ class Actor(nn.Module):
     ) -> tuple[ActionDistribution, Tensor | None]:
         """The distributions and, of recurrent actors, whose axes are (L, S, N, ...), the state after each step."""
         seen = self.moments.normalise(obs) if self.eyes is None else self.eyes(obs, self.moments)
+        gates: Sequence[Tensor] = ()
+        if self.gates is not None:
+            of_obs, *gates = self.gates(latent)
+            seen = seen * of_obs
         x, states = torch.cat([seen, latent], dim=-1), None
         if memory is None:
-            output = self.body(x)
+            output = self.body(x, gates)
         else:
-            output, states = self.body(x, memory)
+            output, states = self.body(x, memory, gates)
         output = output.to(x.dtype)  # products may have been of less precision
         if self.log_std is None:
             return categorical(output, legal), states

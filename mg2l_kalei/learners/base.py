@@ -36,7 +36,7 @@ class Experience(NamedTuple):
     """What there is to learn from."""
 
     fresh: Rollout  # made by this learner's policy, as it is now
-    replay: TrialReplay | None  # trials kept for whoever learns from them again; None: nobody does
+    replay: TrialReplay | None  # trials kept for whoever learns from them again, the fresh ones too; None: nobody does
     encoder: TaskEncoder
 
 
@@ -50,6 +50,8 @@ class Learner(ABC):
     is_on_policy: ClassVar[bool] = True  # False: log-probabilities are not needed, and ``replays`` is what it asks for
     supports_memory: ClassVar[bool] = True  # whether ``network.memory`` may be other than none
     supports_images: ClassVar[bool] = False  # whether its networks have convolutions for them
+    supports_task_gates: ClassVar[bool] = False  # whether its actors have them: see ``network.task_gates``
+    needs_team: ClassVar[bool] = False  # whether it learns what all agents are paid together, and so refuses rivals
     replays: ClassVar[Sequence[str]] = ()  # fields of ``Step`` that are to be kept of past trials
 
     def __init__(self, config: Any, setup: Setup) -> None:

@@ -84,6 +84,7 @@ class Mappo(Learner):
     """See the module's docstring."""
 
     supports_images = True
+    supports_task_gates = True
     config: MappoConfig
 
     @classmethod

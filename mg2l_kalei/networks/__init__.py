@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mg2l_kalei.networks.config import NetworkConfig
 from mg2l_kalei.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian, categorical
+from mg2l_kalei.networks.gates import TaskGates
 from mg2l_kalei.networks.images import image_encoder
 from mg2l_kalei.networks.mlp import GroupedMlp
 from mg2l_kalei.networks.normaliser import RunningMoments
@@ -20,6 +21,7 @@ __all__ = [
     "Recall",
     "RecurrentMlp",
     "RunningMoments",
+    "TaskGates",
     "categorical",
     "image_encoder",
 ]

@@ -28,6 +28,9 @@ class NetworkConfig:
     activation: str = setting("relu", "of the hidden layers", choices=("relu", "gelu", "tanh"))
     layer_norm: bool = setting(False, "normalise each hidden layer before its activation")
     agent_id: bool = setting(True, "put the agent's one-hot number into the actor's input")
+    task_gates: bool = setting(
+        False, "factors of what each layer of the actor reads, by the agent and its task latent", is_late=True
+    )
     memory: str = setting(
         "none",
         "how long a GRU after the first hidden layer, as wide as it, remembers: episode; trial: across the episodes of "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,8 @@ class GroupedMlp(nn.Module):
 
     Layers weigh 1, 2, 4, ... in a masking scheme's diversity term. ``output_gain`` is the last layer's initial gain
     (0.01 for policies). ``first_resettable``: whether a scheme that redraws dead weights may do so in the first layer.
-    ``place_id``: each place's one-hot number stands before its input.
+    ``place_id``: each place's one-hot number stands before its input. ``gates``, if any, are factors of each hidden
+    layer's activations, (..., N, width) each.
     """
 
     one_hot: Tensor | None
@@ -56,21 +57,25 @@ class GroupedMlp(nn.Module):
         last = LayerRole(weight=2.0 ** len(config.hidden), reads_input=not config.hidden, is_output=True)
         self.output: GroupedLinear = sharing.linear(width, out_features, gain=output_gain, role=last)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.rest(self.first(x))
+    def forward(self, x: Tensor, gates: Sequence[Tensor] = ()) -> Tensor:
+        return self.rest(self.first(x, gates), gates)
 
-    def first(self, x: Tensor) -> Tensor:
+    def first(self, x: Tensor, gates: Sequence[Tensor] = ()) -> Tensor:
         """Activations of the first hidden layer, if any: (..., N, in_features) -> (..., N, width)."""
         if self.one_hot is not None:
             x = torch.cat([self.one_hot.expand(*x.shape[:-1], -1), x], dim=-1)  # (..., N, N + in)
-        return self.activation(self.hidden[0](x)) if self.hidden else x
+        return self._activations(0, x, gates) if self.hidden else x
 
-    def rest(self, x: Tensor) -> Tensor:
+    def rest(self, x: Tensor, gates: Sequence[Tensor] = ()) -> Tensor:
         """What the layers after it make of them: (..., N, width) -> (..., N, out_features)."""
-        for layer in self.hidden[1:]:
-            x = self.activation(layer(x))
+        for depth in range(1, len(self.hidden)):
+            x = self._activations(depth, x, gates)
         y: Tensor = self.output(x)
         return y
+
+    def _activations(self, depth: int, x: Tensor, gates: Sequence[Tensor]) -> Tensor:
+        x = self.activation(self.hidden[depth](x))
+        return x * gates[depth] if gates else x
 
 
 class GroupedLayerNorm(nn.Module):

@@ -6,6 +6,7 @@ itself is never masked, and the layer before it is not reset.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -92,7 +93,10 @@ class RecurrentMlp(nn.Module):
         """The last layer."""
         return self.mlp.output
 
-    def forward(self, x: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """x (L, S, G, in_features) -> outputs (L, S, G, out_features), and the state after each step."""
-        states = self.gru(self.mlp.first(x), memory)
-        return self.mlp.rest(states), states
+    def forward(self, x: Tensor, memory: Memory, gates: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
+        """x (L, S, G, in_features) -> outputs (L, S, G, out_features), and the state after each step.
+
+        ``gates`` are those of ``GroupedMlp``: the first are of what the GRU reads.
+        """
+        states = self.gru(self.mlp.first(x, gates), memory)
+        return self.mlp.rest(states, gates), states

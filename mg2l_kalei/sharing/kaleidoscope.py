@@ -114,21 +114,20 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         self, network: nn.Module, optimiser: torch.optim.Optimizer, clock: Clock, generator: torch.Generator
     ) -> Metrics:
         """Redraw a share of the weights that all members mask, once per ``reset_interval``, but not in the last one."""
-        before, self.n_intervals = self.n_intervals, clock.env_steps // self.config.reset_interval
-        is_last = clock.env_steps >= clock.total_env_steps - self.config.reset_interval
-        if self.n_intervals <= before or is_last:
+        if not self._is_reset_due(clock):
             return {}
         layers = [layer for layer in masked_layers(network) if layer.role.is_resettable]
         return {"sharing/reset_weights": float(sum(self._reset(layer, optimiser, generator) for layer in layers))}
 
     def metrics(self, network: nn.Module) -> Metrics:
-        """Sparsity and how far masks differ, on average; of up to ``MANY_MEMBERS`` also of each, and of each two."""
+        """Sparsity, what is left to compute and how far masks differ, on average; few members' also one by one."""
         used = self._numbers()
         sparsity = 1 - all_masks(network, self.used).mean(1)
         differences = mask_differences(network, self.used)
         n_pairs = len(used) * (len(used) - 1)
         metrics: Metrics = {
             "sharing/sparsity": sparsity.mean(),
+            "sharing/flops": 1 - sparsity.mean() * maskable_share(network),
             "sharing/mask_difference": differences.sum() / max(1, n_pairs),
         }
         if len(used) <= MANY_MEMBERS:
@@ -189,6 +188,12 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         floored = diversities.mean().clamp(min=self.config.diversity_floor)
         return self.config.diversity_coef * main_loss / floored
 
+    def _is_reset_due(self, clock: Clock) -> bool:
+        """Whether a reset interval has passed since last asked, and the last one has not begun."""
+        before, self.n_intervals = self.n_intervals, clock.env_steps // self.config.reset_interval
+        is_last = clock.env_steps >= clock.total_env_steps - self.config.reset_interval
+        return self.n_intervals > before and not is_last
+
     def _reset(self, layer: MaskedLinear, optimiser: torch.optim.Optimizer, generator: torch.Generator) -> int:
         """Redraw dead weights and their thresholds with ``reset_probability``; returns how many."""
         shape, device = layer.weight.shape, layer.weight.device
@@ -223,6 +228,14 @@ def layer_sparsity(network: nn.Module) -> dict[str, Tensor]:
     """For each maskable layer, by its name in the network, the share of weights that each member masks: (G,)."""
     named = network.named_modules()
     return {name: 1 - m.masks().float().mean((1, 2)) for name, m in named if isinstance(m, MaskedLinear)}
+
+
+def maskable_share(network: nn.Module) -> float:
+    """Share of the network's multiply-adds, one per weight and input, that is of maskable weights: all but a GRU's."""
+    layers = [layer for layer in network.modules() if isinstance(layer, GroupedLinear)]
+    sizes = [layer.in_features * layer.out_features for layer in layers]
+    maskable = [size for size, layer in zip(sizes, layers, strict=True) if isinstance(layer, MaskedLinear)]
+    return sum(maskable) / sum(sizes)
 
 
 def mask_differences(network: nn.Module, members: Members = slice(None)) -> Tensor:

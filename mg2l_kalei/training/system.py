@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -93,12 +93,12 @@ def build(
     encoder_class, learner_class = ENCODERS[config.kinds["encoder"]][0], LEARNERS[config.kinds["learner"]][0]
     generator = torch_generator(config.seed, "init", "encoder")
     encoder = encoder_class(config.encoder, family.spec, family.features(), n_train, generator)
-    config = divided(config, processes.size, infers=encoder.learns)
+    config = divided(config, processes.size, infers=encoder.learns, replays=bool(learner_class.replays))
     capacity = config.replay.capacity
     if encoder.learns and config.context.source == "replay" and capacity < n_train:
         whole, of_each = capacity * processes.size, f" in each of {processes.size} processes" * (processes.size > 1)
         raise Refusal(f"replay.capacity={whole} is less than a trial for each of {n_train} training tasks{of_each}")
-    if problems := list(learner_class.problems(config.learner, family.spec)):
+    if problems := list(problems_of_learner(config, family)):
         raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
     encoder.processes = processes
     _refuse_images(config, family, encoder)
@@ -116,6 +116,14 @@ def build(
     return system._replace(encoder=encoder.to(device), learner=system.learner.to(device))
 
 
+def problems_of_learner(config: RunConfig, family: TaskFamily) -> Iterator[str]:
+    """Why the run's learner cannot learn in this family, a line each."""
+    learner_class = LEARNERS[config.kinds["learner"]][0]
+    yield from learner_class.problems(config.learner, family.spec)
+    if learner_class.needs_team and family.has_rivals:
+        yield f"agents of {family.name} are rivals, and it learns what all are paid together: expected learner=mappo"
+
+
 def _refuse_images(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> None:
     """Raise Refusal where there are images, and networks that have no convolutions for them."""
     kinds, images = config.kinds, family.spec.obs_images or family.spec.state_images
@@ -131,11 +139,11 @@ def _refuse_images(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) 
         )
 
 
-def divided(config: RunConfig, size: int, *, infers: bool) -> RunConfig:
+def divided(config: RunConfig, size: int, *, infers: bool, replays: bool = False) -> RunConfig:
     """What each of ``size`` processes does of a run: rows and contexts are divided, and what is replayed.
 
-    ``infers``: whether the encoder learns, and so looks at contexts. Raises Refusal, with a line for each setting that
-    cannot be.
+    ``infers``: whether the encoder learns, and so looks at contexts; ``replays``: whether the learner looks at past
+    trials. Raises Refusal, with a line for each setting that cannot be.
     """
     if size == 1:
         return config
@@ -143,6 +151,7 @@ def divided(config: RunConfig, size: int, *, infers: bool) -> RunConfig:
     parts = {"n_rows": (config.n_rows, size)}
     if infers:
         parts["context.batch"] = context.batch, 2 * size  # contexts are drawn in pairs
+    if infers or replays:
         parts["replay.capacity"] = replay.capacity, size
     if infers and context.source == "replay":
         parts["context.explore_rows"] = context.explore_rows, size
@@ -188,10 +197,12 @@ def _impossible(config: RunConfig) -> Iterable[str]:
     if context.source == "replay" and not learner.is_on_policy:
         yield (
             f"context.source=replay with learner.kind={config.kinds['learner']}: what it replays would be taken for "
-            "exploration"
+            "exploration; expected context.source=online, from which latents of past trials are inferred anew"
         )
     if config.network.is_recurrent and not learner.supports_memory:
         yield f"network.memory={config.network.memory}: learner.kind={config.kinds['learner']} has none"
+    if config.network.task_gates and not learner.supports_task_gates:
+        yield f"network.task_gates=true: actors of learner.kind={config.kinds['learner']} have no gates"
     if config.network.is_recurrent and config.precision == "bf16":
         yield f"precision=bf16 with network.memory={config.network.memory}: a GRU needs fp32 or tf32"
     yield from encoder.problems(config.encoder, context_batch=context.batch, context_length=context.length)

@@ -34,6 +34,8 @@ CASES: dict[str, tuple[EnvSpec, dict[str, Any], dict[str, Any]]] = {
         {"kind": "mg2l", "pooling": "attention_blocks"},
         {"memory": "episode", "inputs": ("reward",)},
     ),
+    "values of actions": (DISCRETE, {"kind": "mg2l"}, {"kind": "qmix", "memory": "episode", "sharing": "independent"}),
+    "deterministic": (CONTINUOUS, {"kind": "mg2l"}, {"kind": "matd3", "sharing": "kaleidoscope"}),
     "RL2": (DISCRETE, {"kind": "none"}, {"memory": "trial", "inputs": INPUTS}),
 }
 

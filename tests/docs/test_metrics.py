@@ -16,6 +16,8 @@ RUNS: dict[str, dict[str, Any]] = {  # between them, every kind that logs anythi
     "masks": {"env": "toy-corners", "algo": "mg2l_kalei"},
     "prediction": {"env": "toy-corners", "algo": "mg2l_full", "n_iters": 1, "encoder__prediction_coef": 1.0},
     "groups": {"env": "mpe-spread-roles", "algo": "seps", "n_iters": 1, "sharing__group_updates": 5},
+    "values": {"env": "toy-arms", "algo": "mg2l_kalei_qmix", "n_iters": 2},
+    "critics": {"env": "toy-corners", "algo": "mg2l_kalei_matd3"},
     "memory": {"env": "toy-arms", "algo": "rl2", "n_iters": 1},
 }
 PLACES = {"K": r"\d+", "I": r"\d+", "J": r"\d+", "STEPS": r"\d+", "SPLIT": "train|test|ood", "NETWORK": "actor|critic"}

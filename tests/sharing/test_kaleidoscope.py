@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mg2l_kalei.networks import GroupedMlp, NetworkConfig
+from mg2l_kalei.networks import GroupedMlp, NetworkConfig, RecurrentMlp
 from mg2l_kalei.sharing.base import LayerRole
 from mg2l_kalei.sharing.full import SharedLinear
 from mg2l_kalei.sharing.kaleidoscope import (
@@ -261,3 +261,14 @@ def test_resets_are_drawn_from_the_given_generator() -> None:
         results.append(torch.cat([p.detach().flatten() for p in network.parameters()]))
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("memory", ["none", "episode"])
+def test_multiply_adds_are_those_of_weights_in_use_and_of_all_of_a_gru(memory: str) -> None:
+    sharing, kind = scheme(sparse_config()), GroupedMlp if memory == "none" else RecurrentMlp
+    network = kind(sharing, 6, 2, NetworkConfig(hidden=(16, 16), memory=memory))
+    in_gru = 0 if memory == "none" else 2 * 16 * 3 * 16
+    in_use = [sum(int(layer.masks()[member].sum()) for layer in masked_layers(network)) for member in range(G)]
+    expected = (in_gru + sum(in_use) / G) / (in_gru + 6 * 16 + 16 * 16 + 16 * 2)
+    assert float(sharing.metrics(network)["sharing/flops"]) == pytest.approx(expected)
+    assert expected < 1

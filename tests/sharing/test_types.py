@@ -147,6 +147,7 @@ def test_masks_are_counted_and_drawn_by_type() -> None:
         "sharing/sparsity",
         "sharing/sparsity_0",
         "sharing/sparsity_1",
+        "sharing/flops",
         "sharing/mask_difference",
         "sharing/mask_difference_0_1",
     }

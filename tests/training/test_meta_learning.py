@@ -43,10 +43,28 @@ def test_a_team_that_does_not_infer_the_task_stays_below_the_bound() -> None:
     assert max(first, second) <= uninformed
 
 
+MATD3 = ("learner.warmup_steps=2000", "learner.batch=64", "learner.gamma=0.9")
+
+
+def test_deterministic_actors_that_are_told_the_task_beat_the_bound_too() -> None:
+    first, second, uninformed = learnt_returns("oracle", 10, "learner=matd3", *MATD3)
+    assert min(first, second) > 0.5 * uninformed
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("algo", ["mg2l_full", "mg2l_kalei"])
 def test_a_team_that_infers_the_task_beats_the_bound_and_gets_better_within_the_trial(algo: str) -> None:
     first, second, uninformed = learnt_returns(algo, 90, "learner.initial_log_std=0", *ENCODER)
+    assert first > uninformed
+    assert second > 0.5 * uninformed
+    assert second > first
+
+
+@pytest.mark.slow
+def test_deterministic_actors_that_infer_the_task_beat_the_bound_and_get_better_within_the_trial() -> None:
+    """They have to try enough for the goal to show."""
+    words = (*MATD3, "learner.exploration_noise=0.5")
+    first, second, uninformed = learnt_returns("mg2l_kalei_matd3", 60, *words, *ENCODER)
     assert first > uninformed
     assert second > 0.5 * uninformed
     assert second > first

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from mg2l_kalei.learners import Experience
+from mg2l_kalei.config import ConfigError
+from mg2l_kalei.learners import LEARNERS, Experience
 from mg2l_kalei.types import Step, Transition
-from tests.training.trainers import every_recipe, make_trainer, tiny
+from tests.training.trainers import every_recipe, load_words, make_trainer, tiny, toy_of
 
 N_ITERS = 5
 SOURCES = ("online", "replay")
@@ -18,7 +19,11 @@ SOURCES = ("online", "replay")
 @pytest.mark.parametrize("source", SOURCES)
 @every_recipe
 def test_the_steps_foreseen_are_those_that_a_run_makes(algo: str, source: str) -> None:
-    config = tiny(algo, "toy-corners", f"n_iters={N_ITERS}", source=source, explore_interval=2, explore_rows=3)
+    config = tiny(algo, toy_of(algo), f"n_iters={N_ITERS}", source=source, explore_interval=2, explore_rows=3)
+    if source == "replay" and not LEARNERS[config.kinds["learner"]][0].is_on_policy:
+        with pytest.raises(ConfigError, match=r"would be taken for exploration; expected context\.source=online"):
+            load_words(f"--algo={algo}", "--env=toy-turns", "context.source=replay")
+        return
     trainer = make_trainer(config)
     made = {name: 0 for name in trainer.phases}
     for _ in range(N_ITERS):
@@ -58,8 +63,12 @@ def test_phases_are_told_the_time_that_is_theirs(monkeypatch: pytest.MonkeyPatch
 
 @every_recipe
 def test_trials_are_kept_where_somebody_learns_from_them(algo: str) -> None:
-    trainer = make_trainer(tiny(algo, "toy-corners"))
+    trainer = make_trainer(tiny(algo, toy_of(algo)))
     trainer.iterate()
+    if trainer.system.learner.replays:
+        assert trainer.replay is not None and trainer.replay.n_added == 4
+        assert set(trainer.replay.layouts) == set(trainer.system.learner.replays) | set(Transition._fields)
+        return
     if not trainer.system.encoder.learns:
         assert trainer.replay is None and trainer.shop.replay is None and trainer.shop.inference is None
         assert trainer.trials_since(0) is None and trainer.oldest_trial == 0
@@ -110,3 +119,19 @@ def test_a_replay_of_a_trial_for_each_task_never_lacks_one() -> None:
         trainer.iterate()
         assert trainer.replay is not None
         assert len(trainer.replay.task[: len(trainer.replay)].unique()) == n_tasks
+
+
+def test_learners_find_the_fresh_trials_in_the_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(tiny("mg2l_full", "toy-corners"))
+    update, seen = trainer.system.learner.update, []
+
+    def watched(experience: Experience, *others: Any) -> Any:
+        assert experience.replay is not None
+        last = experience.replay.since(experience.replay.n_added - 4)[1]
+        seen.append(torch.equal(last["obs"].transpose(0, 1), experience.fresh.steps.obs))
+        return update(experience, *others)
+
+    monkeypatch.setattr(trainer.system.learner, "update", watched)
+    for _ in range(2):
+        trainer.iterate()
+    assert seen == [True, True]

@@ -16,14 +16,14 @@ from mg2l_kalei.config import RunConfig
 from mg2l_kalei.disk.shards import Shard
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.types import State
-from tests.training.trainers import every_recipe, make_trainer, tiny, without_time
+from tests.training.trainers import every_recipe, make_trainer, tiny, toy_of, without_time
 
 
 @every_recipe
 def test_a_seed_makes_one_run_and_another_seed_another(algo: str) -> None:
     runs = []
     for seed in (0, 0, 1):
-        trainer = make_trainer(tiny(algo, "toy-corners", f"seed={seed}"))
+        trainer = make_trainer(tiny(algo, toy_of(algo), f"seed={seed}"))
         runs.append(([without_time(trainer.iterate()) for _ in range(2)], dict(leaves(trainer))))
     assert runs[0][0] == runs[1][0] and differing(runs[0][1], runs[1][1]) == set()
     assert runs[0][0] != runs[2][0]

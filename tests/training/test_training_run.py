@@ -18,7 +18,7 @@ from mg2l_kalei.training.saved_run import load_run
 from mg2l_kalei.training.training_run import TrainingRun
 from mg2l_kalei.types import Metrics, State
 from tests.small_runs import files_in, folder_of, remains, tiny
-from tests.training.trainers import OF_RECIPES
+from tests.training.trainers import OF_RECIPES, toy_of
 
 TERMINATED = 128 + signal.SIGTERM
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -81,6 +81,7 @@ def test_two_iterations_and_two_after_a_stop_equal_four_in_one_go(
     tmp_path: Path, env: str, recipe: str, after_iteration: Callable[..., None]
 ) -> None:
     algo, variant, name = recipe.partition(" ")
+    env = toy_of(algo) if env == "toy-corners" else env
     settings = VARIANTS[variant + name]
     whole, halved = (tiny(tmp_path / name, env, algo, **settings) for name in ("whole", "halved"))
     assert train.main(whole) == 0

@@ -11,13 +11,16 @@ import torch
 
 from mg2l_kalei.config import RunConfig, load
 from mg2l_kalei.training.meta_trainer import MetaTrainer
-from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
+from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build, family_of, problems_of_learner
 from mg2l_kalei.types import Metrics
 
 RECIPES = sorted(path.stem for path in (CONFIG_DIR / "algo").glob("*.yaml"))
 # These are ``mappo`` with another sharing scheme, and schemes are tested by their registry: a glance at each is enough.
 SCHEMES_ALONE = ["fups", "fups_id", "hypernet", "kaleidoscope", "multih", "nops", "seps", "snp"]
-OF_RECIPES = [pytest.param(name, marks=pytest.mark.slow) if name in SCHEMES_ALONE else name for name in RECIPES]
+# All that they do, ``mg2l_kalei_qmix`` does too, but for the sum, or ``mg2l_kalei_matd3``, but for turns.
+PARTS_OF_ANOTHER = ["kaleidoscope_matd3", "matd3", "mg2l_matd3", "mg2l_qmix", "qmix", "vdn"]
+SLOW = {*SCHEMES_ALONE, *PARTS_OF_ANOTHER}
+OF_RECIPES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in RECIPES]
 every_recipe = pytest.mark.parametrize("algo", OF_RECIPES)
 
 # Settings that make any kind small and quick, where it has them.
@@ -39,6 +42,12 @@ TINY: dict[str, Any] = {
     "n_early_updates": 1,
     "n_early_iterations": 1,
     "explore_interval": 2,
+    "mixer_width": 4,
+    "hypernet_width": 4,
+    "updates_per_episode": 0.25,
+    "target_update": 2.0,
+    "warmup_steps": 30,
+    "critic_reset_interval": 20,
 }
 PARTS = ("env", "encoder", "sharing", "learner", "network", "context", "replay")
 
@@ -56,6 +65,16 @@ def tiny(algo: str = "mg2l_kalei", env: str = "toy-corners", *words: str, **sett
         return dataclasses.replace(part, **{name: value for name, value in (TINY | settings).items() if name in has})
 
     return dataclasses.replace(config, **{axis: shrunk(getattr(config, axis)) for axis in PARTS})
+
+
+def can_learn(config: RunConfig) -> bool:
+    """Whether the run's learner can learn in its family."""
+    return not list(problems_of_learner(config, family_of(config)))
+
+
+def toy_of(algo: str) -> str:
+    """A toy whose hidden task decides everything, with actions that the recipe's learner takes."""
+    return "toy-corners" if can_learn(tiny(algo, "toy-corners")) else "toy-arms"
 
 
 def make_trainer(config: RunConfig) -> MetaTrainer:

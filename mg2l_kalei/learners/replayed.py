@@ -1,0 +1,38 @@
+"""Trials lived through again: what off-policy learners look at, with the latents that the encoder now infers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mg2l_kalei.buffers.sequences import whole_trials
+from mg2l_kalei.buffers.trials import TrialReplay
+from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.processes import ALONE, Processes
+from mg2l_kalei.types import Rollout, Step, TaskLatent
+
+
+class Trials(NamedTuple):
+    """B replayed trials of T steps."""
+
+    steps: Step  # (T, B, ...)
+    latent: TaskLatent  # (T + 1, B, ...)   before each step and after the last, each agent's from its own steps alone
+
+
+@torch.no_grad()
+def relived(replay: TrialReplay, trial: Tensor, encoder: TaskEncoder) -> Trials:
+    """Trials (B,) of the replay, and what their teams would believe in each step, were they to live through them now.
+
+    Latents have no gradient. The encoder passes once over each step, whatever T is: pooled sums run on.
+    """
+    steps, task = whole_trials(replay, trial)
+    nothing = steps.reward.new_empty(*steps.reward.shape, 0)  # acted on by then: nobody asks
+    return Trials(steps, encoder.latents(Rollout(steps, task, nothing)))
+
+
+def updates_due(per_episode: float, fresh: Rollout, processes: Processes = ALONE) -> int:
+    """Of so many for each episode that begins in the fresh rollout, in all processes; at least one."""
+    n_episodes = int(processes.sum(fresh.steps.episode_start.sum()))
+    return max(1, round(per_episode * n_episodes))

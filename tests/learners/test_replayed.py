@@ -1,0 +1,99 @@
+"""Are latents of replayed trials those of the encoder as it is now, and do target networks follow as they are told?"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mg2l_kalei.buffers.sequences import draw_trials
+from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
+from mg2l_kalei.encoders import ENCODERS
+from mg2l_kalei.learners.replayed import relived, updates_due
+from mg2l_kalei.learners.targets import Targets
+from mg2l_kalei.networks import GroupedMlp, NetworkConfig
+from mg2l_kalei.sharing.independent import SepsConfig, SepsSharing
+from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing
+from mg2l_kalei.types import Step, Transition
+from tests.small_systems import DISCRETE, draw, generator, make_encoder, random_rollout, with_steps
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_latents_of_replayed_trials_are_those_of_living_through_them_now(kind: str) -> None:
+    """Step by step, with the encoder as it has become since they were stored; the gaps are of agents that had left."""
+    encoder, rollout = make_encoder(kind, DISCRETE), random_rollout(DISCRETE)
+    alive = torch.rand(rollout.steps.alive.shape, generator=generator()) < 0.7
+    rollout = with_steps(rollout, alive=alive)
+    T = len(rollout.steps.obs)
+    replay = TrialReplay(ReplayConfig(capacity=8), DISCRETE, T, Step._fields, torch.device("cpu"))
+    replay.add(rollout.steps, rollout.task)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(0.1 * draw(*parameter.shape))
+    trial = draw_trials(replay, 3, generator())
+    trials = relived(replay, trial, encoder)
+    belief = encoder.prior(rollout.task[trial])
+    for t in range(T + 1):
+        now = encoder.latent(belief)
+        torch.testing.assert_close(trials.latent.global_[t], now.global_)
+        torch.testing.assert_close(trials.latent.local[t], now.local)
+        if t < T:
+            belief = encoder.observe(belief, Transition(*(x[t][trial] for x in rollout.transition)))
+    assert not trials.latent.local.requires_grad and trials.steps.obs.shape[:2] == (T, 3)
+
+
+def test_updates_are_counted_by_episodes() -> None:
+    rollout = random_rollout(n_steps=9, n_rows=4)  # three episodes begin in each row
+    assert [updates_due(rate, rollout) for rate in (1.0, 0.5, 2.0, 0.01)] == [12, 6, 24, 1]
+
+
+def network() -> GroupedMlp:
+    return GroupedMlp(
+        KaleidoscopeSharing(KaleidoscopeConfig(), range(3), generator()), 4, 2, NetworkConfig(hidden=(5,))
+    )
+
+
+def distances(targets: Targets) -> list[float]:
+    """From each parameter of the network, thresholds among them, to its copy."""
+    pairs = zip(targets.networks["q"].parameters(), targets["q"].parameters(), strict=True)
+    return [float((own - copied).detach().abs().max()) for own, copied in pairs]
+
+
+def moved(update: float) -> Targets:
+    """Targets of a network of which every parameter has moved by 1."""
+    targets = Targets({"q": network()}, update)
+    with torch.no_grad():
+        for parameter in targets.networks["q"].parameters():
+            parameter.add_(1.0)
+    return targets
+
+
+def test_hard_targets_are_copied_at_intervals_and_soft_ones_go_a_share_of_the_way() -> None:
+    hard, soft = moved(3), moved(0.25)
+    assert len(distances(hard)) == 6  # weight, thresholds and bias of two layers
+    for n in range(1, 4):
+        hard.follow(), soft.follow()
+        assert distances(hard) == pytest.approx([0.0 if n == 3 else 1.0] * 6, abs=1e-6)
+        assert distances(soft) == pytest.approx([0.75**n] * 6, abs=1e-6)
+    assert not any(parameter.requires_grad for parameter in hard["q"].parameters())
+
+
+def test_targets_go_on_where_they_were_saved() -> None:
+    saved, restored = moved(3), moved(3)
+    saved.follow(), saved.follow()
+    restored.networks["q"].load_state_dict(saved.networks["q"].state_dict())
+    restored.load_state_dict(saved.state_dict())
+    assert distances(restored) == distances(saved)
+    restored.follow()
+    assert max(distances(restored)) == 0
+
+
+def test_who_shares_with_whom_is_true_of_targets_at_once() -> None:
+    sharing = SepsSharing(SepsConfig(), [0, 1, 0], generator())
+    targets = Targets({"q": GroupedMlp(sharing, 4, 2, NetworkConfig(hidden=(5,)))}, 100)
+    for name, buffer in targets.networks["q"].named_buffers():
+        if name.endswith("places"):
+            buffer.copy_(torch.tensor([1, 0, 0]))
+    targets.take_buffers()
+    x = draw(7, 3, 4)
+    with torch.no_grad():
+        assert torch.equal(targets["q"](x), targets.networks["q"](x))
