@@ -8,22 +8,24 @@ happens to those that take too long.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import json
 import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
-
-import torch
-import torch.utils.tensorboard
 
 import train
 from mg2l_kalei.disk.metric_log import MetricLog
 from mg2l_kalei.training import assessment
 from mg2l_kalei.training.meta_trainer import MetaTrainer
+from tests.small_runs import tiny
 
 MOMENTS = (
     (os, "fsync"),
@@ -55,7 +57,6 @@ def run(words: list[str], log: str, kill_at: int) -> None:
 
     for owner, name in MOMENTS:
         watch(owner, name)
-    assessment.save_picture = lambda path, draw, *others: False
     code = train.main(words)
     print(f"{next(moments) - 1} moments", flush=True)
     sys.stderr.flush()
@@ -75,7 +76,10 @@ def wait(process: int) -> int:
 
 
 def main() -> None:
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one imports a great deal
+    assessment.save_picture = lambda path, draw, *others: False
+    # A run imports a great deal on its way, which its followers have by this.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        assert train.main(tiny(Path(folder), n_iters=1)) == 0
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:

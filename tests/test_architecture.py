@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,16 @@ def sources() -> Sources:
     return {**packages, "mg2l_kalei.train": (ROOT / "train.py").read_text()}
 
 
+@cache
+def nodes(text: str) -> list[ast.AST]:
+    """Of a module, outer ones first."""
+    return list(ast.walk(ast.parse(text)))
+
+
 def imports(text: str, names: Sources) -> set[str]:
     """Our modules that a module's text imports, wherever in it: ``from a import b`` is of ``a.b`` if that is one."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -122,7 +129,7 @@ FORBIDDEN_CALLS = {"torch.load", "torch.save", "numpy.load"}
 
 def calls(text: str) -> Iterator[tuple[ast.Call, str]]:
     """Every call in a module, with the dotted name of what is called."""
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, ast.Call):
             yield node, ast.unparse(node.func)
 
@@ -141,7 +148,7 @@ def draws_from_nowhere(text: str) -> list[str]:
 def foreign_code(text: str) -> list[str]:
     """What could run code that was read from a file."""
     wrong = [name for _, name in calls(text) if name in FORBIDDEN_NAMES | FORBIDDEN_CALLS]
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             wrong += [name for name in names if name.split(".")[0] in FORBIDDEN_NAMES]
@@ -158,7 +165,7 @@ def line_count(node: ast.stmt) -> int:
 def over_budget(text: str) -> list[str]:
     """What is too long to be read in one sitting: files, functions without their docstrings, rows of parameters."""
     wrong = [f"{len(text.splitlines())} lines"] if len(text.splitlines()) > MAX_LINES else []
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes(text):
         if not isinstance(node, ast.FunctionDef):
             continue
         n_lines = line_count(node) - (line_count(node.body[0]) if ast.get_docstring(node) else 0)

@@ -43,6 +43,7 @@ def my_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_plugins_left: Non
         path = tmp_path / "here" / block.removeprefix("# ")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(BLOCKS[block])
+    monkeypatch.setattr("mg2l_kalei.training.assessment.save_picture", lambda path, draw: False)
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.syspath_prepend(tmp_path / "here")
     load_plugins(["my_lab"])

@@ -11,12 +11,19 @@ from mg2l_kalei import __main__ as program
 from tests.small_runs import folder_of, tiny
 
 
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """By recipe, without references of their own."""
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mg2l_kalei.training.assessment.save_picture", lambda path, draw: False)
-    words = {algo: tiny(tmp_path / algo, algo=algo, n_iters=1) for algo in ("mg2l_full", "mappo", "oracle", "rl2")}
-    assert [train.main(line) for line in words.values()] == [0] * 4
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By recipe, without references of their own; tests must not write to them."""
+    place = tmp_path_factory.mktemp("runs")
+    words = {algo: tiny(place / algo, algo=algo, n_iters=1) for algo in ("mg2l_full", "mappo", "oracle", "rl2")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mg2l_kalei.training.assessment.save_picture", lambda path, draw: False)
+        assert [train.main(line) for line in words.values()] == [0] * 4
     return {algo: folder_of(line).path for algo, line in words.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,19 @@ def words(results: Path, factory: str = WALK, **settings: object) -> list[str]:
     return tiny(results, "pettingzoo", "mappo", env__factory=factory, **settings)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mg2l_kalei.training.assessment.save_picture", lambda path, draw: False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A finished run on two tasks, in which an agent leaves before the other."""
     given = words(tmp_path_factory.mktemp("results"), env__train="[goal=-1 leaves=[2],goal=1 leaves=[2]]")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mg2l_kalei.training.assessment.save_picture", lambda path, draw: False)
-        assert train.main(given) == 0
-        assert train.main(given) == 0  # the same command knows its run again
+    assert train.main(given) == 0
+    assert train.main(given) == 0  # the same command knows its run again
     return folder_of(given)
 
 

@@ -16,10 +16,18 @@ from mg2l_kalei.config import ConfigError, RunConfig, load, run_name
 from mg2l_kalei.config.settings import rules
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.learners import LEARNERS
-from mg2l_kalei.sharing import SHARINGS
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build, choose_device, family_of
-from tests.representatives import REPRESENTATIVES, one_per_kind
-from tests.training.trainers import SCHEMES_ALONE, can_learn, every_recipe, load_words, make_trainer, tiny
+from tests.representatives import MAIN_SHARINGS, REPRESENTATIVES
+from tests.training.trainers import (
+    RECIPES,
+    SCHEMES_ALONE,
+    SLOW,
+    can_learn,
+    every_recipe,
+    load_words,
+    make_trainer,
+    tiny,
+)
 
 
 def global_randomness() -> list[Any]:
@@ -42,8 +50,16 @@ def train_two_iterations(config: RunConfig) -> None:
     assert global_randomness() == before
 
 
-@pytest.mark.parametrize("env", one_per_kind(ENVS))
-@every_recipe
+def pairs() -> Iterator[Any]:
+    """Every recipe with every family: the whole one with one of each kind, others with few: a simulator each, rivals."""
+    few = ("mpe-simple-tag", "mpe-spread", "mujoco-cheetah-dir", "rware-tiny-2ag", "pettingzoo", "toy-turns")
+    for algo in RECIPES:
+        for env in ENVS:
+            is_shown = env in REPRESENTATIVES if algo == "mg2l_kalei" else env in few and algo not in SLOW
+            yield pytest.param(algo, env, marks=[] if is_shown else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize(("algo", "env"), pairs())
 def test_every_recipe_trains_on_every_family(algo: str, env: str) -> None:
     config = tiny(algo, env)
     if can_learn(config):
@@ -76,7 +92,7 @@ def test_every_recipe_is_built_on_every_family_with_its_own_settings(algo: str) 
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
-@pytest.mark.parametrize("sharing", SHARINGS)
+@pytest.mark.parametrize("sharing", MAIN_SHARINGS)
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_combination_of_kinds_trains(encoder: str, sharing: str, learner: str) -> None:
     words = (f"encoder={encoder}", f"sharing={sharing}", f"learner={learner}")

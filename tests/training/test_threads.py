@@ -22,8 +22,13 @@ def threads_as_before() -> Iterator[None]:
 @pytest.mark.usefixtures("threads_as_before")
 @pytest.mark.parametrize(("n_threads", "is_told"), [(1, False), (2, True)])
 def test_another_number_of_threads_is_told_on_resuming(
-    n_threads: int, is_told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    n_threads: int,
+    is_told: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("mg2l_kalei.training.assessment.save_picture", lambda path, draw: False)
     assert train.main(tiny(tmp_path, n_iters=1, n_threads=1)) == 0
     capsys.readouterr()
     assert train.main(tiny(tmp_path, n_iters=2, n_threads=n_threads)) == 0

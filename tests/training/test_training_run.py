@@ -27,6 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     " recurrent": {"network__memory": "episode"},
 }
 RECIPES = [*OF_RECIPES, "mg2l_kalei replay", "mg2l_kalei recurrent"]
+ENVS = ["toy-turns", pytest.param("toy-corners", marks=pytest.mark.slow)]  # which differ in actions alone
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +75,7 @@ def forbid(trainer: MetaTrainer) -> Metrics:
     raise AssertionError("trained on")
 
 
-@pytest.mark.parametrize("env", ["toy-turns", "toy-corners"])
+@pytest.mark.parametrize("env", ENVS)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_two_iterations_and_two_after_a_stop_equal_four_in_one_go(
     tmp_path: Path, env: str, recipe: str, after_iteration: Callable[..., None]
