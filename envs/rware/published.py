@@ -52,7 +52,7 @@ class Published(WarehouseFamily):
     def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> PublishedBatch:
         from envs.rware.published_batch import PublishedBatch  # not above: it brings the compiler
 
-        return PublishedBatch(self, self._plan(), n_rows, generator)
+        return PublishedBatch(self.spec, self._plan(), (self.rules, self.orders), n_rows, generator)
 
     def _crew(self) -> Crew:
         _, n_agents, n_requests = registered(self.config.registration)

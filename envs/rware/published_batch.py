@@ -9,30 +9,27 @@ colour whether a shelf of it is there, whether that is requested; all in the ord
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from envs.core import StepResult
+from envs.core import EnvSpec, StepResult
 from envs.rware.batch import WarehouseBatch, some_of
 from envs.rware.compiled import kernel
 from envs.rware.floor import DOWN, N_ACTIONS, N_DIRECTIONS, REQUEST_SIZE, SELF_SIZE, Array, Floor, Plan, Rules
 from envs.rware.warehouse import Start, look_at_oneself, where_requests_are
 from envs.streams import Drawn
 
-if TYPE_CHECKING:
-    from envs.rware.published import Published
-
 
 class PublishedBatch(WarehouseBatch):
-    """Rows of the published family. ``orders`` may be set."""
+    """Rows of the published family. ``given``: rules, and the orders of what colours see, (C, obs_dim) int64."""
 
-    def __init__(self, family: Published, plan: Plan, n_rows: int, generator: torch.Generator) -> None:
-        super().__init__(family.spec, plan, family.rules, n_rows, generator)
-        self.orders = family.orders
-        self._colour = torch.tensor(family.true_groups, device=generator.device)
+    def __init__(
+        self, spec: EnvSpec, plan: Plan, given: tuple[Rules, Array], n_rows: int, generator: torch.Generator
+    ) -> None:
+        rules, self.orders = given
+        super().__init__(spec, plan, rules, n_rows, generator)
+        self._colour = torch.tensor(plan.colour[0], dtype=torch.int64, device=generator.device)
 
     def step_with(self, action: Tensor, chance: Tensor) -> StepResult:
         result = super().step_with((action - self._colour) % N_ACTIONS, chance)

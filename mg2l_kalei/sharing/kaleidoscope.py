@@ -44,7 +44,7 @@ class KaleidoscopeConfig(GroupingConfig):
     threshold_bias: float = setting(5.0, "initial thresholds lie at least this far below 0, before the sigmoid")
     threshold_scale: float = setting(5.0, "width of the uniform range of initial thresholds below that", low=0.0)
     threshold_lr: float | None = setting(
-        0.03, "Adam's learning rate for thresholds, decaying as the others'; null: that of the weights", above=0.0
+        0.1, "Adam's learning rate for thresholds, decaying as the others'; null: that of the weights", above=0.0
     )
     threshold_eps: float = setting(1e-8, "Adam's epsilon for thresholds, whose gradients start near 1e-7", above=0.0)
     reset_interval: int = setting(200_000, "environment steps between resets of weights that every member masks", low=1)

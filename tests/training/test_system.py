@@ -51,7 +51,7 @@ def train_two_iterations(config: RunConfig) -> None:
 
 
 def pairs() -> Iterator[Any]:
-    """Every recipe with every family: one with one of each kind, others with few: a simulator each, rivals."""
+    """Every recipe with every family: the whole one with one of each kind, others with few of them."""
     few = ("mpe-simple-tag", "mpe-spread", "mujoco-cheetah-dir", "rware-tiny-2ag", "pettingzoo", "toy-turns")
     for algo in RECIPES:
         for env in ENVS:
