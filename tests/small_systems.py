@@ -69,10 +69,9 @@ def make_learner(
     config = dataclasses.replace(default, **SMALL_LEARNERS.get(kind, {}) | own)
     weights = generator(seed)
 
-    def make_sharing(n_members: int | None) -> ParameterSharing:
+    def make_sharing() -> ParameterSharing:
         sharing_class, sharing_config = SHARINGS[sharing]
-        members = sharing_class.members_of(sharing_config, spec) if n_members is None else range(n_members)
-        return sharing_class(sharing_config, members, weights)
+        return sharing_class(sharing_config, sharing_class.members_of(sharing_config, spec), weights)
 
     return learner_class(config, Setup(network, spec, encoder, make_sharing, weights))
 

@@ -26,7 +26,7 @@ class Setup(NamedTuple):
     network: NetworkConfig
     spec: EnvSpec  # of the environments
     encoder: TaskEncoder  # whose latents it will see
-    make_sharing: Callable[[int | None], ParameterSharing]  # of an ensemble of so many members; None: of the team
+    make_sharing: Callable[[], ParameterSharing]  # the team's scheme, anew for each network
     generator: torch.Generator  # on the CPU, for initial weights
     processes: Processes = ALONE
     precision: str = "fp32"  # see ``RunConfig.precision``

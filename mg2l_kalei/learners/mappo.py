@@ -98,7 +98,7 @@ class Mappo(Learner):
         super().__init__(config, setup)
         encoder, network = setup.encoder, setup.network
         self.per_agent = scale_per_agent(config.reward_scale, setup.spec)
-        sharing = setup.make_sharing(None)
+        sharing = setup.make_sharing()
         self.actor_network = Actor(
             self.spec, encoder.local_dim, sharing, network, initial_log_std=config.initial_log_std
         )
@@ -109,7 +109,7 @@ class Mappo(Learner):
             setup.generator,
             per_agent=config.critic_per_agent,
             scale_per_agent=self.per_agent,
-            sharing=setup.make_sharing(None) if config.critic_input == "obs" else None,
+            sharing=setup.make_sharing() if config.critic_input == "obs" else None,
         )
         self.networks = {"actor": self.actor_network, "critic": self.critic}
         optimiser = partial(

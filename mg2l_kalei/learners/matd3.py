@@ -102,7 +102,7 @@ class Matd3(Learner):
         super().__init__(config, setup)
         encoder, network = setup.encoder, setup.network
         self.n_values = 1 if self.spec.shared_reward else self.spec.n_agents
-        sharing, members = setup.make_sharing(None), critic_sharing(config, setup.generator)
+        sharing, members = setup.make_sharing(), critic_sharing(config, setup.generator)
         self.actor_network = DeterministicActor(self.spec, encoder.local_dim, sharing, network)
         judging = dataclasses.replace(network, layer_norm=config.critic_layer_norm)
         self.critic = EnsembleCritic(self.spec, encoder.global_dim, members, judging, n_values=self.n_values)

@@ -126,7 +126,7 @@ class Qmix(Learner):
 
     def __init__(self, config: QmixConfig, setup: Setup) -> None:
         super().__init__(config, setup)
-        sharing = setup.make_sharing(None)
+        sharing = setup.make_sharing()
         self.agents = Agents(self.spec, setup.encoder.local_dim, sharing, setup.network)
         self.team = TeamValue(self.spec, setup.encoder.global_dim, config, setup.generator)
         self.rewards = RunningMoments(1)

@@ -167,15 +167,10 @@ def divided(config: RunConfig, size: int, *, infers: bool, replays: bool = False
     )
 
 
-def _make_sharing(
-    config: RunConfig, spec: EnvSpec, generator: torch.Generator, n_members: int | None
-) -> ParameterSharing:
-    """The run's scheme for its team, or for an ensemble of ``n_members``."""
+def _make_sharing(config: RunConfig, spec: EnvSpec, generator: torch.Generator) -> ParameterSharing:
+    """The run's scheme for its team."""
     sharing_class = SHARINGS[config.kinds["sharing"]][0]
-    if n_members is None:
-        return sharing_class(config.sharing, sharing_class.members_of(config.sharing, spec), generator)
-    own = {"members": "agents"} if hasattr(config.sharing, "members") else {}  # an ensemble is no team
-    return sharing_class(dataclasses.replace(config.sharing, **own), range(n_members), generator)
+    return sharing_class(config.sharing, sharing_class.members_of(config.sharing, spec), generator)
 
 
 def choose_device(config: RunConfig) -> tuple[torch.device, str | None]:

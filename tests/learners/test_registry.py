@@ -231,7 +231,7 @@ class QTable(Learner):
 
     def __init__(self, config: QTableConfig, setup: Setup) -> None:
         super().__init__(config, setup)
-        self.networks = {"actor": setup.make_sharing(None).linear(self.spec.obs_dim, self.spec.action_dim, gain=1.0)}
+        self.networks = {"actor": setup.make_sharing().linear(self.spec.obs_dim, self.spec.action_dim, gain=1.0)}
         self.chances: list[float] = []  # of a random action
 
     def act(
