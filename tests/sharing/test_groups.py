@@ -13,6 +13,7 @@ from torch import Tensor
 
 from envs.core import TaskFamily
 from envs.mpe.blind_spread import BlindSpread, BlindSpreadConfig, BlindSpreadTasks, BlindSpreadTasksConfig
+from envs.rware.published import Published, PublishedConfig
 from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.networks import GroupedMlp, NetworkConfig
 from mg2l_kalei.sharing.found import FoundGroups
@@ -51,6 +52,15 @@ def test_groups_and_their_number_are_found_from_random_play(replay: TrialReplay)
     family = blind_spread()
     found = find_groups(replay, family.spec, GroupingConfig(group_updates=QUICK), generator())
     assert adjusted_rand(family.true_groups, found.of_agents) == 1.0
+    assert found.of_agents == family.true_groups and found.silhouette > 0.6
+
+
+@pytest.mark.parametrize("registration", ["tiny-4ag", pytest.param("medium-16ag", marks=pytest.mark.slow)])
+def test_colours_of_published_warehouses_are_found_from_random_play(registration: str) -> None:
+    """Random play hardly delivers anything, but what an action does depends on the colour."""
+    config = PublishedConfig(registration=registration, episode_steps=50)
+    family = Published("rware-color-published", config, np.random.default_rng(0))
+    found = find_groups(played(family), family.spec, GroupingConfig(group_updates=2000), generator())
     assert found.of_agents == family.true_groups and found.silhouette > 0.6
 
 
