@@ -13,7 +13,7 @@ from mg2l_kalei.evaluation.statistics import Array
 from mg2l_kalei.seeding import torch_generator
 from mg2l_kalei.training.assessment import assess
 from mg2l_kalei.training.saved_run import LoadedRun
-from mg2l_kalei.types import Clock, Rollout
+from mg2l_kalei.types import Rollout
 
 PROBE_TRIALS = 16  # per task, that the probe of the belief is fitted on
 
@@ -30,7 +30,7 @@ def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, n_steps: int =
     env = _Filmed(family.drawn().make(1, device, torch_generator(seed, "film", device=device)), family.name)
     number = torch.tensor([task], device=device)
     n_steps = min(n_steps, n_episodes * family.spec.episode_steps)
-    explore = Clock(0, run.env_steps, run.env_steps) if actions == "sampled" else None
+    explore = run.system.learner.sampling(run.env_steps) if actions == "sampled" else None
     rollout = collect(env, run.team(seed), number, n_steps, explore=explore)
     reward, starts = (x[:, 0].cpu().numpy() for x in (rollout.steps.reward, rollout.steps.episode_start))
     shown = family.tasks[task]

@@ -59,7 +59,7 @@ class RunConfig:
     eval_trials: int = setting(32, "evaluation trials per task", low=1, extends=True)
     eval_actions: str = setting(
         "mode",
-        "played in evaluations and films: the policy's mode, or sampled from it",
+        "played in evaluations and films: the policy's mode, or sampled from it (off-policy learners: the mode)",
         choices=ACTIONS,
         extends=True,
     )

@@ -89,6 +89,13 @@ class Learner(ABC):
     def update(self, experience: Experience, clock: Clock, generator: torch.Generator) -> Metrics:
         """Learn from experience; ``clock`` counts the steps of the fresh rollout too. Metrics under ``train/``."""
 
+    def sampling(self, env_steps: int) -> Clock | None:
+        """What ``explore`` has to be for actions to be sampled from the policy, as after so many steps of training.
+
+        None off-policy: exploration there is no part of the policy, which has its best action and no other.
+        """
+        return Clock(0, env_steps, env_steps) if self.is_on_policy else None
+
     def initial_memory(self, n_rows: int) -> Tensor | None:
         """(B, N, hidden) before anything is remembered; None for feed-forward policies."""
         return self._nothing_remembered(n_rows, self.spec.n_agents)

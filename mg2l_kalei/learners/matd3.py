@@ -167,7 +167,7 @@ class Matd3(Learner):
         config, replay = self.config, experience.replay
         assert replay is not None
         size = -(-config.batch // self.processes.size)  # of each process
-        n_trials = min(len(replay), -(-config.encoded_batches * size // replay.n_steps))
+        n_trials = min(len(replay), -(-min(config.encoded_batches, n) * size // replay.n_steps))
         size = min(size, n_trials * replay.n_steps)
         while n > 0:
             trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder)
@@ -212,7 +212,7 @@ class Matd3(Learner):
         share = self.processes.share(alive.sum())
         loss = masked_mean((q - target.unsqueeze(-2)).square().sum(-2), alive) * share
         metrics = self.optimisers["critic"].step(loss, main_loss=loss)
-        return {"train/td_loss": loss, "train/q": masked_mean(q.mean(-2), alive), **metrics}
+        return {"train/td_loss": loss.detach(), "train/q": masked_mean(q.detach().mean(-2), alive), **metrics}
 
     def target_values(self, batch: Transitions, generator: torch.Generator) -> Tensor:
         """Of n steps, and after them the least of the members' values under smoothed target actions: (S, V)."""
@@ -253,7 +253,7 @@ class Matd3(Learner):
         q = q[..., 0] if self.n_values == 1 else q[..., agents].diagonal(dim1=-2, dim2=-1)  # each one's own
         alive = batch.alive[:, agents]
         loss = -masked_mean(q, alive) * self.processes.share(alive.sum())
-        return {"train/policy_q": -loss, **self.optimisers["actor"].step(loss, main_loss=loss)}
+        return {"train/policy_q": -loss.detach(), **self.optimisers["actor"].step(loss, main_loss=loss)}
 
     # --- what is kept -------------------------------------------------------------------------------------------------
 

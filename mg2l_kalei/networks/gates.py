@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mg2l_kalei.sharing.base import ParameterSharing
-from mg2l_kalei.sharing.independent import IndependentConfig, IndependentSharing
+from mg2l_kalei.sharing.base import ParameterSharing, orthogonal_weights
+from mg2l_kalei.sharing.independent import IndependentLinear
 
 
 class TaskGates(nn.Module):
@@ -22,10 +22,11 @@ class TaskGates(nn.Module):
 
     def __init__(self, sharing: ParameterSharing, latent_dim: int, widths: Sequence[int]) -> None:
         super().__init__()
-        own = IndependentSharing(IndependentConfig(), sharing.members, sharing.generator)
         self.widths = tuple(widths)
         n_gates = sum(self.widths)
-        self.linear = own.linear(latent_dim, n_gates, gain=math.sqrt(n_gates / max(1, latent_dim)))  # rms of A_i z: |z|
+        gain = math.sqrt(n_gates / max(1, latent_dim))  # A_i z is as large, entry by entry, as z
+        weights = orthogonal_weights(sharing.n_members, n_gates, latent_dim, gain, sharing.generator)
+        self.linear = IndependentLinear(weights, sharing.places)
 
     def forward(self, latent: Tensor) -> tuple[Tensor, ...]:
         gates: Tensor = 2 * torch.sigmoid(self.linear(latent))

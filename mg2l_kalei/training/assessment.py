@@ -25,7 +25,7 @@ from mg2l_kalei.evaluation.results import AdaptationResult, raw_name, to_json
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.system import System
-from mg2l_kalei.types import Clock, Rollout
+from mg2l_kalei.types import Rollout
 
 
 class Report(NamedTuple):
@@ -56,7 +56,7 @@ def assess(
     ``bad_batch``, where anything in a trial or a return is not finite.
     """
     generator = torch_generator(system.config.seed, "evaluation", purpose, split, env_steps, device=system.device)
-    explore = Clock(0, env_steps, env_steps) if actions == "sampled" else None  # as at the end of training
+    explore = system.learner.sampling(env_steps) if actions == "sampled" else None
 
     def play(task: Tensor, n_steps: int, sample: bool) -> Rollout:
         env = system.family.make(len(task), system.device, generator)

@@ -29,6 +29,11 @@ def fine_tuned_result(run: LoadedRun, split: str, env_steps: int, *, fresh: bool
     if run.system.encoder.learns:
         kind = run.config.kinds["encoder"]
         raise Refusal(f"{run.folder.path}: encoder.kind={kind} learns to tell tasks apart, which one task cannot teach")
+    if not run.system.learner.is_on_policy:
+        kind = run.config.kinds["learner"]
+        raise Refusal(
+            f"{run.folder.path}: learner.kind={kind} would begin by exploring anew: expected an on-policy one"
+        )
     if env_steps < run.system.trial_steps:
         raise Refusal(f"steps={env_steps} is less than a trial of {run.folder.path}, {run.system.trial_steps} steps")
     results = []

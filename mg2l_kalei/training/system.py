@@ -121,7 +121,7 @@ def problems_of_learner(config: RunConfig, family: TaskFamily) -> Iterator[str]:
     learner_class = LEARNERS[config.kinds["learner"]][0]
     yield from learner_class.problems(config.learner, family.spec)
     if learner_class.needs_team and family.has_rivals:
-        yield f"agents of {family.name} are rivals, and it learns what all are paid together: expected learner=mappo"
+        yield f"agents of {family.name} are rivals, and it learns what all are paid together: expected mappo or matd3"
 
 
 def _refuse_images(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> None:

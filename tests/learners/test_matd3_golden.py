@@ -71,7 +71,7 @@ def make_learner() -> Matd3:
         network,
         SPEC,
         make_encoder("none", SPEC),
-        lambda _: KaleidoscopeSharing(masks, range(3), generator()),
+        lambda: KaleidoscopeSharing(masks, range(3), generator()),
         generator(),
     )
     learner = Matd3(CONFIG, setup)

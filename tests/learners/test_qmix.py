@@ -288,3 +288,9 @@ def test_what_it_cannot_learn_is_refused() -> None:
     assert not list(learner_class.problems(config, DISCRETE))
     (line,) = learner_class.problems(config, DISCRETE._replace(is_discrete=False))
     assert "learner=mappo or matd3" in line
+
+
+def test_what_it_explores_is_no_part_of_its_policy() -> None:
+    assert qmix(make_encoder("none", DISCRETE)).sampling(0) is None
+    on_policy = make_learner(make_encoder("none", DISCRETE), DISCRETE, kind="mappo").sampling(7)
+    assert on_policy == Clock(0, 7, 7)

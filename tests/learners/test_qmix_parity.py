@@ -130,7 +130,7 @@ def learner_of(golden: Arrays) -> Qmix:
     encoder = NoEncoder(NoEncoderConfig(), SPEC, torch.zeros(1, 0), 1, generator())
     config = QmixConfig(mixer_width=8, hypernet_width=16, lr=5e-4, max_grad_norm=10.0, time_limits="terminal")
     sharing = KaleidoscopeSharing(PUBLISHED, range(N), generator())
-    learner = Qmix(config, Setup(network(12), SPEC, encoder, lambda n_members: sharing, generator()))
+    learner = Qmix(config, Setup(network(12), SPEC, encoder, lambda: sharing, generator()))
     for module in (*learner.networks.values(), *learner.targets.copies.values()):
         module.double()
     sharing.main_losses, sharing.diversities = sharing.main_losses.double(), sharing.diversities.double()

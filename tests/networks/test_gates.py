@@ -80,3 +80,12 @@ def test_what_a_gru_reads_and_what_follows_it_are_gated() -> None:
     after, same_states = network(x, memory, [open_, closed])
     assert torch.equal(states, same_states)
     torch.testing.assert_close(after, network.output.bias.expand_as(after))
+
+
+def test_gates_are_of_the_group_that_an_agent_is_found_in() -> None:
+    sharing_class, config = SHARINGS["seps"]
+    made = TaskGates(sharing_class(config, (0, 1, 2), generator()), LATENT, WIDTHS)
+    assert made.linear.places is not None
+    made.linear.places.copy_(torch.tensor([0, 0, 1]))
+    first, second, third = made(draw(1, 1, LATENT).expand(1, G, LATENT))[0][0]
+    assert (first == second).all() and (first != third).any()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import train
+from envs.core import Refusal
 from mg2l_kalei import __main__ as program
 from mg2l_kalei.training.fine_tuning import fine_tuned_result
 from mg2l_kalei.training.saved_run import load_run
@@ -65,3 +66,10 @@ def test_what_cannot_be_trained_on_one_task_is_refused_in_a_line(
         assert program.main(["finetune", str(run), *words]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert files_in(run) == before
+
+
+def test_what_would_explore_anew_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_run(run)
+    monkeypatch.setattr(loaded.system.learner, "is_on_policy", False)
+    with pytest.raises(Refusal, match=r"learner\.kind=mappo would begin by exploring anew: expected an on-policy one$"):
+        fine_tuned_result(loaded, "train", 160, fresh=False)

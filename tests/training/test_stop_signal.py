@@ -20,7 +20,7 @@ IMPORTING = """
 import sys, train
 sys.stdout.write("started")
 sys.stdout.flush()
-sys.exit(train.main(["--help"]))
+sys.exit(train.main(["--print-config"]))
 """
 
 

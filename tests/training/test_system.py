@@ -59,13 +59,13 @@ def pairs() -> Iterator[Any]:
             yield pytest.param(algo, env, marks=[] if is_shown else [pytest.mark.slow])
 
 
-@pytest.mark.parametrize(("algo", "env"), pairs())
+@pytest.mark.parametrize(("algo", "env"), list(pairs()))
 def test_every_recipe_trains_on_every_family(algo: str, env: str) -> None:
     config = tiny(algo, env)
     if can_learn(config):
         train_two_iterations(config)
         return
-    with pytest.raises(ConfigError, match=r"^learner\.kind=qmix: .*(continuous|rivals).*expected learner=mappo"):
+    with pytest.raises(ConfigError, match=r"^learner\.kind=qmix: .*(continuous|rivals).*expected (learner=)?mappo"):
         build(config, torch.device("cpu"))
 
 
@@ -193,3 +193,17 @@ def test_learners_whose_actors_have_no_gates_refuse_them() -> None:
     message = r"^network.task_gates=true: actors of learner.kind=qmix have no gates$"
     with pytest.raises(ConfigError, match=message):
         load_words("--algo=qmix", "--env=toy-turns", "task_gates=true")
+
+
+OFF_POLICY = {
+    "qmix": ["rware-tiny-2ag", "mpe-spread-roles"],
+    "vdn": ["rware-tiny-2ag"],
+    "matd3": ["rware-tiny-2ag", "mujoco-humanoid-17x1", "mujoco-walker2d-6x1", "mujoco-cheetah-dir", "mpe-spread"],
+}
+
+
+@pytest.mark.parametrize("algo", [algo for algo in RECIPES if algo.endswith(tuple(OFF_POLICY))])
+def test_settings_of_families_leave_off_policy_recipes_many_rollouts_to_learn_from(algo: str) -> None:
+    for env in OFF_POLICY[algo.rpartition("_")[2]]:
+        config = load_words(f"--algo={algo}", f"--env={env}")
+        assert config.replay.capacity >= 8 * config.n_rows, env
