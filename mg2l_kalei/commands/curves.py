@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from mg2l_kalei.config.settings import nearest, problem
 from mg2l_kalei.disk.metric_log import read_metrics
 from mg2l_kalei.disk.output import say
 from mg2l_kalei.disk.run_folder import RunFolder
-from mg2l_kalei.evaluation.figures import save_picture, training_figure
+from mg2l_kalei.evaluation.figures import pairs_figure, save_picture, training_figure
 from mg2l_kalei.evaluation.report import aligned
 from mg2l_kalei.evaluation.statistics import Array
 from mg2l_kalei.training.saved_run import read_config
@@ -42,22 +43,30 @@ class Curve(NamedTuple):
 
 
 def draw_curves(words: Sequence[str]) -> int:
-    """Learning curves of runs on one task family against environment steps. Exit code 0, or 1 without a picture."""
+    """Learning curves of runs on one task family against environment steps. Exit code 0, or 1 without a picture.
+
+    What is also logged of pairs of members, such as how far their masks differ, is drawn of all pairs at three moments.
+    """
     paths, options = read_options(words, CurvesOptions())
     if not paths:
         raise ConfigError(["curves: expected the folders of runs"])
     named = file_named(options.out, ".png")
     folders = list({Path(path).resolve(): RunFolder(Path(path)) for path in paths}.values())
-    curves = {label: _curve(folder, options.metric) for label, folder in _labels(folders, options.plugins).items()}
+    rows = {label: read_metrics(folder.metrics) for label, folder in _labels(folders, options.plugins).items()}
+    curves = {label: _curve(label, logged, options.metric) for label, logged in rows.items()}
     say(_table(options.metric, curves))
     if named is None:
         folders[0].refuse_links()
     other = "" if options.metric == CurvesOptions.metric else "-" + re.sub(r"[^\w.]+", "_", options.metric)
     out = named or folders[0].figures / f"curves{other}.png"
-    is_drawn = save_picture(out, lambda: training_figure(curves, options.metric))
-    if is_drawn:
-        say(f"picture: {out}")
-    return 0 if is_drawn else 1
+    drawn = {out: save_picture(out, lambda: training_figure(curves, options.metric))}
+    for place, (label, logged) in enumerate(rows.items(), start=1):
+        if moments := _pairs(logged, options.metric):
+            of_pairs = out.with_name(f"{out.stem}-pairs{f'-{place}' if len(rows) > 1 else ''}.png")
+            drawn[of_pairs] = save_picture(of_pairs, partial(pairs_figure, moments, f"{options.metric} · {label}"))
+    for picture in [picture for picture, is_drawn in drawn.items() if is_drawn]:
+        say(f"picture: {picture}")
+    return 0 if all(drawn.values()) else 1
 
 
 def _labels(folders: Sequence[RunFolder], plugins: Sequence[str]) -> dict[str, RunFolder]:
@@ -75,14 +84,33 @@ def _labels(folders: Sequence[RunFolder], plugins: Sequence[str]) -> dict[str, R
     return {label if alike[label] == 1 else f"{label} #{place}": folder for place, (label, folder) in order}
 
 
-def _curve(folder: RunFolder, metric: str) -> Curve:
-    rows = read_metrics(folder.metrics)
+def _curve(label: str, rows: Sequence[Mapping[str, Any]], metric: str) -> Curve:
     known = sorted({name for row in rows for name in row} - {"iteration", "env_steps"})
     points = [(row["env_steps"], row[metric]) for row in rows if row.get(metric) is not None]
     if metric not in known or not points:
-        reason = f"{folder.path} has logged none of it{'' if metric in known else nearest(metric, known)}"
+        reason = f"{label} has logged none of it{'' if metric in known else nearest(metric, known)}"
         raise ConfigError([problem("command line", "metric", metric, reason)])
     return Curve(*np.array(points, dtype=np.float64).T)
+
+
+def _pairs(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[int, Array]:
+    """By environment steps, ``METRIC_i_j`` of all pairs: symmetric (G, G), in the first row, the middle one, the last.
+
+    None are there where no pair was logged.
+    """
+    name = re.compile(rf"{re.escape(metric)}_(\d+)_(\d+)")
+    logged = [row for row in rows if any(name.fullmatch(key) for key in row)]
+    chosen = [logged[place] for place in sorted({0, len(logged) // 2, len(logged) - 1})] if logged else []
+    moments: dict[int, Array] = {}
+    for row in chosen:
+        pairs = {(int(m[1]), int(m[2])): row[key] for key in row if (m := name.fullmatch(key))}
+        members = sorted({member for pair in pairs for member in pair})
+        places = {member: place for place, member in enumerate(members)}
+        matrix = np.zeros((len(members), len(members)))
+        for (i, j), value in pairs.items():
+            matrix[places[i], places[j]] = matrix[places[j], places[i]] = np.nan if value is None else value
+        moments[row["env_steps"]] = matrix
+    return moments
 
 
 def _table(metric: str, curves: Mapping[str, Curve]) -> str:

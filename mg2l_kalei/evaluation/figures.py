@@ -228,3 +228,20 @@ def training_figure(curves: Mapping[str, tuple[Array, Array]], quantity: str) ->
     ends = {name: float(values[-1]) for name, (_, values) in curves.items()}
     label_ends(axes, ends, [colour for colour, _ in styles])
     return figure
+
+
+def pairs_figure(moments: Mapping[int, Array], title: str) -> Figure:
+    """Heat maps of all pairs of members (G, G), in one scale, by the environment steps at which they were so."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure = new_figure(2.6 * len(moments) + 1.0, 3.2, title)
+    panels = figure.subplots(1, len(moments), squeeze=False)[0]
+    top = max(float(np.nanmax(pairs, initial=0.0)) for pairs in moments.values())
+    for axes, (env_steps, pairs) in zip(panels, moments.items(), strict=True):
+        image = axes.imshow(pairs, cmap="cividis", vmin=0, vmax=top or 1.0)
+        axes.set_title(f"{env_steps:,} steps", fontsize=9, color=INK)
+        axes.set_xlabel("member", color=INK)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(min(len(pairs), CELLS_WRITTEN), integer=True))
+    figure.colorbar(image, ax=list(panels), fraction=0.046)
+    return figure

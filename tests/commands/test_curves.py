@@ -7,12 +7,17 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mg2l_kalei import __main__ as program
+from mg2l_kalei.commands import curves
 from mg2l_kalei.config import load, run_dir, to_yaml
 from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.evaluation.figures import pairs_figure
+from mg2l_kalei.evaluation.statistics import Array
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
 from tests.small_runs import files_in, tiny
 
@@ -53,6 +58,33 @@ def test_the_table_holds_means_of_each_tenth_and_the_picture_is_beside_the_run(
     assert program.main(["curves", str(long.path), "metric=train/entropy"]) == 0
     assert (long.figures / "curves-train_entropy.png").is_file()
     assert (long.figures / "curves.png").read_bytes() == before
+
+
+def test_what_is_logged_of_pairs_is_drawn_of_all_pairs_at_the_first_the_middle_and_the_last_moment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = logged(tmp_path, dict.fromkeys(range(1, 10), 1.0))
+    rows = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    for row in rows:
+        value = row["iteration"] / 10
+        row |= {"sharing/pairs": value, "sharing/pairs_0_1": value, "sharing/pairs_0_4": None, "sharing/pairs_1_4": 0.0}
+    run.metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    drawn: dict[int, Array] = {}
+
+    def draw(moments: Mapping[int, Array], title: str) -> Figure:
+        drawn.update(moments)
+        return pairs_figure(moments, title)
+
+    monkeypatch.setattr(curves, "pairs_figure", draw)
+    assert program.main(["curves", str(run.path), "metric=sharing/pairs"]) == 0
+    *_, curve, pairs = capsys.readouterr().out.splitlines()
+    assert curve.endswith("curves-sharing_pairs.png") and pairs.endswith("curves-sharing_pairs-pairs.png")
+    assert (run.figures / "curves-sharing_pairs-pairs.png").is_file()
+    at = {1: 0.1, 5: 0.5, 9: 0.9}
+    assert list(drawn) == [STEPS * i for i in at]
+    for i, value in at.items():
+        expected = [[0, value, np.nan], [value, 0, 0], [np.nan, 0, 0]]
+        np.testing.assert_array_equal(drawn[STEPS * i], expected)
 
 
 def test_runs_of_one_recipe_and_seed_are_told_apart_by_what_differs(
