@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from envs.core import (
     EnvSpec,
@@ -23,6 +24,7 @@ from envs.core import (
     setting,
 )
 from envs.mpe.batch import ParticleBatch
+from envs.mpe.layout import MOVES
 from envs.mpe.world import WALL_POSITION, Body, World
 from envs.streams import Drawn
 
@@ -34,6 +36,11 @@ RING_RADIUS = 0.6  # m
 RING_JITTER = 0.2  # m; on a ring, landmarks stand in plus and minus this around their places
 
 
+def discrete_setting() -> bool:
+    """Of families whose agents are moved by forces; learners of values of numbered actions need it."""
+    return setting(False, "choices among five moves; otherwise forces in the plane", is_late=True)
+
+
 @dataclass(frozen=True)
 class SpreadConfig:
     n_agents: int = setting(2, "agents, and landmarks that count", low=1)
@@ -43,6 +50,7 @@ class SpreadConfig:
         "anywhere", "where they stand: anywhere, or each near its own place on a ring", choices=("anywhere", "ring")
     )
     episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
+    is_discrete: bool = discrete_setting()
 
     def __post_init__(self) -> None:
         if self.n_landmarks < self.n_agents:
@@ -72,7 +80,7 @@ class Spread(TaskFamily):
         held_out = set(generator.permutation(len(choices))[: config.n_held_out].tolist())
         tasks = [_task(chosen, n_landmarks, place in held_out) for place, chosen in enumerate(choices)]
         self.tasks = tuple(sorted(tasks, key=lambda task: task.split, reverse=True))  # those to train on first
-        self.spec = spread_spec(n, n_landmarks, config.episode_steps)
+        self.spec = spread_spec(n, n_landmarks, config.episode_steps, config.is_discrete)
         if config.landmarks != "anywhere":
             self.made_by = {"landmarks": config.landmarks}
 
@@ -87,14 +95,14 @@ class Spread(TaskFamily):
         return SpreadBatch(self.spec, target_masks, n_rows, generator, on_ring=self.config.landmarks == "ring")
 
 
-def spread_spec(n_agents: int, n_landmarks: int, episode_steps: int) -> EnvSpec:
+def spread_spec(n_agents: int, n_landmarks: int, episode_steps: int, is_discrete: bool) -> EnvSpec:
     """The sizes of ``SpreadBatch``."""
     return EnvSpec(
         n_agents=n_agents,
         obs_dim=2 * (1 + n_landmarks + n_agents - 1),
         state_dim=2 * (2 * n_agents + n_landmarks),
-        action_dim=2,
-        is_discrete=False,
+        action_dim=len(MOVES) if is_discrete else 2,
+        is_discrete=is_discrete,
         episode_steps=episode_steps,
         shared_reward=True,
         ends_on_time=True,
@@ -142,6 +150,7 @@ class SpreadBatch(ParticleBatch):
         if on_ring:
             self._places, self._landmark_range = ring(self._n_landmarks).to(target_masks), RING_JITTER
         seen = everyone_else(self._n_landmarks + spec.n_agents, target_masks.device)[self._n_landmarks :]
+        self._moves = torch.tensor(MOVES, device=target_masks.device, dtype=target_masks.dtype)
         self._seen = seen.flatten()  # (N (L + N - 1),)   all points but oneself, agent after agent
 
     def _draw(self, generator: torch.Generator) -> Drawn:
@@ -157,6 +166,9 @@ class SpreadBatch(ParticleBatch):
             targets=self._target_masks[tasks],
             elapsed=torch.zeros_like(tasks),
         )
+
+    def _control(self, action: Tensor) -> Tensor:
+        return F.embedding(action, self._moves) if self.spec.is_discrete else super()._control(action)
 
     def scene(self, row: int) -> Scene:
         now = self.now

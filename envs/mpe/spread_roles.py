@@ -10,7 +10,7 @@ from torch import Tensor
 
 from envs.core import EnvSpec, Observation, TaskFamily, setting
 from envs.mpe.assignments import draw_assignments, refuse_assignments
-from envs.mpe.spread import SpreadBatch, spread_spec
+from envs.mpe.spread import SpreadBatch, discrete_setting, spread_spec
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class SpreadRolesConfig:
     n_train: int = setting(4, "assignments of landmarks to agents to train on", low=1)
     n_test: int = setting(2, "held-out assignments", low=0)
     episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
+    is_discrete: bool = discrete_setting()
 
     def __post_init__(self) -> None:
         refuse_assignments(self.n_agents, self.n_train, self.n_test)
@@ -33,7 +34,7 @@ class SpreadRoles(TaskFamily):
         super().__init__(name, config, generator)
         n = config.n_agents
         self.tasks = draw_assignments(n, config.n_train, config.n_test, generator)
-        self.spec = spread_spec(n, n, config.episode_steps)
+        self.spec = spread_spec(n, n, config.episode_steps, config.is_discrete)
         self.true_groups = tuple(range(n))
 
     def make(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from envs.core import EnvSpec, Marker, Observation, Scene, Task, TaskFamily, refuse_many_tasks, setting
-from envs.mpe.spread import AGENT, LANDMARK_SIZE, SpreadBatch, spread_spec
+from envs.mpe.spread import AGENT, LANDMARK_SIZE, SpreadBatch, discrete_setting, spread_spec
 
 TRAIN_STRENGTH = (3.0, 4.0)  # N; an action of 1 is a force of 5 N per axis
 UNSEEN_STRENGTHS = ((2.0, 2.8), (4.2, 4.8))  # N, of the ood split
@@ -25,6 +25,7 @@ class WindConfig:
     n_test: int = setting(16, "held-out winds of the same strengths and directions", low=0)
     n_ood: int = setting(16, "winds out of range: half of unseen strengths, half of unseen directions", low=0)
     episode_steps: int = setting(100, "time limit of an episode [steps]", low=1)
+    is_discrete: bool = discrete_setting()
 
     def __post_init__(self) -> None:
         asked = f"n_train={self.n_train}, n_test={self.n_test}, n_ood={self.n_ood}"
@@ -50,7 +51,7 @@ class Wind(TaskFamily):
             for split, winds in by_split.items()
             for i, (strength, direction) in enumerate(winds)
         )
-        self.spec = spread_spec(config.n_agents, config.n_agents, config.episode_steps)
+        self.spec = spread_spec(config.n_agents, config.n_agents, config.episode_steps, config.is_discrete)
 
     def make(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from envs import ENVS, make_family
 from envs.core import Task
+from envs.mpe.layout import MOVES
 from envs.mpe.spread import RING_JITTER, RING_RADIUS, Spread, SpreadBatch, SpreadConfig, SpreadState
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "mpe_spread_2agents_3landmarks.npz"
@@ -99,6 +102,22 @@ def test_on_a_ring_each_landmark_stands_near_its_own_place() -> None:
 
 def test_where_landmarks_stand_is_part_of_the_fingerprint() -> None:
     assert spread(landmarks="ring").fingerprint() != spread().fingerprint()
+
+
+@pytest.mark.parametrize("name", ["mpe-spread", "mpe-wind", "mpe-spread-roles"])
+def test_numbered_actions_are_the_moves_that_the_same_forces_make(name: str) -> None:
+    rows = []
+    for is_discrete in (False, True):
+        family = make_family(name, replace(ENVS[name][1], is_discrete=is_discrete), np.random.default_rng(0))
+        rows.append(family.make(2, torch.device("cpu"), torch.Generator().manual_seed(0)))
+        rows[-1].reset(torch.zeros(2, dtype=torch.int64))
+    forced, numbered = rows
+    assert not forced.spec.is_discrete and numbered.spec.is_discrete
+    assert numbered.spec.action_dim == len(MOVES)
+    for number in range(len(MOVES)):
+        action = torch.full((2, numbered.spec.n_agents), number)
+        expected = forced.step(torch.tensor(MOVES)[action])
+        torch.testing.assert_close(numbered.step(action).obs, expected.obs, rtol=0, atol=0)
 
 
 def test_fewer_landmarks_than_agents_are_refused() -> None:

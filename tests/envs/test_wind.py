@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from envs.mpe.wind import TRAIN_STRENGTH, UNSEEN_ARC, UNSEEN_STRENGTHS, Wind, Wi
 from envs.mpe.world import DAMPING, TIME_STEP
 
 
-def wind(seed: int = 0, **settings: int) -> Wind:
+def wind(seed: int = 0, **settings: Any) -> Wind:
     return Wind("mpe-wind", WindConfig(**settings), np.random.default_rng(seed))
 
 
