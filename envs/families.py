@@ -11,6 +11,7 @@ from envs.core import TaskFamily
 from envs.mpe.blind_spread import BlindSpread, BlindSpreadConfig, BlindSpreadTasks, BlindSpreadTasksConfig
 from envs.mpe.hunting import Hunting, HuntingConfig
 from envs.mpe.layout import ScenarioConfig
+from envs.mpe.push import Push, PushConfig
 from envs.mpe.simple_adversary import SimpleAdversary, SimpleAdversaryConfig
 from envs.mpe.simple_reference import SimpleReference, SimpleReferenceConfig
 from envs.mpe.simple_speaker_listener import SimpleSpeakerListener
@@ -19,6 +20,7 @@ from envs.mpe.simple_tag import SimpleTag, SimpleTagConfig
 from envs.mpe.spread import Spread, SpreadConfig
 from envs.mpe.spread_roles import SpreadRoles, SpreadRolesConfig
 from envs.mpe.wind import Wind, WindConfig
+from envs.mpe.world_scenario import WorldConfig, WorldScenario, WorldTasks
 from envs.mujoco.family import MujocoFamily
 from envs.mujoco.tasks import (
     Directions,
@@ -46,6 +48,7 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mpe-blind-spread": (BlindSpread, BlindSpreadConfig()),
     "mpe-blind-spread-tasks": (BlindSpreadTasks, BlindSpreadTasksConfig()),
     "mpe-hunting": (Hunting, HuntingConfig()),
+    "mpe-push": (Push, PushConfig()),
     "mpe-simple-adversary": (SimpleAdversary, SimpleAdversaryConfig()),
     "mpe-simple-reference": (SimpleReference, SimpleReferenceConfig()),
     "mpe-simple-speaker-listener": (SimpleSpeakerListener, ScenarioConfig()),
@@ -55,6 +58,8 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "mpe-spread-large": (Spread, SpreadConfig(n_agents=3, n_landmarks=6, landmarks="ring", n_held_out=5)),
     "mpe-spread-roles": (SpreadRoles, SpreadRolesConfig()),
     "mpe-wind": (Wind, WindConfig()),
+    "mpe-world": (WorldScenario, WorldConfig()),
+    "mpe-world-tasks": (WorldTasks, WorldConfig()),
     "mujoco-ant-4x2": (MujocoFamily, MujocoConfig("Ant", "4x2", observation=_ALL)),
     "mujoco-ant-dir": (Directions, DirectionsConfig("Ant", "4x2")),
     "mujoco-cheetah-cripple": (Weakness, WeaknessConfig()),

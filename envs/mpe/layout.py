@@ -51,11 +51,19 @@ class Layout(NamedTuple):
     """What is in a scenario. Movable agents follow each other, and so do those who speak."""
 
     kinds: tuple[Kind, ...]  # in the order of mpe2's agents
-    n_landmarks: int
-    landmark: Body
+    landmarks: tuple[Body, ...]
     landmark_range: float = START_RANGE  # m; landmarks lie in plus and minus this on both axes
     n_goals: int = 0  # landmarks that are drawn anew for each episode; one may be drawn twice
     shared_reward: bool = False  # whether all that learn are always paid the same
+
+    @property
+    def n_landmarks(self) -> int:
+        return len(self.landmarks)
+
+    @property
+    def has_obstacles(self) -> bool:
+        """Whether agents can bump into landmarks."""
+        return any(landmark.collides for landmark in self.landmarks)
 
     @property
     def learners(self) -> tuple[Kind, ...]:

@@ -38,6 +38,7 @@ class Scenario(TaskFamily):
     """A scenario of mpe2: a single task, with nothing to infer. What other frameworks train on."""
 
     task_name: ClassVar[str]
+    moves_first: ClassVar[bool] = True  # see ``World``
     colours: ClassVar[tuple[tuple[float, float, float], ...]] = ()  # of the landmarks, where goals are told by them
     config: ScenarioConfig
 
@@ -58,10 +59,9 @@ class Scenario(TaskFamily):
     ) -> ScenarioBatch:
         layout = self.layout
         bodies = [kind.body for kind in layout.movable for _ in range(kind.n_agents)]
-        fixed = [layout.landmark] * layout.n_landmarks if layout.landmark.collides else []
-        return self._batch(
-            World(bodies, device, dtype, fixed=fixed, has_walls=False, moves_first=True), n_rows, generator
-        )
+        fixed = layout.landmarks if layout.has_obstacles else ()
+        world = World(bodies, device, dtype, fixed=fixed, has_walls=False, moves_first=self.moves_first)
+        return self._batch(world, n_rows, generator)
 
     @abstractmethod
     def _layout(self) -> Layout:
@@ -129,8 +129,8 @@ class ScenarioBatch(ParticleBatch):
         now, layout = self.now, self._layout
         is_goal, places = now.goals[row].any(dim=0).tolist(), iter(now.pos[row].tolist())
         markers = [
-            Marker(x, y, layout.landmark.size, "landmark", goal)
-            for (x, y), goal in zip(now.landmarks[row].tolist(), is_goal, strict=True)
+            Marker(x, y, body.size, "landmark", goal)
+            for body, (x, y), goal in zip(layout.landmarks, now.landmarks[row].tolist(), is_goal, strict=True)
         ]
         for kind in layout.kinds:
             role = "agent" if kind.played_by == LEARNING else "opponent"
@@ -184,7 +184,7 @@ class ScenarioBatch(ParticleBatch):
             control = everyones[:, self._movable, :2].clamp(-1, 1)
             words = slice(self._first_word, self._first_word + self._n_words)
             said = (everyones[:, self._speaking, words].clamp(-1, 1) + 1) / 2 if self._n_words else said
-        pos, vel = self._world.advance(Motion(pos, vel), control, landmarks if self._layout.landmark.collides else None)
+        pos, vel = self._world.advance(Motion(pos, vel), control, landmarks if self._layout.has_obstacles else None)
         return ScenarioState(pos, vel, landmarks, goals, said, elapsed + 1)
 
     def _everyones(self, action: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class SimpleAdversary(Scenario):
         n = self.config.num_good
         adversary = Kind(1, AGENT, 4 * n, played_by=self.config.opponents)
         is_shared = self.config.opponents != LEARNING
-        return Layout((adversary, Kind(n, AGENT, 2 + 4 * n)), n, LANDMARK, n_goals=1, shared_reward=is_shared)
+        return Layout((adversary, Kind(n, AGENT, 2 + 4 * n)), (LANDMARK,) * n, n_goals=1, shared_reward=is_shared)
 
     def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> SimpleAdversaryBatch:
         return SimpleAdversaryBatch(self, world, n_rows, generator)

@@ -33,7 +33,7 @@ class SimpleReference(Scenario):
     def _layout(self) -> Layout:
         obs_size = 2 + 2 * N_LANDMARKS + 3 + N_WORDS
         kind, is_shared = Kind(2, AGENT, obs_size, n_words=N_WORDS), self.config.local_ratio == 0
-        return Layout((kind,), N_LANDMARKS, LANDMARK, n_goals=2, shared_reward=is_shared)
+        return Layout((kind,), (LANDMARK,) * N_LANDMARKS, n_goals=2, shared_reward=is_shared)
 
     def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> SimpleReferenceBatch:
         return SimpleReferenceBatch(self, world, n_rows, generator)

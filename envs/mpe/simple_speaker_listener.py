@@ -23,7 +23,7 @@ class SimpleSpeakerListener(Scenario):
     def _layout(self) -> Layout:
         speaker = Kind(1, AGENT, 3, is_movable=False, n_words=N_WORDS)
         listener = Kind(1, AGENT, 2 + 2 * N_LANDMARKS + N_WORDS)
-        return Layout((speaker, listener), N_LANDMARKS, LANDMARK, n_goals=1, shared_reward=True)
+        return Layout((speaker, listener), (LANDMARK,) * N_LANDMARKS, n_goals=1, shared_reward=True)
 
     def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> SimpleSpeakerListenerBatch:
         return SimpleSpeakerListenerBatch(self, world, n_rows, generator)

@@ -31,7 +31,7 @@ class SimpleSpread(Scenario):
         n = self.config.n_agents
         kind = Kind(n, AGENT, 4 + 2 * n + (2 + MESSAGE_DIM) * (n - 1))
         is_shared = n <= 2 or self.config.local_ratio == 0  # a collision of two is one of either
-        return Layout((kind,), n, LANDMARK, shared_reward=is_shared)
+        return Layout((kind,), (LANDMARK,) * n, shared_reward=is_shared)
 
     def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> SimpleSpreadBatch:
         return SimpleSpreadBatch(self, world, n_rows, generator)

@@ -41,7 +41,7 @@ class SimpleTag(Scenario):
         adversaries = Kind(n, ADVERSARY, seen_by_all + 2 * n_preys)
         preys = Kind(n_preys, PREY, seen_by_all + 2 * (n_preys - 1), played_by=config.opponents)
         is_shared = config.opponents != LEARNING
-        return Layout((adversaries, preys), config.num_obstacles, OBSTACLE, OBSTACLE_RANGE, shared_reward=is_shared)
+        return Layout((adversaries, preys), (OBSTACLE,) * config.num_obstacles, OBSTACLE_RANGE, shared_reward=is_shared)
 
     def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> SimpleTagBatch:
         return SimpleTagBatch(self, world, n_rows, generator)
@@ -72,7 +72,7 @@ class SimpleTagBatch(ContestBatch):
     def _payoffs(self) -> tuple[Tensor, ...]:
         touches = (self._distances() < CATCH_DISTANCE).to(self.now.pos.dtype)  # (B, n, n_preys)
         caught = CATCH_REWARD * touches.sum(dim=1)  # (B, n_preys)
-        outside = _cost_outside(self.now.pos[:, self._n :].abs()).sum(-1)
+        outside = cost_outside(self.now.pos[:, self._n :].abs()).sum(-1)
         return caught.sum(dim=1, keepdim=True).expand(-1, self._n), -caught - outside
 
     def _distances(self) -> Tensor:
@@ -90,7 +90,7 @@ class SimpleTagBatch(ContestBatch):
         return torch.where(ahead.abs() > EDGE, -ahead.sign(), flight)
 
 
-def _cost_outside(distance: Tensor) -> Tensor:
+def cost_outside(distance: Tensor) -> Tensor:
     """What it costs to be at a distance from the middle, on one axis: the least of a line, an exponential and a limit.
 
     In mpe2 the line holds up to 1 m and the others beyond; the two cross there, and again only above the limit.
