@@ -1,0 +1,11 @@
+"""World models, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mg2l_kalei.world_models.base import NoModelConfig, WorldModel
+
+WORLD_MODELS: dict[str, tuple[type[WorldModel] | None, Any]] = {
+    "none": (None, NoModelConfig()),
+}
