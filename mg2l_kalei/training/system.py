@@ -25,6 +25,7 @@ from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
 from mg2l_kalei.types import State, Step, Transition
+from mg2l_kalei.world_models import WORLD_MODELS
 
 FOLDERS: list[Path] = []  # of recipes and the like that plugins have registered
 
@@ -204,7 +205,7 @@ def _impossible(config: RunConfig) -> Iterable[str]:
 
 
 SCHEMA = Schema(
-    axes={"env": ENVS, "encoder": ENCODERS, "sharing": SHARINGS, "learner": LEARNERS},
+    axes={"env": ENVS, "encoder": ENCODERS, "sharing": SHARINGS, "learner": LEARNERS, "world_model": WORLD_MODELS},
     groups={"network": NetworkConfig(), "context": ContextConfig(), "replay": ReplayConfig()},
     checks=(_impossible,),
     folders=FOLDERS,

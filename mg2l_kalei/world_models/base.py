@@ -73,8 +73,9 @@ class ImaginedBatch(EnvBatch, Protocol):
 class WorldModel(ABC):
     """Learns a team's dynamics, given the task's global latent, and imagines them.
 
-    Constructors are called as ``Model(config, surroundings)``, with the model's frozen config, an ``ImaginationConfig``.
-    They fill ``network``, whose state is saved with the run's weights; ``state_dict`` is of all else that changes.
+    Constructors are called as ``Model(config, surroundings)``, with the model's frozen config, a kind of
+    ``ImaginationConfig``. They fill ``network``, whose state is saved with the run's weights; ``state_dict`` is of all
+    else that changes. All randomness is drawn from generators that are given.
     """
 
     replays: ClassVar[Sequence[str]] = OBSERVED  # fields of ``Step`` that are to be kept of past trials
@@ -114,10 +115,11 @@ class WorldModel(ABC):
         """Take back what ``weights`` gave."""
         self.network.load_state_dict(state)
 
+    @abstractmethod
     def state_dict(self) -> State:
         """What changes beside the weights, such as optimisers."""
-        return {}
 
+    @abstractmethod
     def load_state_dict(self, state: State) -> None:
         """Take back what ``state_dict`` gave."""
 
