@@ -58,12 +58,12 @@ def window(replay: TrialReplay, moments: Moments, *, before: int, after: int) ->
     return Window(steps, is_within & torch.cat([earlier, torch.ones_like(is_within[:1]), later]))
 
 
-def histories(replay: TrialReplay, moments: Moments) -> Window:
+def histories(replay: TrialReplay, moments: Moments, *, at_most: int | None = None) -> Window:
     """All that was lived in the trials before the moments, in whichever episode, the last step last: (L, B, ...).
 
-    L is the longest's length; nobody was alive in what came before a trial.
+    L is the longest's length, or ``at_most`` of it; nobody was alive in what came before a trial.
     """
-    longest = int(moments.step.max())
+    longest = int(moments.step.max()) if at_most is None else at_most
     index = moments.step + torch.arange(-longest, 0, device=replay.device).unsqueeze(-1)  # (L, B)
     steps, is_known = _joint(replay.steps(moments.trial, index.clamp(min=0))), index >= 0
     return Window(steps._replace(alive=steps.alive & is_known.unsqueeze(-1)), is_known)

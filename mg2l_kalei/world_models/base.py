@@ -55,6 +55,7 @@ class Starts(NamedTuple):
     is_known: Tensor  # (K, B) bool   steps of the same episode; entries of others mean nothing
     seen: Observation  # (B, ...)   what is seen at that moment
     task: Tensor  # (B,) int64
+    episode_start: Tensor  # (B,) bool   whether an episode begins at that moment
 
 
 class ImaginedBatch(EnvBatch, Protocol):
@@ -130,7 +131,7 @@ def starts_at(replay: TrialReplay, moments: Moments, burn_in: int) -> Starts:
     now = Step._make(None if x is None else x[-1] for x in steps)
     history = Step._make(None if x is None else x[:-1] for x in steps)
     seen = Observation(now.obs, now.state, now.legal, now.alive)
-    return Starts(history, is_known[:-1], seen, replay.task[moments.trial])
+    return Starts(history, is_known[:-1], seen, replay.task[moments.trial], now.episode_start)
 
 
 @torch.no_grad()
