@@ -42,7 +42,7 @@ class LearnWorldModel(Stateless):
         """Of a model that has learned, on this iteration's trials."""
         number, n_fresh = iteration.clock.iteration, self.shop.system.config.n_rows
         is_due = self.n_updates > 0 and number % self.config.score_interval == 0
-        if not is_due or len(self.replay) < 2 * n_fresh:
+        if not is_due or len(self.replay) <= n_fresh:
             return {}
         slots = torch.arange(self.replay.n_added - len(self.replay), self.replay.n_added, device=self.replay.device)
         past, fresh = (slots % self.replay.capacity).tensor_split([len(slots) - n_fresh])
@@ -64,11 +64,11 @@ class Imagine(Stateless):
         super().__init__(shop)
         self.learned, self.model, self.replay = learned, learned.model, learned.replay
         self.config, self.generator = learned.config, shop.generators["world_model"]
-        self.team = Team(shop.system.learner, shop.system.encoder, self.generator, timed=shop.stopwatch)
         self.n_steps = 0  # imagined so far
 
     def run(self, iteration: Iteration) -> Metrics:
-        shop, config, found = self.shop, self.config, list[Metrics]()
+        shop, config = self.shop, self.config
+        found: list[Metrics] = []
         if not self.learned.n_updates:
             return {}
         for _ in range(config.imagined_rollouts):
@@ -88,8 +88,10 @@ class Imagine(Stateless):
         starts = starts_at(self.replay, moments, config.burn_in)
         latents = task_latents(self.replay, moments.trial, encoder)
         env = self.model.imagine(starts, latents, self.generator)
-        past = self._past(moments, starts)
-        rollout = continue_trials(env, self.team, past, config.imagined_steps, explore=iteration.clock)
+        team = Team(shop.system.learner, encoder, self.generator, timed=shop.stopwatch)
+        rollout = continue_trials(
+            env, team, self._past(moments, starts), config.imagined_steps, explore=iteration.clock
+        )
         check_trial(rollout, shop.bad_batch, shop.system.processes)
         return rollout
 

@@ -244,7 +244,7 @@ def _impossible_to_imagine(config: RunConfig) -> Iterable[str]:
     kind, learner = f"world_model.kind={config.kinds['world_model']}", config.kinds["learner"]
     if not LEARNERS[learner][0].is_on_policy:
         yield f"{kind}: learner.kind={learner} learns from replayed trials alone; expected an on-policy one, as mappo"
-    if config.network.is_recurrent:
+    elif config.network.is_recurrent:
         yield f"{kind} begins in the midst of trials, where network.memory={config.network.memory} remembers nothing"
     if config.context.source == "replay":
         yield f"{kind} goes on with beliefs of the trial's own history; expected context.source=online"

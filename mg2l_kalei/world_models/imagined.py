@@ -20,6 +20,7 @@ class RowState(NamedTuple):
     alive: Tensor  # (B, K + 1, N) bool
     is_known: Tensor  # (B, K + 1) bool
     elapsed: Tensor  # (B,) int64   imagined steps
+    doubt: Tensor  # (B,)   squared disagreements on each of them, summed
 
 
 class ImaginedRows:
@@ -44,7 +45,11 @@ class ImaginedRows:
         self.network, self.starts, self.latent, self.generator = network, starts, latent, generator
         self.horizon, self.max_spread, self.has_ends = horizon, max_spread, not spec.ends_on_time
         self.spec = spec._replace(episode_steps=horizon, ends_on_time=not (self.has_ends or max_spread))
-        self.spread: Tensor | None = None
+
+    @property
+    def spread(self) -> Tensor | None:
+        """As if what members disagree on in each step were independent errors, that add up: (B,)."""
+        return None if self.network.n_members == 1 else self.now.doubt.sqrt()
 
     def reset(self, tasks: Tensor, where: Tensor | None = None) -> Observation:
         """Rows back to their starts."""
@@ -56,6 +61,7 @@ class ImaginedRows:
             alive=torch.cat([history.alive, seen.alive[None]]).transpose(0, 1),
             is_known=known.transpose(0, 1),
             elapsed=torch.zeros_like(tasks),
+            doubt=torch.zeros_like(seen.obs[:, 0, 0]),
         )
         if where is None:
             self.now, self._legal = begun, seen.legal
@@ -72,14 +78,14 @@ class ImaginedRows:
         actions = torch.cat([now.action, action.unsqueeze(1)], dim=1)  # (B, K + 1, N, ...)
         predicted = self._predict(now, actions)
         obs = self.network.bounded(predicted.next_obs.mean(0))
-        self.spread = self._disagreement(predicted.next_obs)
+        doubt = now.doubt + self._disagreement(predicted.next_obs)
         alive = now.alive[:, -1] & (predicted.next_alive.mean(0) > 0)
         reward = torch.where(now.alive[:, -1], predicted.reward.mean(0), 0.0)
         terminated = self._ends(predicted.goes_on.mean(0))
         elapsed = now.elapsed + 1
         is_lost = elapsed >= self.horizon
-        if self.max_spread and self.spread is not None:
-            is_lost |= self.spread > self.max_spread
+        if self.max_spread:
+            is_lost |= doubt.sqrt() > self.max_spread
         self._legal = _likely(predicted.next_legal.mean(0)) if spec.is_discrete else None
         self.now = RowState(
             obs=torch.cat([now.obs[:, 1:], obs.unsqueeze(1)], dim=1),
@@ -87,6 +93,7 @@ class ImaginedRows:
             alive=torch.cat([now.alive[:, 1:], alive.unsqueeze(1)], dim=1),
             is_known=torch.cat([now.is_known[:, 1:], torch.ones_like(terminated).unsqueeze(1)], dim=1),
             elapsed=elapsed,
+            doubt=doubt,
         )
         return StepResult(obs, obs.flatten(-2), reward, terminated, is_lost & ~terminated, self._legal, alive)
 
@@ -100,12 +107,11 @@ class ImaginedRows:
         predicted: Predicted = self.network(Seen._make([*along, self.latent.expand(E, *self.latent.shape)]))
         return predicted
 
-    def _disagreement(self, next_obs: Tensor) -> Tensor | None:
-        """Root mean square, over agents and entries, of the members' deviation, by that of observations: (B,)."""
+    def _disagreement(self, next_obs: Tensor) -> Tensor:
+        """The members' variance by that of observations, mean over agents and entries: (B,); 0 of one member."""
         if len(next_obs) == 1:
-            return None
-        spread = next_obs.var(0) / self.network.obs.scale.square()
-        return spread.mean((-2, -1)).sqrt()
+            return torch.zeros_like(next_obs[0, :, 0, 0])
+        return (next_obs.var(0) / self.network.obs.scale.square()).mean((-2, -1))
 
     def _ends(self, goes_on: Tensor) -> Tensor:
         """Drawn from the chance that the task goes on, a logit (B,); (B,) bool."""

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 
 from envs.core import EnvSpec
 from mg2l_kalei.buffers.trials import TrialReplay
-from mg2l_kalei.buffers.windows import Moments, Window, draw_moments, window
+from mg2l_kalei.buffers.windows import Window, draw_moments, window
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.types import Metrics, Step
-from mg2l_kalei.world_models.base import WorldModel, starts_at, task_latents
+from mg2l_kalei.world_models.base import Starts, WorldModel, starts_at, task_latents
 
 STEPS_AHEAD = (1, 5, 15)
 N_STARTS, N_FITTED = 512, 4096  # moments that errors are measured from, and that the regression is fitted to
@@ -42,11 +42,12 @@ def open_loop_scores(
 ) -> Metrics:
     """Metrics under ``world_model/``; ``trials``: slots that the model was trained on, and others."""
     past, fresh = trials
-    burn_in, horizon = model.config.burn_in, min(max(STEPS_AHEAD), replay.n_steps)
+    burn_in, horizon = model.config.burn_in, min(max(STEPS_AHEAD), replay.n_steps, model.spec.episode_steps)
     moments = draw_moments(fresh, replay.n_steps, N_STARTS, generator)
     true = window(replay, moments, before=burn_in, after=horizon)
     latents = task_latents(replay, moments.trial, encoder)
-    by_model = imagined(model, replay, moments, latents, true.steps.action[burn_in:], generator)
+    starts = starts_at(replay, moments, burn_in)
+    by_model = imagined(model, starts, latents, true.steps.action[burn_in:], generator)
     fitted = draw_moments(past, replay.n_steps, N_FITTED, generator)
     told = task_latents(replay, fitted.trial, encoder)
     linear = LinearModel(model.spec, window(replay, fitted, before=burn_in, after=1), told)
@@ -57,6 +58,8 @@ def open_loop_scores(
     others["linear_"] = linear.ahead(true, latents, burn_in)
     for k in [k for k in STEPS_AHEAD if k <= horizon]:
         at, stays = k - 1, counts[k - 1] & ahead.next_alive[k - 1]
+        if not stays.any():
+            continue
         for name, predicted in {"": by_model, **others}.items():
             off = linear.deviation(predicted.obs[at], ahead.next_obs[at])  # (B, N)
             metrics[f"world_model/{name}error_{k}"] = off[stays].square().mean().sqrt()
@@ -69,17 +72,10 @@ def open_loop_scores(
     return metrics
 
 
-def imagined(
-    model: WorldModel,
-    replay: TrialReplay,
-    moments: Moments,
-    latents: Tensor,
-    actions: Tensor,
-    generator: torch.Generator,
-) -> Ahead:
-    """What the model makes of actions (H, B, N, ...) from these moments on."""
-    env = model.imagine(starts_at(replay, moments, model.config.burn_in), latents, generator)
-    env.reset(replay.task[moments.trial])
+def imagined(model: WorldModel, starts: Starts, latents: Tensor, actions: Tensor, generator: torch.Generator) -> Ahead:
+    """What the model makes of actions (H, B, N, ...) from these starts on."""
+    env = model.imagine(starts, latents, generator)
+    env.reset(starts.task)
     steps = []
     for action in actions:
         result = env.step(action)

@@ -121,7 +121,7 @@ class TeamNetwork(nn.Module):
         E, B, N = alive.shape
         heads = self.layers["attention"](x).view(E * B, N, 3, self.n_heads, -1)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # (E B, H, N, width / H) each
-        there = alive.view(E * B, 1, 1, N)
+        there = alive.reshape(E * B, 1, 1, N)
         mask = None if there.all() else there | ~there.any(-1, keepdim=True)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         result: Tensor = self.layers["mixed"](mixed.transpose(1, 2).reshape(E, B * N, -1))
