@@ -30,12 +30,12 @@ class ContinuousConfig(ImaginationConfig):
     width: int = setting(96, "of the model's layers", low=1)
     n_heads: int = setting(4, "of its attention over agents", low=1)
     model_lr: float = setting(1e-3, "Adam's learning rate", above=0)
-    model_batch: int = setting(256, "moments of an update, for each member of the ensemble", low=1)
+    model_batch: int = setting(128, "moments of an update, for each member of the ensemble", low=1)
     unroll: int = setting(3, "steps that are learned to be predicted one from the other; 1: only from real ones", low=1)
     pool: int = setting(
         256, "trials, drawn anew for each rollout, that the moments of its updates are drawn from", low=1
     )
-    members: int = setting(1, "models of the ensemble, whose mean is imagined", low=1)
+    members: int = setting(3, "models of the ensemble, whose mean is imagined", low=1)
     max_spread: float = setting(
         0.0, "disagreement of the ensemble on observations, in deviations, that cuts imagination short; 0: none", low=0
     )

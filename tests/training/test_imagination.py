@@ -97,7 +97,7 @@ def test_a_team_goes_on_as_if_it_had_lived_through_the_past(encoder: str) -> Non
         (["--algo=matd3"], "learner.kind=matd3 learns from replayed trials alone"),
         (["--algo=rl2"], "network.memory=trial remembers nothing"),
         (["--algo=mg2l_kalei", "context.source=replay"], "expected context.source=online"),
-        (["--algo=mappo", "world_model.max_spread=0.1"], "one model disagrees with nobody"),
+        (["--algo=mappo", "world_model.members=1", "world_model.max_spread=0.1"], "one model disagrees with nobody"),
         (["--algo=mappo", "world_model.width=30"], "width=30 is not a multiple of n_heads=4"),
     ],
 )
