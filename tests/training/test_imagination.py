@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from mg2l_kalei import Callback, StopTraining, TrainingEvent, configure, train
 from mg2l_kalei.acting.collector import Past, Team
 from mg2l_kalei.buffers.windows import Moments, histories, observed_trials
 from mg2l_kalei.config import ConfigError
@@ -15,6 +17,8 @@ from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.learners import Experience
 from mg2l_kalei.types import Rollout
 from mg2l_kalei.world_models.base import starts_at
+from tests.small_runs import folder_of, remains
+from tests.small_runs import tiny as tiny_run
 from tests.small_systems import generator
 from tests.training.test_system import train_two_iterations
 from tests.training.trainers import load_words, make_trainer, tiny
@@ -117,3 +121,24 @@ def test_runs_without_a_model_are_what_they_were() -> None:
     assert list(trainer.generators) == ["env", "exploration_env", "acting", "tasks", "contexts", "learner", "sharing"]
     assert trainer.system.spec is trainer.system.family.spec
     assert set(trainer.system.weights(0, 0)) == {"iteration", "env_steps", "encoder", "learner"}
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+class Stop(Callback):
+    """Leaves after the second iteration, by when the model has learned and been acted in."""
+
+    def on_iteration(self, event: TrainingEvent) -> None:
+        if event.iteration == 2:
+            raise StopTraining("seen enough")
+
+
+@pytest.mark.slow
+def test_a_run_that_was_left_goes_on_bit_for_bit_and_draws_what_is_imagined(tmp_path: Path) -> None:
+    words = [tiny_run(tmp_path / name, algo="mappo_model", env="toy-turns", n_iters=3) for name in ("whole", "left")]
+    whole, left = (configure(*each) for each in words)
+    assert train(whole).exit_code == 0 and train(left, [Stop()]).iteration == 2
+    assert train(left).exit_code == 0
+    assert remains(folder_of(words[0])) == remains(folder_of(words[1]))
+    assert (folder_of(words[1]).figures / "imagination-train.png").stat().st_size > 0
