@@ -37,6 +37,15 @@ BY_KIND: dict[str, dict[str, Any]] = {  # settings that a kind of an axis has
     "matd3": {"learner.batch": 8, "learner.critic_reset_interval": 16},
     "mg2l": {"encoder.hidden": "[8]", "encoder.latent_dim": 4, "encoder.n_heads": 2},
     "qmix": {"learner.batch": 4, "learner.updates_per_episode": 0.5, "learner.target_update": 5},
+    "continuous": {
+        "world_model.first_trials": 4,
+        "world_model.score_interval": 1,
+        "world_model.imagined_rollouts": 2,
+        "world_model.imagined_rows": 4,
+        "world_model.imagined_steps": 3,
+        "world_model.width": 8,
+        "world_model.model_batch": 4,
+    },
     # Thresholds start near the weights, and resets come every iteration, or masks would play no part.
     "kaleidoscope": {"sharing.reset_interval": 16, "sharing.reset_probability": 0.5, "sharing.threshold_bias": 0.0},
 }

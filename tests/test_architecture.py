@@ -21,7 +21,7 @@ LAYERS = (
     ("networks",),
     ("encoders",),
     ("acting",),
-    ("learners",),
+    ("learners", "world_models"),
     ("evaluation",),
     ("training",),
     ("grid",),

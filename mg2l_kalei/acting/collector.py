@@ -55,6 +55,15 @@ class Held(NamedTuple):
     contexts: Contexts | None
 
 
+class Past(NamedTuple):
+    """What B rows have lived through of their trials, the last step last."""
+
+    steps: Step  # (L, B, ...)
+    is_known: Tensor  # (L, B) bool   False before the trial, where nobody was alive
+    task: Tensor  # (B,) int64
+    episode_start: Tensor  # (B,) bool   whether the next step is an episode's first
+
+
 class Team:
     """A policy and an encoder acting together in B rows: each row's belief, latent and memory.
 
@@ -92,6 +101,26 @@ class Team:
         self.latent = self.encoder.local_latent(self.belief, sample=sample, generator=self.generator)
 
     @torch.no_grad()
+    def resume(self, past: Past) -> Tensor:
+        """The midst of a trial in every row, as if the team had lived through its past; the global latents (B, dim).
+
+        What it remembers beside its belief is lost: recurrent policies must not go on like this.
+        """
+        self.begin(past.task)
+        prior = self.encoder.latent(self.belief)
+        for t in range(len(past.is_known)):
+            transition = Transition._make(x[t] for x in past.steps.transition)
+            self.belief = self.encoder.observe(self.belief, transition)
+            self._recalled = self.policy.recall.of(transition)  # nothing, where nobody was alive
+        self.episode_start = past.episode_start
+        if not len(past.is_known):
+            return prior.global_
+        self._recalled = self.policy.recall.restarted(self._recalled, self._nothing(), past.episode_start)
+        latent, has_past = self.encoder.latent(self.belief), past.is_known[-1].unsqueeze(-1)
+        self.latent = torch.where(has_past.unsqueeze(-1), latent.local, prior.local)
+        return torch.where(has_past, latent.global_, prior.global_)
+
+    @torch.no_grad()
     def act(self, obs: Tensor, legal: Tensor | None = None, *, explore: Clock | None = None) -> ActionSample:
         """Actions for obs (B, N, obs_dim), on the present latent."""
         recall = self.policy.recall
@@ -113,13 +142,21 @@ class Team:
             self.belief = self.encoder.observe(self.belief, transition)
             self.latent = self.encoder.local_latent(self.belief, sample=self._sample, generator=self.generator)
 
+    @torch.no_grad()
+    def global_latent(self) -> Tensor:
+        """Of the present belief, (B, global_dim): for critics, never for acting."""
+        return self.encoder.latent(self.belief).global_
+
     def restart(self, where: Tensor) -> None:
         """A new episode within the trial, in rows where (B,) bool."""
         recall, recalled = self.policy.recall, self._recalled
         self.episode_start = self.episode_start | where
         self.memory = recall.restarted(self.memory, self.policy.initial_memory(len(where)), where)
-        nothing = None if recalled is None else torch.zeros_like(recalled)
-        self._recalled = recall.restarted(recalled, nothing, where)
+        self._recalled = recall.restarted(recalled, self._nothing(), where)
+
+    def _nothing(self) -> Tensor | None:
+        """Zeros, where something is recalled."""
+        return None if self._recalled is None else torch.zeros_like(self._recalled)
 
 
 def collect(
@@ -134,24 +171,49 @@ def collect(
 ) -> Rollout:
     """One trial of ``n_steps`` in every row, on task (B,); episodes that end start anew within it."""
     team.begin(task, sample=sample, held=None if held is None else held.latent)
+    steps, latent, log_prob, memory = _lived(env, team, task, n_steps, explore)
+    return Rollout(steps, task, latent, log_prob, memory, None if held is None else held.contexts)
+
+
+def continue_trials(env: EnvBatch, team: Team, past: Past, n_steps: int, *, explore: Clock | None) -> Rollout:
+    """``n_steps`` more in every row, whose trials have that ``past``: ``env`` begins where it ends.
+
+    The rollout holds global latents: without its past, no encoder can infer them from it.
+    """
+    latents = [team.resume(past)]
+    lived = _lived(env, team, past.task, n_steps, explore, latents=latents)
+    return Rollout(lived.steps, past.task, lived.latent, lived.log_prob, global_latent=torch.stack(latents))
+
+
+class _Lived(NamedTuple):
+    """One step of all rows, or with an axis T in front several, and what they were made with: see ``Rollout``."""
+
+    steps: Step
+    latent: Tensor
+    log_prob: Tensor | None
+    memory: Tensor | None
+
+
+def _lived(
+    env: EnvBatch,
+    team: Team,
+    task: Tensor,
+    n_steps: int,
+    explore: Clock | None,
+    *,
+    latents: list[Tensor] | None = None,
+) -> _Lived:
+    """``n_steps`` of all rows, from a reset on; to ``latents``, if given, the global ones after each step are added."""
     seen = env.reset(task)
     lived: list[_Lived] = []
     with team.policy.frozen():
         for t in range(n_steps):
             one, seen = _step(env, team, seen, explore)
             lived.append(one)
+            if latents is not None:
+                latents.append(team.global_latent())
             seen = _restarted(env, team, task, seen, one.steps.ends, is_on_time=(t + 1) % env.spec.episode_steps == 0)
-    steps, latent, log_prob, memory = (_stacked(column) for column in zip(*lived, strict=True))
-    return Rollout(steps, task, latent, log_prob, memory, None if held is None else held.contexts)
-
-
-class _Lived(NamedTuple):
-    """One step of all rows, and what it was made with; the names are those of ``Rollout``."""
-
-    steps: Step
-    latent: Tensor
-    log_prob: Tensor | None
-    memory: Tensor | None
+    return _Lived._make(_stacked(column) for column in zip(*lived, strict=True))
 
 
 def _step(env: EnvBatch, team: Team, seen: Observation, explore: Clock | None) -> tuple[_Lived, Observation]:

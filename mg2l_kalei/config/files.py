@@ -21,6 +21,7 @@ CONFIG_DIR = _PACKAGED if (_PACKAGED / "algo").is_dir() else _CLONED  # of the p
 MAX_SIZE = 1 << 20  # bytes of a YAML file that is read
 MAX_DEPTH = 20  # of lists and mappings in each other
 DEFAULTS = {"expt": "default", "algo": "mg2l_kalei", "env": "mpe-spread"}
+LATE_AXES = {"world_model": "none"}  # axes that earlier releases lacked -> the kind that means nothing of the sort
 Kinds = Mapping[str, Iterable[str]]  # axis -> the kinds there are
 
 
@@ -155,9 +156,11 @@ class _Chooser:
         if isinstance(algo.content.get(axis), str):
             algo.content[axis] = {"kind": algo.content[axis]}
         block = algo.content.get(axis)
-        key = choice_key(axis)
+        key, wishes = choice_key(axis), [(algo.source, block.get("kind") if isinstance(block, dict) else None)]
+        if axis in LATE_AXES:
+            wishes.append(("default", LATE_AXES[axis]))
         if algo.is_read or key in self.given:
-            self.pick(key, valid, (algo.source, block.get("kind") if isinstance(block, dict) else None))
+            self.pick(key, valid, *wishes)
 
     def file(self, folder: str) -> File:
         """The chosen file of a folder; empty where none was chosen or read, or a family has none.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mg2l_kalei.config.command_line import Assignment, parse
-from mg2l_kalei.config.files import Choices, ConfigError, File, choice_key, choose, read_yaml
+from mg2l_kalei.config.files import LATE_AXES, Choices, ConfigError, File, choice_key, choose, read_yaml
 from mg2l_kalei.config.layers import COMMAND_LINE, RETIRED, Layers, Sections
 from mg2l_kalei.config.run_config import RunConfig, Schema, flat, to_dict
 from mg2l_kalei.config.settings import Rule, problem, read, to_text
@@ -106,6 +106,7 @@ def from_dict(content: Mapping[str, Any], schema: Schema) -> RunConfig:
     for axis, kinds_of_axis in schema.axes.items():
         block = content.get(axis)
         kind = block.get("kind") if isinstance(block, dict) else block
+        kind = LATE_AXES.get(axis) if kind is None else kind
         wishes[f"{axis}.kind"] = kind, Rule(str, choices=tuple(kinds_of_axis))
     names, problems = {}, []
     for key, (value, rule) in wishes.items():

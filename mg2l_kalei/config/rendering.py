@@ -34,7 +34,7 @@ def render_help(sections: Sections, folders: Sequence[Path], chosen: Sections | 
 
 def values_as_defaults(config: RunConfig) -> Sections:
     """The settings of a config's kinds; their values stand as defaults."""
-    axes = {axis: {config.kinds[axis]: rules(getattr(config, axis))} for axis in AXES}
+    axes = {axis: {config.kinds[axis]: rules(getattr(config, axis))} for axis in AXES if axis in config.kinds}
     return {"": {"": rules(config)}, **axes, **{name: {"": rules(getattr(config, name))} for name in GROUPS}}
 
 

@@ -13,11 +13,12 @@ from typing import Any, Literal, NamedTuple
 from omegaconf import OmegaConf
 
 from envs.settings import setting
+from mg2l_kalei.config.files import LATE_AXES
 from mg2l_kalei.config.layers import dotted
 from mg2l_kalei.config.settings import Rule, rules, to_text
 from mg2l_kalei.disk.sinks import SINKS
 
-AXES = ("env", "encoder", "sharing", "learner")
+AXES = ("env", "encoder", "sharing", "learner", "world_model")
 GROUPS = ("network", "context", "replay")  # settings without kinds
 ACTIONS = ("mode", "sampled")
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -31,10 +32,11 @@ class RunConfig:
     expt: str
     algo: str
     kinds: Mapping[str, str]  # axis -> chosen kind; of the env axis, the family's name
-    env: Any  # the frozen config of the chosen kind; so are the next three
+    env: Any  # the frozen config of the chosen kind; so are the next four
     encoder: Any
     sharing: Any
     learner: Any
+    world_model: Any = None
     network: Any
     context: Any
     replay: Any
@@ -91,7 +93,7 @@ class RunConfig:
 class Schema(NamedTuple):
     """What there is to choose from and to set."""
 
-    axes: Mapping[str, Mapping[str, tuple[type, Any]]]  # axis -> kind -> (class, default config)
+    axes: Mapping[str, Mapping[str, tuple[type | None, Any]]]  # axis -> kind -> (class, default config)
     groups: Mapping[str, Any]  # settings without kinds: name -> default config
     checks: Sequence[Callable[[RunConfig], Iterable[str]]] = ()  # impossible combinations, a line each
     folders: Sequence[Path] = ()  # of YAML files in algo, env and expt, beside the program's own
@@ -105,7 +107,8 @@ class Schema(NamedTuple):
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """All of a config in plain values: tuples as lists, each axis a dict that starts with its ``kind``."""
-    sections: dict[str, Any] = {axis: {"kind": config.kinds[axis], **_plain(getattr(config, axis))} for axis in AXES}
+    axes = [axis for axis in AXES if axis in config.kinds]
+    sections: dict[str, Any] = {axis: {"kind": config.kinds[axis], **_plain(getattr(config, axis))} for axis in axes}
     sections |= {group: _plain(getattr(config, group)) for group in GROUPS}
     return {"expt": config.expt, "algo": config.algo, **_plain(config), **sections}
 
@@ -132,8 +135,10 @@ def run_name(config: RunConfig) -> str:
 
 
 def _hashed_name(config: RunConfig, once: Mapping[str, Any]) -> str:
-    sections = {key: value for key, value in _deciding_sections(config).items() if key not in _late(config)}
-    for section in (*AXES, *GROUPS):
+    absent = {axis for axis, kind in LATE_AXES.items() if config.kinds.get(axis) == kind}
+    left_out = _late(config) | absent
+    sections = {key: value for key, value in _deciding_sections(config).items() if key not in left_out}
+    for section in sections.keys() & {*AXES, *GROUPS}:
         late = _late(getattr(config, section))
         sections[section] = {key: value for key, value in sections[section].items() if key not in late}
     digest = hashlib.sha256(json.dumps({**sections, **once}, sort_keys=True).encode()).hexdigest()
@@ -162,7 +167,7 @@ def _deciding_sections(config: RunConfig) -> dict[str, Any]:
     """``to_dict`` without the settings that merely extend or watch a run."""
     watching = {name for name, rule in rules(RunConfig).items() if rule.extends}
     settings = {key: value for key, value in to_dict(config).items() if key not in watching}
-    for section in (*AXES, *GROUPS):
+    for section in settings.keys() & {*AXES, *GROUPS}:
         extending = {name for name, rule in rules(getattr(config, section)).items() if rule.extends}
         settings[section] = {name: value for name, value in settings[section].items() if name not in extending}
     return settings

@@ -18,7 +18,7 @@ from mg2l_kalei.config.settings import Rule
 WRITTEN = Path(__file__).with_name("settings.txt")
 _ROOT = Path(__file__).resolve().parents[2]
 # Of settings, their limits and defaults, and of what makes rules of them.
-_FOLDERS = ("config", "disk", "buffers", "losses", "sharing", "networks", "encoders", "learners")
+_FOLDERS = ("config", "disk", "buffers", "losses", "sharing", "networks", "encoders", "learners", "world_models")
 _SCALARS = {scalar.__name__: scalar for scalar in (bool, int, float, str)}
 
 

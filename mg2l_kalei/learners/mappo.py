@@ -146,9 +146,11 @@ class Mappo(Learner):
     def update(self, experience: Experience, clock: Clock, generator: torch.Generator) -> Metrics:
         self.anneal(clock)
         rollout, encoder = experience.fresh, experience.encoder
-        encoder_epochs = self.config.encoder_epochs if encoder.learns else 0
-        with torch.set_grad_enabled(encoder_epochs > 0):
-            latent = encoder.latents(rollout).global_  # (T + 1, B, global_dim)
+        latent = rollout.global_latent  # (T + 1, B, global_dim)
+        encoder_epochs = self.config.encoder_epochs if encoder.learns and latent is None else 0
+        if latent is None:
+            with torch.set_grad_enabled(encoder_epochs > 0):
+                latent = encoder.latents(rollout).global_
         seen = self.recall.extend(rollout.steps)
         samples, metrics = self._prepare(rollout, seen, latent.detach())
         steps: list[Metrics] = []

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,12 +20,19 @@ from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.evaluation.adaptation import evaluate
 from mg2l_kalei.evaluation.comparison import Comparison, compare
 from mg2l_kalei.evaluation.figures import adaptation_figure, save_picture, sharing_figure, task_space_figure
+from mg2l_kalei.evaluation.imagination import imagination_figure, imagined_beside
 from mg2l_kalei.evaluation.report import adaptation_table
 from mg2l_kalei.evaluation.results import AdaptationResult, raw_name, to_json
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.system import System
 from mg2l_kalei.types import Rollout
+from mg2l_kalei.world_models.base import WorldModel
+
+if TYPE_CHECKING:  # imported where it is used: it takes a second
+    from matplotlib.figure import Figure
+
+N_IMAGINED = 16  # episodes that one is chosen from, to be drawn beside what a world model imagines of it
 
 
 class Report(NamedTuple):
@@ -159,10 +166,27 @@ def publish(
     for figure in system.learner.figures():
         pictures.append(folder.figures / f"{figure.name}{tag}.png")
         drawn.append(save_picture(pictures[-1], partial(sharing_figure, figure)))
+    if system.world_model is not None:
+        pictures.append(folder.figures / f"imagination-{result.split}{tag}.png")
+        drawn.append(save_picture(pictures[-1], partial(_imagination, system, system.world_model, result.split)))
     shown: list[Path] = [picture for picture, is_drawn in zip(pictures, drawn, strict=True) if is_drawn]
     table = printable(adaptation_table(comparison))
     is_written &= _write(folder, f"{result.split}{tag}.txt", table + "\n")
     return Report("\n".join([table, "", *(f"picture: {path}" for path in shown)]), is_written)
+
+
+def _imagination(system: System, model: WorldModel, split: str) -> Figure:
+    """A real episode on one of the split's first tasks, beside what the model imagines of it."""
+    config, family = system.config, system.family
+    generator = torch_generator(config.seed, "evaluation", "imagination", split, device=system.device)
+    env, team = family.make(N_IMAGINED, system.device, generator), Team(system.learner, system.encoder, generator)
+    task = family.task_ids(split).repeat(N_IMAGINED)[:N_IMAGINED].to(system.device)
+    trial = collect(env, team, task, family.spec.episode_steps, explore=None)
+    shown = imagined_beside(model, system.encoder, trial, generator)
+    title = (
+        f"{family.name}, {split}: of {N_IMAGINED} episodes the one of median error · dashed: imagined from the start on"
+    )
+    return imagination_figure(shown, title, model.config.imagined_steps)
 
 
 def _write_raw(folder: RunFolder, result: AdaptationResult, on: str) -> bool:

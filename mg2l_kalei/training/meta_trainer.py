@@ -16,7 +16,8 @@ from mg2l_kalei.buffers.trials import TrialReplay, replay_size, trial_size
 from mg2l_kalei.disk.finite import check_finite, trial_parts
 from mg2l_kalei.disk.shards import Shard
 from mg2l_kalei.seeding import torch_generator
-from mg2l_kalei.training.phases import Iteration, Workshop, phases_of
+from mg2l_kalei.training.phase_order import phases_of
+from mg2l_kalei.training.phases import Iteration, Workshop
 from mg2l_kalei.training.stopwatch import Stopwatch
 from mg2l_kalei.training.system import System
 from mg2l_kalei.training.task_inference import InferenceTrainer
@@ -25,6 +26,7 @@ from mg2l_kalei.types import Clock, Metrics, State
 # Processes that train together draw from streams of their own, but for the last two: weights stay the same in all.
 STREAMS = ("env", "exploration_env", "acting", "tasks", "contexts", "learner", "sharing")
 SHARED_STREAMS = ("learner", "sharing")
+MODEL_STREAM = "world_model"  # of runs that have one
 
 
 class MetaTrainer:
@@ -39,6 +41,8 @@ class MetaTrainer:
         self.system, self.config, self.bad_batch = system, config, bad_batch
         own = {name: (rank,) if rank and name not in SHARED_STREAMS else () for name in STREAMS}
         self.generators = {name: torch_generator(config.seed, name, *own[name], device=self.device) for name in STREAMS}
+        if system.world_model is not None:
+            self.generators[MODEL_STREAM] = torch_generator(config.seed, MODEL_STREAM, device=self.device)
         self.stopwatch = Stopwatch(self.device)
         self.replay = self._make_replay()
         self.shop = Workshop(
@@ -80,7 +84,7 @@ class MetaTrainer:
         system, fields = self.system, self.system.replayed_fields
         if not fields:
             return None
-        return TrialReplay(self.config.replay, system.family.spec, system.trial_steps, fields, self.device)
+        return TrialReplay(self.config.replay, system.spec, system.trial_steps, fields, self.device)
 
     def _make_inference(self) -> InferenceTrainer | None:
         encoder, generator = self.system.encoder, self.generators["contexts"]
@@ -118,6 +122,8 @@ class MetaTrainer:
 
     def _check_update(self, iteration: Iteration, metrics: Mapping[str, Tensor]) -> None:
         networks = {"encoder": self.system.encoder, **self.system.learner.networks}
+        if self.system.world_model is not None:
+            networks["world_model"] = self.system.world_model.network
         parameters = {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
         fresh = {} if iteration.rollout is None else trial_parts(iteration.rollout)
         check_finite({**fresh, **metrics, **parameters}, self.bad_batch, processes=self.system.processes)
@@ -141,6 +147,7 @@ class MetaTrainer:
             "n_processes": processes.size,
             "best_return": self.best_return,
             "learner": self.system.learner.state_dict(),
+            **({} if self.system.world_model is None else {"world_model": self.system.world_model.state_dict()}),
             "phases": {name: phase.state_dict() for name, phase in self.phases.items()},
             "generators": {name: processes.gather(g.get_state()) for name, g in self.generators.items()},
         }
@@ -166,10 +173,10 @@ class MetaTrainer:
     def sizes(self) -> str:
         """What rollouts and the replay take, in words."""
         system = self.system
-        rollout = self.config.n_rows * trial_size(system.family.spec, system.trial_steps)
+        rollout = self.config.n_rows * trial_size(system.spec, system.trial_steps)
         if self.replay is None:
             return f"rollouts of {rollout:.2g} GiB"
-        size = replay_size(self.config.replay, system.family.spec, system.trial_steps, system.replayed_fields)
+        size = replay_size(self.config.replay, system.spec, system.trial_steps, system.replayed_fields)
         return (
             f"rollouts of {rollout:.2g} GiB, a replay of {self.replay.capacity} trials, {size:.2g} GiB when it is full"
         )
@@ -187,6 +194,8 @@ class MetaTrainer:
         self.iteration, self.env_steps = weights["iteration"], weights["env_steps"]
         self.best_return = training["best_return"]
         self.system.learner.load_state_dict(training["learner"])
+        if self.system.world_model is not None:
+            self.system.world_model.load_state_dict(training["world_model"])
         for name, phase in self.phases.items():
             phase.load_state_dict(training["phases"][name])
         if self.replay is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from mg2l_kalei.acting.collector import Held, Team, collect
 from mg2l_kalei.buffers.contexts import balanced_draw
 from mg2l_kalei.buffers.trials import TrialReplay
+from mg2l_kalei.buffers.windows import with_joint_state
 from mg2l_kalei.disk.finite import check_trial
 from mg2l_kalei.learners.base import Experience
 from mg2l_kalei.sharing.grouping import adjusted_rand
@@ -42,6 +43,8 @@ class Workshop(NamedTuple):
         with self.stopwatch("acting"):
             trial = collect(env, self.team, task, self.system.trial_steps, explore=clock, held=held)
         check_trial(trial, self.bad_batch, self.system.processes)
+        if self.system.world_model is not None:  # which predicts observations: see ``jointly_observed``
+            trial = trial._replace(steps=with_joint_state(trial.steps))
         return trial
 
     def keep(self, trial: Rollout) -> None:
@@ -226,6 +229,10 @@ class FitSharing(Stateless):
 class Learn(Stateless):
     """The learner's update."""
 
+    def is_due(self, clock: Clock) -> bool:
+        model = self.shop.system.world_model
+        return model is None or model.config.real_rollouts
+
     def run(self, iteration: Iteration) -> Metrics:
         shop, rollout = self.shop, iteration.rollout
         if rollout is None:
@@ -233,18 +240,6 @@ class Learn(Stateless):
         experience = Experience(rollout, shop.replay, shop.system.encoder)
         with shop.stopwatch("update"):
             return shop.system.learner.update(experience, iteration.clock, shop.generators["learner"])
-
-
-def phases_of(shop: Workshop) -> dict[str, Phase]:
-    """In the order in which an iteration goes through them."""
-    explores = shop.inference is not None and shop.inference.config.source == "replay"
-    return {
-        **({"explore": Explore(shop)} if explores else {}),
-        "collect": Collect(shop),
-        "infer": Infer(shop),
-        "fit_sharing": FitSharing(shop),
-        "learn": Learn(shop),
-    }
 
 
 def mean_episode_return(rollout: Rollout) -> Tensor:

@@ -27,6 +27,8 @@ from mg2l_kalei.encoders.poolings import POOLINGS
 from mg2l_kalei.learners import LEARNERS, Learner
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
 from mg2l_kalei.training.system import CONFIG_DIR, FOLDERS, SCHEMA
+from mg2l_kalei.world_models import WORLD_MODELS
+from mg2l_kalei.world_models.base import WorldModel
 
 GROUP = "mg2l_kalei.plugins"  # of entry points: name = module
 KINDS_OF_FILES = ("algo", "env", "expt")
@@ -60,6 +62,10 @@ class Registries:
     def learner(self, name: str, learner: type[Learner], config: Any) -> None:
         """A learner, chosen by ``learner=name``."""
         _add(LEARNERS, "learner", name, (learner, config))
+
+    def world_model(self, name: str, model: type[WorldModel], config: Any) -> None:
+        """A world model, chosen by ``world_model=name``."""
+        _add(WORLD_MODELS, "world_model", name, (model, config))
 
     def recipes(self, folder: str | Path) -> None:
         """YAML files in ``folder``: recipes in its ``algo``, families' settings in ``env``, experiments in ``expt``."""

@@ -14,6 +14,7 @@ from envs import ENVS, make_family
 from envs.core import EnvSpec, Refusal, TaskFamily
 from mg2l_kalei.buffers.contexts import ContextConfig
 from mg2l_kalei.buffers.trials import ReplayConfig, refuse_too_large
+from mg2l_kalei.buffers.windows import jointly_observed
 from mg2l_kalei.config import ConfigError, RunConfig, Schema
 from mg2l_kalei.config.files import CONFIG_DIR as CONFIG_DIR
 from mg2l_kalei.encoders import ENCODERS
@@ -25,6 +26,8 @@ from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
 from mg2l_kalei.types import State, Step, Transition
+from mg2l_kalei.world_models import WORLD_MODELS
+from mg2l_kalei.world_models.base import Surroundings, WorldModel
 
 FOLDERS: list[Path] = []  # of recipes and the like that plugins have registered
 
@@ -38,6 +41,12 @@ class System(NamedTuple):
     encoder: TaskEncoder
     learner: Learner
     processes: Processes = ALONE
+    world_model: WorldModel | None = None
+
+    @property
+    def spec(self) -> EnvSpec:
+        """What learners, the replay and a world model are built for."""
+        return self.family.spec if self.world_model is None else self.world_model.spec
 
     @property
     def trial_steps(self) -> int:
@@ -55,11 +64,15 @@ class System(NamedTuple):
         wanted = {*self.learner.replays, *(name for sharing in self.learner.sharings() for name in sharing.replays)}
         if self.encoder.learns:
             wanted |= {*Transition._fields}
+        if self.world_model is not None:
+            wanted |= {*self.world_model.replays}
         return tuple(name for name in Step._fields if name in wanted)
 
     def weights(self, iteration: int, env_steps: int) -> State:
         """All that evaluation reads of a checkpoint, made after so many iterations and environment steps."""
         networks = {"encoder": dict(self.encoder.state_dict()), "learner": self.learner.weights()}
+        if self.world_model is not None:
+            networks["world_model"] = self.world_model.weights()
         return {"iteration": iteration, "env_steps": env_steps, **networks}
 
     def load_weights(self, state: State) -> None:
@@ -67,6 +80,8 @@ class System(NamedTuple):
         try:
             self.encoder.load_state_dict(state["encoder"])
             self.learner.load_weights(state["learner"])
+            if self.world_model is not None:
+                self.world_model.load_weights(state["world_model"])
         except (KeyError, RuntimeError, ValueError) as error:
             first = " ".join(str(error).split("\n\t")[:2])
             raise Refusal(f"its networks are not those of these settings: {first}") from error
@@ -102,18 +117,37 @@ def build(
         raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
     encoder.processes = processes
     _refuse_images(config, family, encoder)
+    model = _make_world_model(config, family, encoder, processes)
+    spec = family.spec if model is None else model.spec
     generator = torch_generator(config.seed, "init", "learner")
-    make_sharing = partial(_make_sharing, config, family.spec, generator)
-    setup = Setup(config.network, family.spec, encoder, make_sharing, generator, processes, config.precision)
-    system = System(config, device, family, encoder, learner_class(config.learner, setup), processes)
+    make_sharing = partial(_make_sharing, config, spec, generator)
+    setup = Setup(config.network, spec, encoder, make_sharing, generator, processes, config.precision)
+    system = System(config, device, family, encoder, learner_class(config.learner, setup), processes, model)
     if any(sharing.replays for sharing in system.learner.sharings()):
         looks = f"sharing.kind={config.kinds['sharing']} looks at"
         if processes.size > 1:
             raise Refusal(f"{looks} replayed trials, which are each process's own")
         if family.spec.obs_images and config.network.image:
             raise Refusal(f"{looks} observations as vectors, and {family.name} shows images: network.image=[]")
-    refuse_too_large(config.replay, family.spec, system.trial_steps, system.replayed_fields)
-    return system._replace(encoder=encoder.to(device), learner=system.learner.to(device))
+    refuse_too_large(config.replay, spec, system.trial_steps, system.replayed_fields)
+    model = None if model is None else model.to(device)
+    return system._replace(encoder=encoder.to(device), learner=system.learner.to(device), world_model=model)
+
+
+def _make_world_model(
+    config: RunConfig, family: TaskFamily, encoder: TaskEncoder, processes: Processes
+) -> WorldModel | None:
+    """The run's world model; None: it has none. Raises ConfigError where it cannot learn in this family."""
+    model_class, kind = WORLD_MODELS[config.kinds["world_model"]][0], config.kinds["world_model"]
+    if model_class is None:
+        return None
+    problems = list(model_class.problems(config.world_model, family.spec))
+    if processes.size > 1:
+        problems.append("it learns in one process alone")
+    if problems:
+        raise ConfigError([f"world_model.kind={kind}: {problem}" for problem in problems])
+    generator = torch_generator(config.seed, "init", "world_model")
+    return model_class(config.world_model, Surroundings(jointly_observed(family.spec), encoder.global_dim, generator))
 
 
 def problems_of_learner(config: RunConfig, family: TaskFamily) -> Iterator[str]:
@@ -200,11 +234,24 @@ def _impossible(config: RunConfig) -> Iterable[str]:
         yield f"network.task_gates=true: actors of learner.kind={config.kinds['learner']} have no gates"
     if config.network.is_recurrent and config.precision == "bf16":
         yield f"precision=bf16 with network.memory={config.network.memory}: a GRU needs fp32 or tf32"
+    if WORLD_MODELS[config.kinds["world_model"]][0] is not None:
+        yield from _impossible_to_imagine(config)
     yield from encoder.problems(config.encoder, context_batch=context.batch, context_length=context.length)
 
 
+def _impossible_to_imagine(config: RunConfig) -> Iterable[str]:
+    """What cannot be combined with a world model, a line each."""
+    kind, learner = f"world_model.kind={config.kinds['world_model']}", config.kinds["learner"]
+    if not LEARNERS[learner][0].is_on_policy:
+        yield f"{kind}: learner.kind={learner} learns from replayed trials alone; expected an on-policy one, as mappo"
+    elif config.network.is_recurrent:
+        yield f"{kind} begins in the midst of trials, where network.memory={config.network.memory} remembers nothing"
+    if config.context.source == "replay":
+        yield f"{kind} goes on with beliefs of the trial's own history; expected context.source=online"
+
+
 SCHEMA = Schema(
-    axes={"env": ENVS, "encoder": ENCODERS, "sharing": SHARINGS, "learner": LEARNERS},
+    axes={"env": ENVS, "encoder": ENCODERS, "sharing": SHARINGS, "learner": LEARNERS, "world_model": WORLD_MODELS},
     groups={"network": NetworkConfig(), "context": ContextConfig(), "replay": ReplayConfig()},
     checks=(_impossible,),
     folders=FOLDERS,

@@ -18,10 +18,11 @@ RUNS: dict[str, dict[str, Any]] = {  # between them, every kind that logs anythi
     "groups": {"env": "mpe-spread-roles", "algo": "seps", "n_iters": 1, "sharing__group_updates": 5},
     "values": {"env": "toy-arms", "algo": "mg2l_kalei_qmix", "n_iters": 2},
     "critics": {"env": "toy-corners", "algo": "mg2l_kalei_matd3"},
+    "model": {"env": "toy-turns", "algo": "mappo_model", "n_iters": 3, "world_model__members": 2},
     "memory": {"env": "toy-arms", "algo": "rl2", "n_iters": 1},
 }
 PLACES = {"K": r"\d+", "I": r"\d+", "J": r"\d+", "STEPS": r"\d+", "SPLIT": "train|test|ood", "NETWORK": "actor|critic"}
-PLACES |= {"PART": "environment|acting|inference|update"}
+PLACES |= {"PART": "environment|acting|inference|update|world_model|imagination", "LEARNED": r"\w+"}
 
 
 def described() -> list[str]:

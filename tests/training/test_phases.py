@@ -65,9 +65,11 @@ def test_phases_are_told_the_time_that_is_theirs(monkeypatch: pytest.MonkeyPatch
 def test_trials_are_kept_where_somebody_learns_from_them(algo: str) -> None:
     trainer = make_trainer(tiny(algo, toy_of(algo)))
     trainer.iterate()
-    if trainer.system.learner.replays:
+    model = trainer.system.world_model
+    if trainer.system.learner.replays or model is not None:
         assert trainer.replay is not None and trainer.replay.n_added == 4
         asked = set(trainer.system.learner.replays) | set(Transition._fields)
+        asked |= set() if model is None else set(model.replays)
         absent = set() if trainer.system.family.spec.is_discrete else {"legal", "next_legal"}
         assert set(trainer.replay.layouts) == asked - absent
         return

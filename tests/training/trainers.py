@@ -48,8 +48,16 @@ TINY: dict[str, Any] = {
     "target_update": 2.0,
     "warmup_steps": 30,
     "critic_reset_interval": 20,
+    "first_trials": 4,
+    "imagined_rollouts": 2,
+    "imagined_rows": 4,
+    "imagined_steps": 3,
+    "score_interval": 1,
+    "width": 8,
+    "model_batch": 4,
+    "pool": 4,
 }
-PARTS = ("env", "encoder", "sharing", "learner", "network", "context", "replay")
+PARTS = ("env", "encoder", "sharing", "learner", "world_model", "network", "context", "replay")
 
 
 def load_words(*words: str) -> RunConfig:
