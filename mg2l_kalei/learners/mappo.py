@@ -39,6 +39,9 @@ from mg2l_kalei.types import ActionSample, Clock, Metrics, Rollout, Step
 SCALES = ("auto", "team", "agent")
 HORIZONS = ("episode", "trial")
 CRITIC_INPUTS = ("state", "obs")
+# In an update, for the encoder to step at the critic's full rate. What one step of it moves is a large part of the
+# returns' deviation, and bootstrapped targets follow: with fewer steps the critic falls behind and values run away.
+CRITIC_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,12 @@ class Mappo(Learner):
             Optimiser, max_grad_norm=config.max_grad_norm, decay=config.lr_decay, processes=setup.processes
         )
         others = encoder.critic_parameters() if config.encoder_epochs else ()
+        others_lr = config.critic_lr * min(1.0, config.n_epochs * config.n_minibatches / CRITIC_STEPS)
         self.optimisers = {
             "actor": optimiser("actor", self.actor_network, sharing, lr=config.actor_lr),
-            "critic": optimiser("critic", self.critic, self.critic.sharing, lr=config.critic_lr, others=others),
+            "critic": optimiser(
+                "critic", self.critic, self.critic.sharing, lr=config.critic_lr, others=others, others_lr=others_lr
+            ),
         }
 
     def act(

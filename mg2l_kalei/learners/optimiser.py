@@ -20,6 +20,7 @@ ACTOR = "actor"
 class Optimiser:
     """Adam on one network, built by ``sharing``, and on ``others``, parameters that its loss trains too.
 
+    ``others_lr`` is the rate of ``others``, ``lr`` where it is None.
     ``name`` is what it is called in metrics.
 
     ``lr``, or the rate that a scheme's parameter group has of its own, falls to 0 over the run where ``decay`` is
@@ -38,6 +39,7 @@ class Optimiser:
         decay: str = "none",
         eps: float = 1e-5,
         others: Iterable[nn.Parameter] = (),
+        others_lr: float | None = None,
         processes: Processes = ALONE,
     ) -> None:
         self.name, self.network, self.sharing = name, network, sharing
@@ -45,7 +47,7 @@ class Optimiser:
         groups: list[dict[str, Any]] = sharing.parameter_groups(network)
         self.adam = torch.optim.Adam(groups, lr=lr, eps=eps, fused=True)
         if others := list(others):
-            self.adam.add_param_group({"params": others})
+            self.adam.add_param_group({"params": others, "lr": lr if others_lr is None else others_lr})
         self.rates = [float(group["lr"]) for group in self.adam.param_groups]  # ``lr``, or the group's own
 
     def anneal(self, clock: Clock) -> None:
