@@ -45,11 +45,11 @@ class ContextSampler:
         self.config, self.replay = config, replay
         self._n_consecutive = min(n_consecutive, replay.n_steps)
 
-    def sample(self, generator: torch.Generator, tasks: Tensor | None = None) -> Contexts:
+    def sample(self, generator: torch.Generator, tasks: Tensor | None = None, *, without_newest: int = 0) -> Contexts:
         """Contexts (K, R, N, ...) of ``tasks`` (R,), or of a balanced draw in which row r and row r + R/2 pair up."""
         K, is_paired = self.config.length, tasks is None
         tasks = self._balanced_tasks(generator) if tasks is None else tasks
-        slots, first, count = self._trials_of(tasks)
+        slots, first, count = self._trials_of(tasks, without_newest)
         if not is_paired and (count == 0).any():
             lacking, capacity = int(tasks[count == 0][0]), self.replay.capacity
             raise ReplayTooSmall(f"no trial of task {lacking} among the last {capacity}: raise replay.capacity")
@@ -62,7 +62,25 @@ class ContextSampler:
             if is_paired:  # by another trial of the task, if there is one
                 ahead = 1 + draw_below(count[: R // 2] - 1, generator)
                 place[R // 2 :] = (place[: R // 2] + ahead) % count[: R // 2]
-        trial, step = slots[first + place].expand(K, R), self._steps(K, R, generator)
+        return self._drawn(slots[first + place].expand(K, R), tasks, generator)
+
+    def unseen_and_stored(self, n_new: int, generator: torch.Generator) -> tuple[Contexts, Contexts] | None:
+        """A context of each of the ``n_new`` trials added last, and contexts of the trials before them.
+
+        The latter of every task that these hold, in equal shares. None: fewer than two are new, or all are.
+        """
+        before = self._held(n_new)
+        if n_new < 2 or not len(before):
+            return None
+        newest, tasks = self.replay.newest(n_new), self.replay.task[before].unique()
+        unseen = self._drawn(newest.expand(self.config.length, n_new), self.replay.task[newest], generator)
+        tasks = tasks.repeat(-(-self.config.batch // len(tasks)))
+        return unseen, self.sample(generator, tasks, without_newest=n_new)
+
+    def _drawn(self, trial: Tensor, tasks: Tensor, generator: torch.Generator) -> Contexts:
+        """Steps of these trials (K, R), by chance."""
+        K, R = trial.shape
+        step = self._steps(K, R, generator)
         transition = self.replay.transitions(trial, step)
         return Contexts(transition._replace(episode_start=self._starts(transition.episode_start, trial, step)), tasks)
 
@@ -73,9 +91,17 @@ class ContextSampler:
         starts[1:] = episode_start[1:] | ~follows
         return starts
 
-    def _trials_of(self, tasks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _held(self, without_newest: int) -> Tensor:
+        """Where trials are, but for so many added last."""
+        if not without_newest:
+            return torch.arange(len(self.replay), device=self.replay.device)
+        return self.replay.newest(len(self.replay))[: max(0, len(self.replay) - without_newest)]
+
+    def _trials_of(self, tasks: Tensor, without_newest: int) -> tuple[Tensor, Tensor, Tensor]:
         """Slots sorted by task; where those of each of ``tasks`` (R,) begin, and how many."""
-        sorted_tasks, slots = self.replay.task[: len(self.replay)].sort()
+        held = self._held(without_newest)
+        sorted_tasks, order = self.replay.task[held].sort()
+        slots = held[order]
         first, after = torch.searchsorted(sorted_tasks, tasks), torch.searchsorted(sorted_tasks, tasks, right=True)
         return slots, first, after - first
 

@@ -124,6 +124,10 @@ class TrialReplay:
             stored[slots] = trials[name][kept].to(stored.device)
         self.n_added = first + n_trials
 
+    def newest(self, n: int) -> Tensor:
+        """Where the ``n`` trials added last are, the latest at the end: (n,)."""
+        return self._slots(self.n_added - n, n)
+
     def _slots(self, first: int, n: int) -> Tensor:
         return (first + torch.arange(n, device=self.task.device)) % self.capacity
 

@@ -84,3 +84,10 @@ class TaskEncoder(nn.Module, ABC):
     def loss(self, contexts: Contexts, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         """The encoder's own loss on contexts of training tasks: scalar, and metrics under ``encoder/``."""
         raise NotImplementedError(f"{type(self).__name__} has no loss of its own")
+
+    def figures(self, unseen: Contexts, stored: Contexts, generator: torch.Generator) -> Metrics:
+        """How well it infers: metrics under ``encoder/``, on trials that it was not trained on.
+
+        unseen: R contexts, 2 or more, each of a trial of its own; stored: K of other trials, which it may know.
+        """
+        return {}

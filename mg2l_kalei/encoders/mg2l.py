@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from envs.core import EnvSpec, setting
 from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.encoders.figures import Inferred, figures_of
 from mg2l_kalei.encoders.pooling import AttentionPooling, PoolState
 from mg2l_kalei.encoders.poolings import POOLINGS
 from mg2l_kalei.encoders.posterior import PosteriorLayer, prior_where
@@ -25,11 +26,8 @@ from mg2l_kalei.encoders.transitions import TransitionEncoder, present
 from mg2l_kalei.losses.inference import (
     Gaussian,
     info_nce,
-    information_bound,
     kl_divergence,
     kl_to_prior,
-    leave_one_out_bound,
-    nearest_neighbour_accuracy,
     prototype_nce,
 )
 from mg2l_kalei.types import Contexts, Metrics, Rollout, TaskLatent, Transition
@@ -174,10 +172,13 @@ class Mg2lEncoder(TaskEncoder):
     def encode(
         self, contexts: Contexts, *, sample: bool = False, generator: torch.Generator | None = None
     ) -> TaskLatent:
+        return TaskLatent(*(self._draw(q, sample, generator) for q in self._posteriors(self._whole(contexts))))
+
+    def _whole(self, contexts: Contexts) -> Tensor:
+        """What whole contexts say to each agent: (R, N, width)."""
         embeddings = self.transition_encoder(contexts.transition)
         whole = torch.full((1,), embeddings.shape[0], device=embeddings.device)
-        posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, whole, contexts.transition.alive))
-        return TaskLatent(*(self._draw(q, sample, generator)[0] for q in posteriors))
+        return self.time_pooling.prefixes(embeddings, whole, contexts.transition.alive)[0]
 
     def _posteriors(self, x: Tensor) -> Posteriors:
         """x^i (..., N, width) to posteriors over z and each z^i."""
@@ -238,6 +239,11 @@ class Mg2lEncoder(TaskEncoder):
         metrics |= local_metrics | {"encoder/loss": loss.detach(), "encoder/reward_error": reward_error.detach()}
         return loss, metrics
 
+    def figures(self, unseen: Contexts, stored: Contexts, generator: torch.Generator) -> Metrics:
+        inferred, known = (Inferred(*self._posteriors(self._whole(part)), part.task) for part in (unseen, stored))
+        latents = self._draw(inferred.global_, True, generator), self._draw(inferred.local, True, generator)
+        return figures_of(inferred, known, latents, self.config.temperature)
+
     def _of_all(self, x: Tensor, dim: int = 0) -> Tensor:
         """x of all processes, whose pairs stand half the batch (axis ``dim``) apart again."""
         gather, halves = self.processes.gather, (2, -1)
@@ -268,7 +274,6 @@ class Mg2lEncoder(TaskEncoder):
             "encoder/info_nce": pairwise.detach(),
             "encoder/prototype_nce": prototypes.detach(),
             "encoder/kl": kl.detach(),
-            "encoder/contrastive_accuracy_global": nearest_neighbour_accuracy(q.mean[-1].detach(), task),
         }
         return loss, metrics
 
@@ -287,14 +292,4 @@ class Mg2lEncoder(TaskEncoder):
             loss = pair + config.prototype_coef * prototypes
         if config.posterior == "gaussian":
             loss = loss + config.kl_coef * kl_to_prior(Gaussian(mean, log_std)).mean()
-        whole = Gaussian(q.mean[-1], q.log_std[-1])
-        information = leave_one_out_bound(whole, z[-1])
-        with torch.no_grad():
-            shared = information_bound(z_local[:, -1], z[-1].expand_as(z_local[:, -1]), config.temperature)
-        metrics: Metrics = {
-            "encoder/local_loss": loss.detach(),
-            "encoder/information": information,  # upper bound on I(z; c), whole contexts
-            "encoder/conditional_information": information - shared,  # upper bound on I(z; c | z^i)
-            "encoder/contrastive_accuracy_local": nearest_neighbour_accuracy(mean[:, -1].detach(), task),
-        }
-        return loss, metrics
+        return loss, {"encoder/local_loss": loss.detach()}

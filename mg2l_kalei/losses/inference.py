@@ -91,9 +91,10 @@ def leave_one_out_bound(q: Gaussian, z: Tensor) -> Tensor:
     return (log_density.diagonal() - others).mean()
 
 
-def nearest_neighbour_accuracy(queries: Tensor, task: Tensor) -> Tensor:
-    """How often the most similar other row is of the same task: (..., R, dim), task (R,) -> scalar in [0, 1]."""
-    logits = cosine_logits(queries, queries, 1.0)
-    own = torch.eye(len(task), dtype=torch.bool, device=task.device)
-    nearest = logits.masked_fill(own, -math.inf).argmax(-1)  # (..., R)
-    return (task[nearest] == task).float().mean()
+def nearest_neighbour_accuracy(queries: Tensor, task: Tensor, keys: Tensor, key_task: Tensor) -> Tensor:
+    """How often the key most like a query is of its task: (..., R, dim), (R,), (..., K, dim), (K,) -> scalar in [0, 1].
+
+    Chance is 1 / tasks where the queries' tasks are equally likely, whatever the keys' are.
+    """
+    nearest = cosine_logits(queries, keys, 1.0).argmax(-1)  # (..., R)
+    return (key_task[nearest] == task).float().mean()

@@ -14,6 +14,7 @@ from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.buffers.windows import with_joint_state
 from mg2l_kalei.disk.finite import check_trial
 from mg2l_kalei.learners.base import Experience
+from mg2l_kalei.seeding import torch_generator
 from mg2l_kalei.sharing.grouping import adjusted_rand
 from mg2l_kalei.training.stopwatch import Stopwatch, TimedEnv
 from mg2l_kalei.training.system import System
@@ -47,12 +48,13 @@ class Workshop(NamedTuple):
             trial = trial._replace(steps=with_joint_state(trial.steps))
         return trial
 
-    def keep(self, trial: Rollout) -> None:
+    def keep(self, trial: Rollout, iteration: Iteration) -> None:
         """Into the replay, and into the encoder's input statistics."""
         if self.inference is not None:
             self.inference.encoder.fit_normaliser(trial.transition)
         if self.replay is not None:
             self.replay.add(trial.steps, trial.task)
+            iteration.n_new_trials += len(trial.task)
 
 
 class Iteration:
@@ -60,6 +62,7 @@ class Iteration:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock  # its env_steps grow as phases play
+        self.n_new_trials = 0  # in the replay
         self.rollout: Rollout | None = None  # what learners learn from; None: nothing that the team now would have done
 
     def count(self, env_steps: int) -> None:
@@ -128,7 +131,7 @@ class Explore(Stateless):
         for _ in range(n_trials):
             task = self._take_turns(n_rows)
             held = shop.inference.prior_latents(n_rows, shop.system.family.spec.n_agents)
-            shop.keep(shop.play(self.env, task, iteration.clock, held))
+            shop.keep(shop.play(self.env, task, iteration.clock, held), iteration)
             iteration.count(n_rows * shop.system.trial_steps * shop.system.processes.size)
         return {}
 
@@ -174,7 +177,7 @@ class Collect(Stateless):
         iteration.rollout = rollout = shop.play(self.env, task, iteration.clock, held)
         iteration.count(shop.system.steps_per_iteration)
         if held is None:  # else exploration alone fills the replay
-            shop.keep(rollout)
+            shop.keep(rollout, iteration)
         return {"train/episode_return": mean_episode_return(rollout)}
 
     def env_steps(self, n_iters: int) -> int:
@@ -182,15 +185,18 @@ class Collect(Stateless):
 
 
 class Infer(Stateless):
-    """Updates of the task encoder by its own loss."""
+    """Updates of the task encoder by its own loss; before them, how well it infers from trials that are new to it."""
 
     def is_due(self, clock: Clock) -> bool:
         return self.shop.inference is not None
 
     def run(self, iteration: Iteration) -> Metrics:
-        assert self.shop.inference is not None
-        with self.shop.stopwatch("inference"):
-            return self.shop.inference.update(iteration.clock.iteration)
+        shop, number = self.shop, iteration.clock.iteration
+        assert shop.inference is not None
+        own = (shop.system.config.seed, "figures", number, shop.system.processes.rank)
+        with shop.stopwatch("inference"):
+            figures = shop.inference.figures(iteration.n_new_trials, torch_generator(*own, device=shop.system.device))
+            return figures | shop.inference.update(number)
 
     def state_dict(self) -> State:
         return {} if self.shop.inference is None else self.shop.inference.state_dict()

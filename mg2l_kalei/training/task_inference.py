@@ -49,6 +49,15 @@ class InferenceTrainer:
         return {name: total / n_updates for name, total in sums.items()}
 
     @torch.no_grad()
+    def figures(self, n_new: int, generator: torch.Generator) -> Metrics:
+        """How well tasks are inferred from the ``n_new`` trials added last, of which nothing was learned yet.
+
+        They must not have been acted in on what other trials said. Nothing where there are not enough to compare.
+        """
+        drawn = self.contexts.unseen_and_stored(n_new, generator)
+        return {} if drawn is None else self.encoder.figures(*drawn, generator)
+
+    @torch.no_grad()
     def held_latents(self, task: Tensor) -> Held:
         """Samples of q(z | c) for a rollout on task (B,) to act on, c replayed."""
         contexts = self.contexts.sample(self.generator, task)

@@ -119,10 +119,11 @@ def experience() -> Experience:
 
 
 def local_accuracy(encoder: Mg2lEncoder, contexts: Contexts) -> float:
-    """Of the worst agent's own latent alone: how often its nearest neighbour is of the same task."""
+    """Of the worst agent's own latent alone: how often its nearest neighbour in the other half is of the same task."""
     with torch.no_grad():
-        local = encoder.encode(contexts).local.movedim(1, 0)  # (N, R, dim)
-    return min(nearest_neighbour_accuracy(of_agent, contexts.task).item() for of_agent in local)
+        local, half = encoder.encode(contexts).local.movedim(1, 0), len(contexts.task) // 2  # (N, R, dim)
+    task, others = contexts.task[:half], contexts.task[half:]
+    return min(nearest_neighbour_accuracy(of[:half], task, of[half:], others).item() for of in local)
 
 
 VARIANTS: list[dict[str, str]] = [

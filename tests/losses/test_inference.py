@@ -207,13 +207,9 @@ def test_leave_one_out_bound_is_zero_where_z_says_nothing_of_the_context() -> No
 
 
 def test_nearest_neighbour_accuracy_by_hand() -> None:
-    angles = torch.tensor([0.0, 10.0, 15.0, 90.0, 180.0]).deg2rad()  # neighbours: 0-1, 1-2, 2-1, 3-2, 4-3
-    rows = torch.stack([angles.cos(), angles.sin()], dim=-1)
-    task = torch.tensor([0, 0, 1, 1, 1])  # right, wrong, wrong, right, right
-    assert nearest_neighbour_accuracy(rows, task).item() == pytest.approx(3 / 5)
-    assert nearest_neighbour_accuracy(torch.stack([rows, rows]), task).item() == pytest.approx(3 / 5)
-    assert nearest_neighbour_accuracy(rows, torch.zeros(5, dtype=torch.int64)).item() == 1.0
-
-
-def test_a_row_is_not_its_own_neighbour() -> None:
-    assert nearest_neighbour_accuracy(torch.eye(4), torch.arange(4)).item() == 0.0
+    angles = torch.tensor([0.0, 10.0, 90.0, 180.0]).deg2rad()
+    queries = torch.stack([angles.cos(), angles.sin()], dim=-1)
+    keys = 5 * torch.tensor([[1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]])  # neighbours of the queries: 0, 0, 1, 2
+    task, of_keys = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 1])  # right, wrong, right, wrong
+    assert nearest_neighbour_accuracy(queries, task, keys, of_keys).item() == pytest.approx(1 / 2)
+    assert nearest_neighbour_accuracy(torch.stack([queries, queries]), task, keys, of_keys).item() == 0.5
