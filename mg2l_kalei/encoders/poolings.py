@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 
 from mg2l_kalei.encoders.pooling import AttentionPooling, Pooling, RecurrentPooling, WindowedAttentionPooling
 from mg2l_kalei.encoders.regression import RegressionPooling
+
+
+def no_problems(config: Any, context_length: int) -> Iterable[str]:
+    return ()
+
+
+class PoolingKind(NamedTuple):
+    """How a pooling is made, and what it asks of an encoder."""
+
+    make: Callable[[Any, int, torch.Generator], Pooling]
+    problems: Callable[[Any, int], Iterable[str]] = no_problems  # with contexts of so many transitions, a line each
+    uses_reward_features: bool = False  # whether embeddings are features in which what tasks pay is linear
+
+    def __call__(self, config: Any, width: int, generator: torch.Generator) -> Pooling:
+        return self.make(config, width, generator)
 
 
 def attention_head(config: Any, width: int, generator: torch.Generator) -> Pooling:
@@ -27,9 +42,19 @@ def regression(config: Any, width: int, generator: torch.Generator) -> Pooling:
     return RegressionPooling(config.n_reward_features, width, generator)
 
 
-POOLINGS: dict[str, Callable[[Any, int, torch.Generator], Pooling]] = {
-    "attention_head": attention_head,
-    "attention_blocks": attention_blocks,
-    "recurrent": recurrent,
-    "regression": regression,
+def without_features(config: Any, context_length: int) -> Iterator[str]:
+    if not config.reward_prediction_coef:
+        yield "encoder.reward_prediction_coef=0 leaves encoder.pooling=regression without features: it trains them"
+
+
+def forgets_most(config: Any, context_length: int) -> Iterator[str]:
+    if config.window < context_length:
+        yield f"encoder.window={config.window} forgets most of context.length={context_length}"
+
+
+POOLINGS: dict[str, PoolingKind] = {
+    "attention_head": PoolingKind(attention_head),
+    "attention_blocks": PoolingKind(attention_blocks, forgets_most),
+    "recurrent": PoolingKind(recurrent),
+    "regression": PoolingKind(regression, without_features, uses_reward_features=True),
 }
