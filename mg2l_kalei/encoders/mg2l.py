@@ -22,9 +22,9 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.encoders.objectives import OBJECTIVES
 from mg2l_kalei.encoders.objectives.base import Inferred, Level
 from mg2l_kalei.encoders.objectives.local import LOCAL_OBJECTIVES
-from mg2l_kalei.encoders.pooling import AttentionPooling, PoolState
+from mg2l_kalei.encoders.pooling import PoolState
 from mg2l_kalei.encoders.poolings import POOLINGS
-from mg2l_kalei.encoders.posterior import PosteriorLayer, prior_where
+from mg2l_kalei.encoders.posterior import prior_where
 from mg2l_kalei.encoders.transitions import TransitionEncoder
 from mg2l_kalei.losses.inference import Gaussian
 from mg2l_kalei.types import Contexts, Metrics, Rollout, TaskLatent, Transition
@@ -48,7 +48,7 @@ class Mg2lConfig:
     )
     n_reward_features: int = setting(8, "regression: features in which what tasks pay is linear", low=1)
     n_heads: int = setting(4, "attention heads of the pooling", low=1)
-    window: int = setting(32, "attention_blocks: transitions that are remembered", low=1)
+    window: int = setting(32, "attention_blocks, transformer: transitions that are remembered", low=1)
     posterior: str = setting("gaussian", "what the layers put out", choices=("gaussian", "deterministic"))
     temperature: float = setting(0.5, "of the contrast's cosine similarities", above=0)
     pairwise_coef: float = setting(1.0, "weight of InfoNCE between contexts", low=0)
@@ -116,10 +116,8 @@ class Mg2lEncoder(TaskEncoder):
             spec, config.hidden, n_train, generator, second_order=config.second_order, n_reward_features=n_features
         )
         self.time_pooling = pooling(config, width, generator)
-        self.agent_pooling = AttentionPooling(width, config.n_heads, generator)
-        self.global_layer, self.local_layer = (
-            PosteriorLayer(width, config.latent_dim, generator, is_linear=n_features > 0) for _ in range(2)
-        )
+        self.agent_pooling = pooling.over_agents(config, width, generator)
+        self.global_layer, self.local_layer = (pooling.posterior(config, width, generator) for _ in range(2))
         self.prototypes = nn.Parameter(torch.randn(n_train, config.latent_dim, generator=generator))
         kinds = [kind for kind in map(OBJECTIVES.__getitem__, config.objectives) if kind.is_on(config)]
         self.objectives = [kind(config, self.transition_encoder, generator) for kind in kinds]
