@@ -9,6 +9,7 @@ import torch
 
 from envs import ENVS
 from mg2l_kalei.encoders import ENCODERS
+from mg2l_kalei.encoders.objectives import OBJECTIVES
 from mg2l_kalei.encoders.poolings import POOLINGS
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.sharing import SHARINGS
@@ -21,7 +22,7 @@ torch.set_num_threads(1)
 @pytest.fixture
 def no_plugins_left(tmp_path: Path) -> Iterator[None]:
     """What plugins in the test's folder register is gone after the test."""
-    registries: list[dict[str, object]] = [ENVS, ENCODERS, POOLINGS, SHARINGS, LEARNERS]  # type: ignore[list-item]
+    registries: list[dict[str, object]] = [ENVS, ENCODERS, POOLINGS, OBJECTIVES, SHARINGS, LEARNERS]  # type: ignore[list-item]
     before = [dict(registry) for registry in registries]
     _forget()
     yield

@@ -11,7 +11,7 @@ from mg2l_kalei.losses.inference import Gaussian, information_bound, leave_one_o
 from mg2l_kalei.types import Metrics
 
 
-class Inferred(NamedTuple):
+class Reading(NamedTuple):
     """What is inferred from R contexts, and the tasks that they are of."""
 
     global_: Gaussian  # (R, dim)
@@ -20,7 +20,7 @@ class Inferred(NamedTuple):
 
 
 @torch.no_grad()
-def figures_of(unseen: Inferred, stored: Inferred, latents: tuple[Tensor, Tensor], temperature: float) -> Metrics:
+def figures_of(unseen: Reading, stored: Reading, latents: tuple[Tensor, Tensor], temperature: float) -> Metrics:
     """Metrics under ``encoder/`` of ``unseen``, whose neighbours are looked for in ``stored`` contexts.
 
     ``latents``: z (R, dim) and z^i (R, N, dim) of the unseen, drawn from their posteriors. An unseen trial is

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 import torch
@@ -17,22 +19,16 @@ from torch import Tensor, nn
 
 from envs.core import EnvSpec, setting
 from mg2l_kalei.encoders.base import TaskEncoder
-from mg2l_kalei.encoders.figures import Inferred, figures_of
-from mg2l_kalei.encoders.pooling import AttentionPooling, PoolState
+from mg2l_kalei.encoders.figures import Reading, figures_of
+from mg2l_kalei.encoders.objectives import OBJECTIVES
+from mg2l_kalei.encoders.objectives.base import Inferred, Level
+from mg2l_kalei.encoders.objectives.local import LOCAL_OBJECTIVES
+from mg2l_kalei.encoders.pooling import PoolState
 from mg2l_kalei.encoders.poolings import POOLINGS
-from mg2l_kalei.encoders.posterior import PosteriorLayer, prior_where
-from mg2l_kalei.encoders.prediction import OutcomePredictor
-from mg2l_kalei.encoders.transitions import TransitionEncoder, present
-from mg2l_kalei.losses.inference import (
-    Gaussian,
-    info_nce,
-    kl_divergence,
-    kl_to_prior,
-    prototype_nce,
-)
+from mg2l_kalei.encoders.posterior import prior_where
+from mg2l_kalei.encoders.transitions import TransitionEncoder
+from mg2l_kalei.losses.inference import Gaussian
 from mg2l_kalei.types import Contexts, Metrics, Rollout, TaskLatent, Transition
-
-N_PREDICTED = 8  # transitions of the paired context, from its end
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Mg2lConfig:
     )
     n_reward_features: int = setting(8, "regression: features in which what tasks pay is linear", low=1)
     n_heads: int = setting(4, "attention heads of the pooling", low=1)
-    window: int = setting(32, "attention_blocks: transitions that are remembered", low=1)
+    window: int = setting(32, "attention_blocks, transformer: transitions that are remembered", low=1)
     posterior: str = setting("gaussian", "what the layers put out", choices=("gaussian", "deterministic"))
     temperature: float = setting(0.5, "of the contrast's cosine similarities", above=0)
     pairwise_coef: float = setting(1.0, "weight of InfoNCE between contexts", low=0)
@@ -68,12 +64,18 @@ class Mg2lConfig:
     local_objective: str = setting(
         "conditional_information",
         "what z^i is trained by: a bound on I(z; c | z^i), or KL(q(z|c) || q^i(z^i|c^i))",
-        choices=("conditional_information", "posterior_consistency"),
+        choices=LOCAL_OBJECTIVES,
     )
     local_gradient: str = setting(
         "local_layer", "what the local objective trains", choices=("local_layer", "all_layers")
     )
     nested_contexts: bool = setting(True, "train on contexts of 1, 2, 4, ... transitions too, not on whole ones alone")
+    objectives: tuple[str, ...] = setting(
+        ("contrast", "kl", "local", "reward_prediction", "prediction"),
+        "what it is trained by, by its own loss: the terms' sum",
+        choices=OBJECTIVES,
+        is_late=True,
+    )
     encoder_lr: float = setting(2e-3, "AdamW's learning rate of the encoder's own loss, in early iterations", above=0)
     late_encoder_lr: float = setting(2e-4, "the same after them: actors rely on what latents mean", above=0)
 
@@ -108,30 +110,27 @@ class Mg2lEncoder(TaskEncoder):
         self.n_agents = spec.n_agents
         self.global_dim = self.local_dim = config.latent_dim
         width = config.hidden[-1]
-        n_features = config.n_reward_features if config.pooling == "regression" else 0
+        pooling = POOLINGS[config.pooling]
+        n_features = config.n_reward_features if pooling.uses_reward_features else 0
         self.n_consecutive = 2 if config.second_order else 1
         self.transition_encoder = TransitionEncoder(
             spec, config.hidden, n_train, generator, second_order=config.second_order, n_reward_features=n_features
         )
-        self.time_pooling = POOLINGS[config.pooling](config, width, generator)
-        self.agent_pooling = AttentionPooling(width, config.n_heads, generator)
-        self.global_layer, self.local_layer = (
-            PosteriorLayer(width, config.latent_dim, generator, is_linear=n_features > 0) for _ in range(2)
-        )
+        self.time_pooling = pooling(config, width, generator)
+        self.agent_pooling = pooling.over_agents(config, width, generator)
+        self.global_layer, self.local_layer = (pooling.posterior(config, width, generator) for _ in range(2))
         self.prototypes = nn.Parameter(torch.randn(n_train, config.latent_dim, generator=generator))
-        n_given, n_outcome = self.transition_encoder.n_given, self.transition_encoder.n_outcome
-        self.predictor = (
-            OutcomePredictor(n_given, n_outcome, config.latent_dim, generator) if config.prediction_coef else None
-        )
+        kinds = [kind for kind in map(OBJECTIVES.__getitem__, config.objectives) if kind.is_on(config)]
+        self.objectives = [kind(config, self.transition_encoder, generator) for kind in kinds]
+        for objective in self.objectives:
+            if objective.network is not None:
+                self.add_module(objective.network_name, objective.network)
 
     @classmethod
     def problems(cls, config: Mg2lConfig, *, context_batch: int, context_length: int) -> Iterator[str]:
         if context_batch % 2:
             yield f"context.batch={context_batch} is odd: contexts are drawn in pairs"
-        if config.pooling == "regression" and not config.reward_prediction_coef:
-            yield "encoder.reward_prediction_coef=0 leaves encoder.pooling=regression without features: it trains them"
-        if config.pooling == "attention_blocks" and config.window < context_length:
-            yield f"encoder.window={config.window} forgets most of context.length={context_length}"
+        yield from POOLINGS[config.pooling].problems(config, context_length)
 
     # --- inference -----------------------------------------------------------------------------------------------
 
@@ -212,84 +211,56 @@ class Mg2lEncoder(TaskEncoder):
         self.transition_encoder.fit_normaliser(transition, self.processes)
 
     def loss(self, contexts: Contexts, generator: torch.Generator) -> tuple[Tensor, Metrics]:
-        """Global loss, local loss and reward prediction on contexts of training tasks.
+        """The sum of all objectives, on contexts of training tasks.
 
         Pairs of contexts of one task must stand half the batch apart. Returns a scalar and metrics under ``encoder/``.
         """
-        config = self.config
+        inferred, metrics = self._inferred(contexts, generator), Metrics()
+        terms: list[Tensor] = []
+        for objective in self.objectives:
+            term, told = objective.loss(inferred)
+            terms.append(term)
+            metrics |= told
+        loss = reduce(add, terms)
+        return loss, metrics | {"encoder/loss": loss.detach()}
+
+    def _inferred(self, contexts: Contexts, generator: torch.Generator) -> Inferred:
+        """Posteriors of contexts and of their beginnings, of this process and of all together."""
         embeddings, reward_error = self.transition_encoder.with_reward_error(contexts, self.processes)
         lengths, alive = self._context_lengths(embeddings.shape[0]), contexts.transition.alive
         x = self.time_pooling.prefixes(embeddings, lengths, alive)  # (L, R, N, width)
         q = self._global_posterior(x)
-        q_local: Gaussian = self.local_layer(x.detach() if config.local_gradient == "local_layer" else x)
-        z, z_local = self._draw(q, True, generator), self._draw(q_local, True, generator)
-        all_q, all_q_local = (Gaussian._make(self._of_all(part, dim=1) for part in own) for own in (q, q_local))
-        all_z, all_z_local, task = self._of_all(z, dim=1), self._of_all(z_local, dim=1), self._of_all(contexts.task)
-        global_loss, metrics = self._global_loss(all_q, all_z, task)
-        local_loss, local_metrics = self._local_loss(all_q.detach(), all_q_local, (all_z.detach(), all_z_local), task)
-        loss = global_loss + local_loss + config.reward_prediction_coef * reward_error
-        if self.predictor is not None:
-            given, outcome, counts = self._of_paired_trials(contexts.transition)
-            latents = (z.unsqueeze(-2).expand_as(z_local), z_local)
-            from_global, from_local = (self.predictor(given, outcome, latent, counts) for latent in latents)
-            share = 1.0 if counts is None else self.processes.share(counts.sum())
-            surprise = (from_global + from_local) * share
-            loss = loss + config.prediction_coef * surprise
-            metrics["encoder/surprise"] = surprise.detach()
-        metrics |= local_metrics | {"encoder/loss": loss.detach(), "encoder/reward_error": reward_error.detach()}
-        return loss, metrics
+        q_local: Gaussian = self.local_layer(x.detach() if self.config.local_gradient == "local_layer" else x)
+        global_, local = (Level(posterior, self._draw(posterior, True, generator)) for posterior in (q, q_local))
+        return Inferred(
+            contexts=contexts,
+            lengths=lengths,
+            reward_error=reward_error,
+            global_=global_,
+            local=local,
+            all_global=self._level_of_all(global_),
+            all_local=self._level_of_all(local),
+            task=self._of_all(contexts.task, dim=0),
+            prototypes=self.prototypes,
+            transition_encoder=self.transition_encoder,
+            processes=self.processes,
+        )
 
     def figures(self, unseen: Contexts, stored: Contexts, generator: torch.Generator) -> Metrics:
-        inferred, known = (Inferred(*self._posteriors(self._whole(part)), part.task) for part in (unseen, stored))
+        inferred, known = (Reading(*self._posteriors(self._whole(part)), part.task) for part in (unseen, stored))
         latents = self._draw(inferred.global_, True, generator), self._draw(inferred.local, True, generator)
         return figures_of(inferred, known, latents, self.config.temperature)
 
-    def _of_all(self, x: Tensor, dim: int = 0) -> Tensor:
+    def _level_of_all(self, own: Level) -> Level:
+        return Level(Gaussian._make(map(self._of_all, own.q)), self._of_all(own.z))
+
+    def _of_all(self, x: Tensor, dim: int = 1) -> Tensor:
         """x of all processes, whose pairs stand half the batch (axis ``dim``) apart again."""
         gather, halves = self.processes.gather, (2, -1)
         return x if self.processes.size == 1 else gather(x.unflatten(dim, halves), dim + 1).flatten(dim, dim + 1)
-
-    def _of_paired_trials(self, transition: Transition) -> tuple[Tensor, Tensor, Tensor | None]:
-        """From what to predict, what, and of whom, in the context that each is paired with: (M, R, N, *) each."""
-        given, outcome = self.transition_encoder.given_and_outcome(transition)
-        half, alive = given.shape[1] // 2, present(transition, self.processes)
-        given, outcome = (x[-N_PREDICTED:].roll(half, dims=1) for x in (given, outcome))
-        return given, outcome, None if alive is None else alive[-N_PREDICTED:].roll(half, dims=1)
 
     def _context_lengths(self, T: int) -> Tensor:
         """1, 2, 4, ... and T, or T alone."""
         n_nested = (T - 1).bit_length()  # powers of 2 below T
         first = 0 if self.config.nested_contexts else n_nested
         return (2 ** torch.arange(first, n_nested + 1, device=self.prototypes.device)).clamp(max=T)
-
-    def _global_loss(self, q: Gaussian, z: Tensor, task: Tensor) -> tuple[Tensor, Metrics]:
-        """InfoNCE bound on I(z; M) plus the KL divergence to the prior. q, z (L, R, dim), task (R,)."""
-        config = self.config
-        half = len(task) // 2
-        pairwise = info_nce(z[:, :half], z[:, half : 2 * half], task[:half], config.temperature)
-        prototypes = prototype_nce(z, self.prototypes, task, config.temperature)
-        kl = kl_to_prior(q).mean() if config.posterior == "gaussian" else torch.zeros(())
-        loss = config.pairwise_coef * pairwise + config.prototype_coef * prototypes + config.kl_coef * kl
-        metrics: Metrics = {
-            "encoder/info_nce": pairwise.detach(),
-            "encoder/prototype_nce": prototypes.detach(),
-            "encoder/kl": kl.detach(),
-        }
-        return loss, metrics
-
-    def _local_loss(
-        self, q: Gaussian, q_local: Gaussian, latents: tuple[Tensor, Tensor], task: Tensor
-    ) -> tuple[Tensor, Metrics]:
-        """Upper bound on I(z; c | z^i) = I(z; c) - I(z; z^i), or posterior consistency; no gradient into q, z."""
-        config = self.config
-        mean, log_std = (part.movedim(2, 0) for part in q_local)  # (N, L, R, dim)
-        z, z_local = latents[0], latents[1].movedim(2, 0)
-        if config.local_objective == "posterior_consistency":
-            loss = kl_divergence(q, Gaussian(mean, log_std)).mean()
-        else:
-            pair = info_nce(z_local, z.expand_as(z_local), task, config.temperature)
-            prototypes = prototype_nce(z_local, self.prototypes.detach(), task, config.temperature)
-            loss = pair + config.prototype_coef * prototypes
-        if config.posterior == "gaussian":
-            loss = loss + config.kl_coef * kl_to_prior(Gaussian(mean, log_std)).mean()
-        return loss, {"encoder/local_loss": loss.detach()}

@@ -40,6 +40,15 @@ class Pooling(nn.Module, ABC):
         Where ``alive`` (T, ...) is False there was no embedding.
         """
 
+    def step_by_step(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
+        """``prefixes`` by adding one embedding after the other: for poolings in which rows with gaps differ."""
+        state = self.initial(tuple(embeddings.shape[1:-1]))
+        known = [self.read(state)]
+        for embedding, is_there in zip(embeddings, alive, strict=True):
+            state = self.add(state, embedding, is_there)
+            known.append(self.read(state))
+        return torch.stack(known)[lengths]
+
 
 class AttentionPooling(Pooling):
     """PIA head (FACTS: MG2L): W_o sum_t softmax_t(w . e_t) W_v e_t, with one shared query per head, no positions.

@@ -23,7 +23,8 @@ from mg2l_kalei.config.layers import COMMAND_LINE, DEFAULT
 from mg2l_kalei.config.settings import from_text, problem, read, rules, to_text
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.encoders.base import TaskEncoder
-from mg2l_kalei.encoders.poolings import POOLINGS
+from mg2l_kalei.encoders.objectives import OBJECTIVES, Objective
+from mg2l_kalei.encoders.poolings import POOLINGS, PoolingKind
 from mg2l_kalei.learners import LEARNERS, Learner
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing
 from mg2l_kalei.training.system import CONFIG_DIR, FOLDERS, SCHEMA
@@ -53,7 +54,11 @@ class Registries:
 
     def pooling(self, name: str, make: Callable[..., Any]) -> None:
         """A pooling of the encoder ``mg2l``: ``make(config, width, generator)``, by ``encoder.pooling=name``."""
-        _add(POOLINGS, "encoder.pooling", name, make)
+        _add(POOLINGS, "encoder.pooling", name, PoolingKind(make))
+
+    def objective(self, name: str, objective: type[Objective]) -> None:
+        """What the encoder ``mg2l`` may be trained by, where ``name`` is among ``encoder.objectives``."""
+        _add(OBJECTIVES, "encoder.objectives", name, objective)
 
     def sharing(self, name: str, sharing: type[ParameterSharing], config: Any) -> None:
         """A sharing scheme, chosen by ``sharing=name``."""

@@ -16,7 +16,7 @@ from tests.small_systems import as_contexts, draw, generator, make_encoder, rand
 
 RULES = rules(Mg2lConfig)
 POOLINGS, POSTERIORS = RULES["pooling"].choices or (), RULES["posterior"].choices or ()
-SETS = [pooling for pooling in POOLINGS if pooling != "recurrent"]
+SETS = [pooling for pooling in POOLINGS if pooling not in ("recurrent", "transformer", "retention")]
 every_variant = pytest.mark.parametrize(("pooling", "posterior"), list(product(POOLINGS, POSTERIORS)))
 every_pooling = pytest.mark.parametrize("pooling", POOLINGS)
 

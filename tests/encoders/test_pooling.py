@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mg2l_kalei.encoders.gaussian_product import FACTOR_LOG_STD, GaussianProductPooling, ProductOverAgents
 from mg2l_kalei.encoders.pooling import (
     LOGIT_BOUND,
     MANY_STEPS,
@@ -20,6 +21,8 @@ from mg2l_kalei.encoders.pooling import (
     sums_to,
 )
 from mg2l_kalei.encoders.regression import RegressionPooling
+from mg2l_kalei.encoders.retention import CHUNK, RetentionPooling
+from mg2l_kalei.encoders.transformer import TransformerPooling
 from tests.small_systems import draw, generator
 
 DIM, HEADS, T, B, N = 6, 2, 7, 2, 3
@@ -29,6 +32,9 @@ POOLINGS: dict[str, Callable[[], Pooling]] = {
     "windowed": lambda: WindowedAttentionPooling(DIM, HEADS, generator(), window=3, n_blocks=2),
     "recurrent": lambda: RecurrentPooling(DIM, generator()),
     "regression": lambda: RegressionPooling(DIM - 1, DIM, generator()),
+    "product": lambda: GaussianProductPooling(DIM, DIM // 2, generator()),
+    "transformer": lambda: TransformerPooling(DIM, HEADS, generator(), window=3, n_blocks=2),
+    "retention": lambda: RetentionPooling(DIM, HEADS, generator()),
 }
 every_pooling = pytest.mark.parametrize("make", POOLINGS.values(), ids=POOLINGS)
 
@@ -165,3 +171,39 @@ def test_sums_up_to_each_length_equal_a_loop(n_steps: int) -> None:
     for lengths in ([0, 1, 4, n_steps], [n_steps], [0], [2, 2, 6]):
         expected = torch.stack([x[:length].sum(0) for length in lengths])
         torch.testing.assert_close(sums_to(x, torch.tensor(lengths)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_product_of_gaussians_has_the_density_of_all_factors_and_of_the_prior() -> None:
+    pooling, embeddings = GaussianProductPooling(DIM, DIM // 2, generator()), draw(T, DIM)
+    mean, log_std = pooling.prefixes(embeddings, torch.tensor([T]), all_of(embeddings))[0].chunk(2, dim=-1)
+    means, log_stds = pooling.factor(embeddings).chunk(2, dim=-1)
+    normal, points = torch.distributions.Normal, torch.tensor([-0.7, 0.0, 1.3]).unsqueeze(-1)
+    log_std_of_all = log_stds.clamp(*FACTOR_LOG_STD).exp()
+    factors = normal(means, log_std_of_all).log_prob(points.unsqueeze(1)).sum(1) + normal(0, 1).log_prob(points)
+    ratio = factors - normal(mean, log_std.exp()).log_prob(points)  # the same at all points
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-4, atol=1e-4)
+
+
+def test_the_teams_product_is_that_of_all_its_agents_transitions() -> None:
+    pooling, embeddings = GaussianProductPooling(DIM, DIM // 2, generator()), draw(T, N, DIM)
+    of_agents = pooling.prefixes(embeddings, torch.tensor([T]), all_of(embeddings))[0]  # (N, dim)
+    together = embeddings.flatten(0, 1)
+    of_all = pooling.prefixes(together, torch.tensor([len(together)]), all_of(together))[0]
+    torch.testing.assert_close(ProductOverAgents().pool(of_agents), of_all, rtol=1e-5, atol=1e-5)
+
+
+def test_retention_is_its_recurrence_across_chunks_too() -> None:
+    pooling, embeddings = RetentionPooling(DIM, HEADS, generator()), draw(2 * CHUNK + 3, 2, DIM)
+    lengths = torch.tensor([0, 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
+    got = pooling.prefixes(embeddings, lengths, all_of(embeddings))
+    torch.testing.assert_close(got, streamed(pooling, embeddings)[lengths], rtol=1e-4, atol=1e-5)
+
+
+def test_a_transformer_sees_as_far_back_as_its_blocks_windows_reach_and_never_ahead() -> None:
+    pooling = TransformerPooling(DIM, HEADS, generator(), window=3, n_blocks=2)
+    with torch.no_grad():
+        pooling.distance_bias.copy_(draw(*pooling.distance_bias.shape))
+    embeddings = draw(9, DIM).requires_grad_()
+    known = pooling.prefixes(embeddings, torch.tensor([7]), all_of(embeddings))[0]
+    (gradient,) = torch.autograd.grad(known @ draw(DIM, seed=1), embeddings)
+    assert (gradient != 0).any(-1).tolist() == [False, False, True, True, True, True, True, False, False]

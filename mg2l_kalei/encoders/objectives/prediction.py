@@ -1,0 +1,80 @@
+"""Prediction of what happens in a task, from a latent of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mg2l_kalei.encoders.objectives.base import Inferred, Objective
+from mg2l_kalei.encoders.pooling import linear
+from mg2l_kalei.encoders.transitions import TransitionEncoder, present
+from mg2l_kalei.losses.inference import Gaussian
+from mg2l_kalei.losses.masking import masked_mean
+from mg2l_kalei.types import Metrics
+
+N_PREDICTED = 8  # transitions of the paired context, from its end
+WIDTH = 128
+LOG_STD_RANGE = (-4.0, 2.0)  # of standardised outcomes
+
+
+class OutcomePredictor(nn.Module):
+    """p(outcome | given, z), a diagonal Gaussian: what an agent sees next, or how that changes, and what it is paid.
+
+    Contrast tells tasks apart; this tells where in a continuum of tasks z stands. In another trial of the task it
+    cannot remember the trial itself (VariBAD, Zintgraf et al. 2020, arXiv 1910.08348, predicts within the trial).
+    """
+
+    def __init__(self, n_given: int, n_outcome: int, latent_dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.from_given, self.from_latent = linear(n_given, WIDTH, generator), linear(latent_dim, WIDTH, generator)
+        self.output = linear(WIDTH, 2 * n_outcome, generator)
+
+    def forward(self, given: Tensor, outcome: Tensor, z: Tensor, alive: Tensor | None = None) -> Tensor:
+        """Surprise at M transitions under each of K latents: negative log-likelihood in nats, their mean.
+
+        given (M, R, N, n_given), outcome (M, R, N, n_outcome), z (K, R, N, latent_dim), alive (M, R, N) bool, whose
+        transitions count (None: all) -> scalar.
+        """
+        hidden = F.gelu(self.from_given(given).unsqueeze(1) + self.from_latent(z))  # (M, K, R, N, WIDTH)
+        mean, log_std = self.output(hidden).chunk(2, dim=-1)
+        log_prob = Gaussian(mean, log_std.clamp(*LOG_STD_RANGE)).log_prob(outcome.unsqueeze(1))  # (M, K, R, N)
+        return -masked_mean(log_prob, None if alive is None else alive.unsqueeze(1).expand_as(log_prob))
+
+
+class RewardPrediction(Objective):
+    """Prediction of each training task's reward from what the transition encoder sees, before the reward joins."""
+
+    def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
+        error = inferred.reward_error
+        return self.config.reward_prediction_coef * error, {"encoder/reward_error": error.detach()}
+
+
+class OutcomePrediction(Objective):
+    """Prediction, from z and from each z^i, of what happens in the context that each is paired with."""
+
+    network_name = "predictor"
+
+    def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
+        super().__init__(config, transition_encoder, generator)
+        n_given, n_outcome = transition_encoder.n_given, transition_encoder.n_outcome
+        self.network: OutcomePredictor = OutcomePredictor(n_given, n_outcome, config.latent_dim, generator)
+
+    @classmethod
+    def is_on(cls, config: Any) -> bool:
+        return bool(config.prediction_coef)
+
+    def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
+        transition, processes = inferred.contexts.transition, inferred.processes
+        given, outcome = inferred.transition_encoder.given_and_outcome(transition)
+        half, alive = given.shape[1] // 2, present(transition, processes)
+        given, outcome = (x[-N_PREDICTED:].roll(half, dims=1) for x in (given, outcome))  # (M, R, N, *)
+        counts = None if alive is None else alive[-N_PREDICTED:].roll(half, dims=1)
+        z_local = inferred.local.z
+        latents = (inferred.global_.z.unsqueeze(-2).expand_as(z_local), z_local)
+        from_global, from_local = (self.network(given, outcome, latent, counts) for latent in latents)
+        share = 1.0 if counts is None else processes.share(counts.sum())
+        surprise = (from_global + from_local) * share
+        return self.config.prediction_coef * surprise, {"encoder/surprise": surprise.detach()}
