@@ -153,6 +153,8 @@ def frozen(network: nn.Module) -> Iterator[None]:
 class GroupedVector(nn.Module):
     """A free vector of each member, such as a log standard deviation."""
 
+    of_members = ("value",)
+
     def __init__(self, value: Tensor, places: Tensor | None = None) -> None:
         super().__init__()
         self.value = nn.Parameter(value)  # (size,), or (G, size)
@@ -235,8 +237,13 @@ class ParameterSharing(ABC):
         """Find out from replayed trials who shares with whom: what ``fit`` of each network's scheme takes note of."""
         raise NotImplementedError(f"{type(self).__name__} finds nothing out")
 
-    def fit(self, network: nn.Module, found: Any, clock: Clock) -> None:  # noqa: B027 - optional
-        """Set the layers' ``places``, which are saved with the weights, and ``told``, by what ``find`` has found."""
+    def fit(  # noqa: B027 - optional
+        self, network: nn.Module, found: Any, clock: Clock, adam: torch.optim.Optimizer | None = None
+    ) -> None:
+        """Set the layers' ``places``, which are saved with the weights, and ``told``, by what ``find`` has found.
+
+        ``adam`` remembers of the network's weights what has to go where they go; None: nothing does.
+        """
 
     def metrics(self, network: nn.Module) -> Metrics:
         """What is worth logging about the network now, such as sparsity."""

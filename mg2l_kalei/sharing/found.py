@@ -19,7 +19,7 @@ class FoundGroups(ParameterSharing):
     """Before the first update, and each ``refit_interval``, places are given to the groups that agents are found in.
 
     There are as many members as there may be groups. Until they are found, agents take turns; weights are kept by the
-    groups that hold most of the agents they were learned with, and one that is split off begins with those of nobody.
+    groups that hold most of the agents they were learned with, and one that is split off begins as its parent's copy.
     The config is a ``GroupingConfig`` with ``members``.
     """
 
@@ -63,9 +63,11 @@ class FoundGroups(ParameterSharing):
     def find(self, replay: TrialReplay, spec: EnvSpec, generator: torch.Generator) -> Groups:
         return find_groups(replay, spec, self.config, generator)
 
-    def fit(self, network: nn.Module, found: Groups, clock: Clock) -> None:
+    def fit(self, network: nn.Module, found: Groups, clock: Clock, adam: torch.optim.Optimizer | None = None) -> None:
         new = matched(found.of_agents, self.found, self.n_members) if self.found else found.of_agents
         n_moved = sum(a != b for a, b in zip(new, self.found or new, strict=True))
+        for child, parent in split_off(new, self.found).items():
+            _copy_member(network, adam, parent, child)
         self.last_fit, self.latents, self.found = clock.env_steps, found.latents, new
         for places in _with_places(network):
             places.copy_(torch.tensor(new))
@@ -102,3 +104,23 @@ def _with_places(network: nn.Module) -> Iterator[Tensor]:
     for module in network.modules():
         if isinstance(places := getattr(module, "places", None), Tensor):
             yield places
+
+
+def split_off(new: Sequence[int], old: Sequence[int]) -> dict[int, int]:
+    """Groups of agents (N,) that nobody was in before, each with the old one that most of its agents were in."""
+    before = {group: [o for n, o in zip(new, old, strict=True) if n == group] for group in set(new) - set(old) if old}
+    return {group: max(sorted(set(parents)), key=parents.count) for group, parents in before.items()}
+
+
+@torch.no_grad()
+def _copy_member(network: nn.Module, adam: torch.optim.Optimizer | None, source: int, target: int) -> None:
+    """Member ``source``'s weights, and what Adam remembers of them, become ``target``'s too."""
+    for module in network.modules():
+        if not isinstance(getattr(module, "places", None), Tensor):
+            continue
+        for name in getattr(module, "of_members", ()):
+            parameter = module.get_parameter(name)
+            moments = {} if adam is None else adam.state.get(parameter, {})
+            for x in (parameter, *moments.values()):
+                if isinstance(x, Tensor) and x.shape == parameter.shape:
+                    x[target] = x[source]

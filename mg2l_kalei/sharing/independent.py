@@ -28,6 +28,7 @@ class IndependentConfig:
 class IndependentLinear(GroupedLinear):
     """A weight matrix per member, (G, out, in), multiplied in one batched product."""
 
+    of_members = ("weight", "bias")
     places: Tensor | None  # (N,) int64   the member of each place; None: the places are the members
 
     def __init__(self, weight: Tensor, places: Tensor | None = None) -> None:

@@ -37,6 +37,8 @@ class PairwiseMaskDifference(torch.autograd.Function):
 class MaskedLinear(FormedLinear):
     """W_i = sign(W) relu(|W| - sigmoid(s_i)), with gradients to weight W (out, in) and thresholds s (G, out, in)."""
 
+    of_members = ("thresholds",)
+
     def __init__(
         self, weight: Tensor, thresholds: Tensor, places: Tensor | None = None, *, role: LayerRole = LayerRole()
     ) -> None:

@@ -222,7 +222,7 @@ class FitSharing(Stateless):
             found = due[0].sharing.find(shop.replay, family.spec, shop.generators["sharing"])
         for one in due:
             before = one.sharing.groups
-            one.sharing.fit(one.network, found, iteration.clock)
+            one.sharing.fit(one.network, found, iteration.clock, one.adam)
             if one.sharing.groups != before:
                 iteration.rollout = None  # whoever acted in it has other weights now
         for one in optimisers:

@@ -17,7 +17,16 @@ from envs.rware.published import Published, PublishedConfig
 from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.networks import GroupedMlp, NetworkConfig
 from mg2l_kalei.sharing.found import FoundGroups
-from mg2l_kalei.sharing.grouping import FIELDS, GroupingConfig, adjusted_rand, clusters, find_groups, matched, settled
+from mg2l_kalei.sharing.grouping import (
+    FIELDS,
+    GroupingConfig,
+    Groups,
+    adjusted_rand,
+    clusters,
+    find_groups,
+    matched,
+    settled,
+)
 from mg2l_kalei.sharing.independent import SepsConfig, SepsSharing
 from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing, masked_layers
 from mg2l_kalei.types import Clock, Step
@@ -192,3 +201,27 @@ def test_nothing_is_learned_from_the_rollout_that_groups_were_found_in() -> None
     assert len(schemes) == 2 and schemes[0] == schemes[1] is not None
     assert "train/surrogate" not in first and float(second["train/first_ratio_error"]) < 1e-5 and any(moved)
     assert first["sharing/n_groups"] == second["sharing/n_groups"] and "sharing/adjusted_rand" in second
+
+
+@pytest.mark.parametrize("kind", ["seps", "kaleidoscope"])
+def test_a_group_that_is_split_off_goes_on_from_its_parent_and_nobody_else_is_changed(kind: str) -> None:
+    """Agents 0 to 4 are one group and 5 to 9 another; then 3 and 4 leave the first."""
+    spec, scheme = blind_spread().spec._replace(n_agents=10), SepsSharing if kind == "seps" else KaleidoscopeSharing
+    config = SepsConfig() if kind == "seps" else KaleidoscopeConfig(members="groups")
+    sharing = scheme(config, scheme.members_of(config, spec), generator())
+    network = GroupedMlp(sharing, 6, 5, NetworkConfig(hidden=(16,)))
+    adam = torch.optim.Adam(sharing.parameter_groups(network), lr=0.1)
+    sharing.fit(network, Groups((0,) * 5 + (1,) * 5, None, 0.0), START, adam)
+    x = torch.randn(4, 10, 6, generator=generator())
+    network(x).square().sum().backward()
+    adam.step()
+    before = network(x).detach()
+    sharing.fit(network, Groups((0,) * 3 + (1,) * 2 + (2,) * 5, None, 0.0), START, adam)
+    new = sharing.found
+    assert new[0] == 0 and new[5] == 1 and new[3] not in (0, 1)
+    torch.testing.assert_close(network(x), before)
+    for module in network.modules():
+        for name in getattr(module, "of_members", ()):
+            if isinstance(module.places, Tensor):
+                remembered = adam.state[module.get_parameter(name)]["exp_avg"]
+                assert torch.equal(remembered[new[3]], remembered[0])
