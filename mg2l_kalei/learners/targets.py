@@ -47,10 +47,14 @@ class Targets:
 
     @torch.no_grad()
     def take_buffers(self) -> None:
-        """Before updates: networks may have been regrouped since."""
+        """Before updates: networks may have been regrouped since, and then all is copied, as groups have new weights."""
         for name, network in self.networks.items():
-            for copied, own in zip(self.copies[name].buffers(), network.buffers(), strict=True):
-                copied.copy_(own)
+            buffers = dict(self.copies[name].named_buffers())
+            own = dict(network.named_buffers())
+            if any(key.endswith("places") and not torch.equal(buffers[key], own[key]) for key in own):
+                self.copies[name].load_state_dict(network.state_dict())
+            for key, copied in buffers.items():
+                copied.copy_(own[key])
 
     def to(self, device: torch.device) -> None:
         for copied in self.copies.values():
