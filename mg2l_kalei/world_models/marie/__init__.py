@@ -1,0 +1,3 @@
+"""MARIE (Zhang et al. 2025, TMLR, arXiv 2406.15836): decentralised token dynamics with a centralised aggregation."""
+
+from __future__ import annotations
