@@ -19,7 +19,7 @@ class MarieConfig(ImaginationConfig):
         choices=TOKENIZERS,
     )
     normalise_obs: bool = setting(True, "standardise observations before they become tokens")
-    n_bins: int = setting(256, "bins of an observation's dimension", low=2)
+    n_bins: int = setting(256, "bins of a dimension of observations", low=2)
     bin_limit: float = setting(3.0, "symlog of the largest size in a bin of its own: exp(3) - 1 is 19", above=0)
     bin_spread: float = setting(0.75, "bins over which a target bin is smoothed; 0: not at all", low=0)
     n_tokens: int = setting(16, "vq, fsq: tokens of an observation", low=1)
@@ -56,7 +56,7 @@ class MarieConfig(ImaginationConfig):
     reward_bins: int = setting(128, "hl_gauss: classes", low=2)
     reward_limit: float = setting(4.0, "hl_gauss: symlog of the largest reward: exp(4) - 1 is 54", above=0)
 
-    context_steps: int = setting(15, "steps in a training sequence, and remembered when imagining", low=1)
+    context_steps: int = setting(4, "observations in a training sequence, and remembered when imagining", low=2)
     batch: int = setting(16, "sequences in an update of the model", low=1)
     tokenizer_batch: int = setting(256, "vq, fsq: steps in an update of the tokenizer", low=1)
     lr: float = setting(1e-3, "of the model", above=0)

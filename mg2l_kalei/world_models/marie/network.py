@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mg2l_kalei.world_models.marie.aggregator import Aggregator
-from mg2l_kalei.world_models.marie.attention import Memory, Transformer, embedding, linear
+from mg2l_kalei.world_models.marie.attention import Transformer, embedding, linear
 from mg2l_kalei.world_models.marie.config import MarieConfig
 
 LEGAL_WIDTH = 256  # of the head that says which actions are legal
@@ -139,18 +139,19 @@ def rows(x: Tensor) -> Tensor:
     return x.movedim(0, 2).flatten(0, 1).flatten(1, 2)
 
 
-def mask(episode: Tensor, n_agents: int, block: int, n_last: int | None = None) -> Tensor:
-    """Who may look at whom: what stands before it in the same episode; (L, B) -> (B N or 1, 1, L S, L S) bool.
-
-    ``n_last``: of the last places alone.
-    """
-    L, B = episode.shape
-    n_places = L * block
-    causal = torch.ones(n_places, n_places, dtype=torch.bool, device=episode.device).tril()[-(n_last or n_places) :]
-    if B and bool((episode == episode[0]).all()):
-        return causal[None, None]
+def mask(episode: Tensor, n_agents: int, block: int) -> Tensor:
+    """Who may look at whom: what stands before it in the same episode; (L, B) -> (B N or 1, 1, L S, L S) bool."""
     place = episode.T.repeat_interleave(block, dim=1)  # (B, L S)
-    together = place[:, -len(causal) :, None] == place[:, None, :]
+    return looks_back(place, place.shape[1], n_agents)
+
+
+def looks_back(place: Tensor, n_last: int, n_agents: int) -> Tensor:
+    """The same of places (B, M), whose numbers are of their episodes, for the last ones: (B N or 1, 1, n_last, M)."""
+    causal = torch.ones(n_last, place.shape[1], dtype=torch.bool, device=place.device)
+    causal = causal.tril(place.shape[1] - n_last)
+    if bool((place == place[:, :1]).all()):
+        return causal[None, None]
+    together = place[:, -n_last:, None] == place[:, None, :]
     return (causal & together).repeat_interleave(n_agents, dim=0).unsqueeze(1)
 
 
@@ -161,5 +162,3 @@ def head(sizes: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
         layers += [linear(in_size, out_size, generator), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
-
-__all__ = ["Blocks", "Dynamics", "Memory", "Outcome", "Sizes"]
