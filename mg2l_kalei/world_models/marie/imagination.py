@@ -79,9 +79,7 @@ class TokenDream:
         """Places x (B, N, s, width), which follow those that were read -> (B, N, s, width)."""
         N, s = x.shape[1:3]
         self._place = torch.cat([self._place, self._place.new_ones(len(x), s)], dim=1)
-        read = self.network.dynamics.transformer.go_on(
-            x.flatten(0, 1), looks_back(self._place, s, N), self._memories
-        )
+        read = self.network.dynamics.transformer.go_on(x.flatten(0, 1), looks_back(self._place, s, N), self._memories)
         return read.unflatten(0, (-1, N))
 
 
@@ -155,9 +153,7 @@ class DreamedRows:
 
     def _padded(self, past: Past, n_blocks: int, n: int) -> Past:
         """The last n blocks, after so many unknown ones that there are ``n_blocks``."""
-        return Past._make(
-            torch.cat([x.new_zeros(n_blocks - n, *x.shape[1:]), x[len(x) - n :]]) for x in past
-        )
+        return Past._make(torch.cat([x.new_zeros(n_blocks - n, *x.shape[1:]), x[len(x) - n :]]) for x in past)
 
 
 def drawn(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:

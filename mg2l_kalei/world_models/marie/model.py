@@ -63,7 +63,9 @@ class Marie(WorldModel):
     def imagine(self, starts: Starts, task_latents: Tensor, generator: torch.Generator) -> DreamedRows:
         return DreamedRows(self.network, starts, task_latents, generator, self.spec)
 
-    def sequences(self, replay: TrialReplay, trial: Tensor, latent: Tensor, generator: torch.Generator) -> tuple[Blocks, Truth]:
+    def sequences(
+        self, replay: TrialReplay, trial: Tensor, latent: Tensor, generator: torch.Generator
+    ) -> tuple[Blocks, Truth]:
         """Stretches of trials (B,), each begun anywhere: the steps, and what is seen after the last of them."""
         network = self.network
         n_steps = min(self.config.context_steps - 1, replay.n_steps)
@@ -90,9 +92,11 @@ class Marie(WorldModel):
         out = network.dynamics(blocks, generator)
         bins = network.reward_bins if config.reward_head == "hl_gauss" else None
         parts = losses(network.dynamics, blocks, out, truth, bins=bins, likeness=network.targets())
-        norm = stepped(self.adam, torch.stack(list(parts.values())).sum(), config.max_grad_norm)
-        metrics: Metrics = {f"world_model/{name}_loss": loss.detach() for name, loss in parts.items()}
-        return {**metrics, "world_model/grad_norm": norm}
+        loss = torch.stack(list(parts.values())).sum()
+        norm = stepped(self.adam, loss, config.max_grad_norm)
+        parts["end"] = parts.pop("goes_on") + parts.pop("alive")
+        metrics: Metrics = {f"world_model/{name}_loss": part.detach() for name, part in parts.items()}
+        return {**metrics, "world_model/loss": loss.detach(), "world_model/grad_norm": norm}
 
     def _update_tokenizer(self, replay: TrialReplay, trials: Tensor, generator: torch.Generator) -> Metrics:
         """One step of the tokenizer, on single observations of agents that were there."""
@@ -139,7 +143,9 @@ def truth_of(steps: Step) -> Truth:
         return torch.cat([x, torch.zeros_like(x[-1:])])
 
     legal = None if steps.next_legal is None else with_last(steps.next_legal)
-    return Truth(with_last(steps.reward), with_last(steps.terminated), with_last(steps.next_alive), legal, with_last(steps.alive))
+    return Truth(
+        with_last(steps.reward), with_last(steps.terminated), with_last(steps.next_alive), legal, with_last(steps.alive)
+    )
 
 
 def optimiser(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -158,7 +159,6 @@ def looks_back(place: Tensor, n_last: int, n_agents: int) -> Tensor:
 def head(sizes: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
     """Linear layers with ReLU between them."""
     layers: list[nn.Module] = []
-    for in_size, out_size in zip(sizes, sizes[1:], strict=False):
+    for in_size, out_size in pairwise(sizes):
         layers += [linear(in_size, out_size, generator), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
-

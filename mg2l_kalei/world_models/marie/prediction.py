@@ -69,7 +69,11 @@ def legal_loss(outcome: Outcome, truth: Truth) -> dict[str, Tensor]:
     """Cross-entropy of each action's being legal; of continuous ones, nothing."""
     if outcome.legal is None or truth.next_legal is None:
         return {}
-    return {"legal": F.cross_entropy(outcome.legal[truth.counts].flatten(0, 1), truth.next_legal[truth.counts].flatten().long())}
+    return {
+        "legal": F.cross_entropy(
+            outcome.legal[truth.counts].flatten(0, 1), truth.next_legal[truth.counts].flatten().long()
+        )
+    }
 
 
 def binary_loss(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ EPS = 1e-5  # of Laplace's smoothing of counts
 
 
 class Quantised(NamedTuple):
-    index: Tensor  # (...) int64
+    token: Tensor  # (...) int64
     code: Tensor  # (..., D)   gradients go straight through to z
     loss: Tensor  # scalar, what z owes for being off its code
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mg2l_kalei.losses.symlog import Bins
 from mg2l_kalei.types import Metrics
 from mg2l_kalei.world_models.marie.config import MarieConfig
-from mg2l_kalei.world_models.marie.quantisers import Codebook, FiniteScalars, Quantiser
+from mg2l_kalei.world_models.marie.quantisers import Codebook, FiniteScalars, Quantised, Quantiser
 
 
 class Tokenizer(nn.Module, ABC):
@@ -76,24 +76,25 @@ class AutoEncoder(Tokenizer):
         self.decoder = three_layers(size, hidden, obs_dim, generator)
 
     def encode(self, obs: Tensor) -> Tensor:
-        return self.quantiser(self.before_codes(obs)).index
+        quantised: Quantised = self.quantiser(self.before_codes(obs))
+        return quantised.token
 
     def decode(self, tokens: Tensor) -> Tensor:
         decoded: Tensor = self.decoder(self.quantiser.codes(tokens).flatten(-2))
         return decoded
 
     def likeness(self) -> Tensor:
-        return self.quantiser.codes(torch.arange(self.n_codes, device=self.encoder[0].weight.device))
+        return self.quantiser.codes(torch.arange(self.n_codes, device=next(self.parameters()).device))
 
     def loss(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Metrics]:
         z = self.before_codes(obs)  # (S, K, D)
         quantised = self.quantiser(z)
         off = (self.decoder(quantised.code.flatten(-2)) - obs).abs().mean()
-        self.quantiser.follow(z.detach().flatten(0, -2), quantised.index.flatten(), generator)
+        self.quantiser.follow(z.detach().flatten(0, -2), quantised.token.flatten(), generator)
         metrics: Metrics = {
             "world_model/token_error": off.detach(),
             "world_model/commitment": quantised.loss.detach(),
-            "world_model/codes_used": quantised.index.unique().numel() / self.n_codes,
+            "world_model/codes_used": quantised.token.unique().numel() / self.n_codes,
         }
         return off + self.commitment_coef * quantised.loss, metrics
 
