@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-INITIAL_STD = 0.02  # of embeddings
+INITIAL_STD = 0.5  # of embeddings: as large as what layers add, or that would drown them
 
 
 class Memory:
@@ -153,7 +153,7 @@ def linear(in_features: int, out_features: int, generator: torch.Generator) -> n
 
 
 def embedding(n: int, dim: int, generator: torch.Generator) -> nn.Embedding:
-    """A table of small vectors."""
+    """A table of vectors, normal of deviation ``INITIAL_STD``; the published ones, of 0.02."""
     table: nn.Embedding = nn.utils.skip_init(nn.Embedding, n, dim)
     nn.init.normal_(table.weight, std=INITIAL_STD, generator=generator)
     return table
