@@ -46,6 +46,17 @@ BY_KIND: dict[str, dict[str, Any]] = {  # settings that a kind of an axis has
         "world_model.width": 8,
         "world_model.model_batch": 4,
     },
+    "marie": {
+        "world_model.first_trials": 4,
+        "world_model.score_interval": 1,
+        "world_model.imagined_rollouts": 2,
+        "world_model.imagined_rows": 4,
+        "world_model.imagined_steps": 3,
+        "world_model.width": 8,
+        "world_model.n_layers": 1,
+        "world_model.batch": 4,
+        "world_model.tokenizer_updates": 2,
+    },
     # Thresholds start near the weights, and resets come every iteration, or masks would play no part.
     "kaleidoscope": {"sharing.reset_interval": 16, "sharing.reset_probability": 0.5, "sharing.threshold_bias": 0.0},
 }

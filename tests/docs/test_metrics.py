@@ -19,6 +19,7 @@ RUNS: dict[str, dict[str, Any]] = {  # between them, every kind that logs anythi
     "values": {"env": "toy-arms", "algo": "mg2l_kalei_qmix", "n_iters": 2},
     "critics": {"env": "toy-corners", "algo": "mg2l_kalei_matd3"},
     "model": {"env": "toy-turns", "algo": "mappo_model", "n_iters": 3, "world_model__members": 2},
+    "tokens": {"env": "toy-turns", "algo": "marie_published", "n_iters": 3},
     "memory": {"env": "toy-arms", "algo": "rl2", "n_iters": 1},
 }
 PLACES = {"K": r"\d+", "I": r"\d+", "J": r"\d+", "STEPS": r"\d+", "SPLIT": "train|test|ood", "NETWORK": "actor|critic"}

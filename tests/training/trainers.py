@@ -17,8 +17,9 @@ from mg2l_kalei.types import Metrics
 RECIPES = sorted(path.stem for path in (CONFIG_DIR / "algo").glob("*.yaml"))
 # These are ``mappo`` with another sharing scheme, and schemes are tested by their registry: a glance at each is enough.
 SCHEMES_ALONE = ["fups", "fups_id", "hypernet", "kaleidoscope", "multih", "nops", "seps", "snp"]
-# All that they do, ``mg2l_kalei_qmix`` does too, but for the sum, or ``mg2l_kalei_matd3``, but for turns.
-PARTS_OF_ANOTHER = ["kaleidoscope_matd3", "matd3", "mg2l_matd3", "mg2l_qmix", "qmix", "vdn"]
+# All that they do, ``mg2l_kalei_qmix`` does too, but for the sum, or ``mg2l_kalei_matd3``, but for turns, or ``marie``,
+# but for its autoencoder.
+PARTS_OF_ANOTHER = ["kaleidoscope_matd3", "marie_published", "matd3", "mg2l_matd3", "mg2l_qmix", "qmix", "vdn"]
 SLOW = {*SCHEMES_ALONE, *PARTS_OF_ANOTHER}
 OF_RECIPES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in RECIPES]
 every_recipe = pytest.mark.parametrize("algo", OF_RECIPES)
@@ -56,6 +57,8 @@ TINY: dict[str, Any] = {
     "width": 8,
     "model_batch": 4,
     "pool": 4,
+    "tokenizer_updates": 2,
+    "n_layers": 1,
 }
 PARTS = ("env", "encoder", "sharing", "learner", "world_model", "network", "context", "replay")
 

@@ -1,0 +1,81 @@
+"""Behind the seam: does what MARIE's model imagines behave as an environment, whatever its tokens are?"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from envs.core import StepResult
+from mg2l_kalei.buffers.windows import Moments, jointly_observed
+from mg2l_kalei.types import Clock
+from mg2l_kalei.world_models.base import Surroundings, starts_at
+from mg2l_kalei.world_models.marie import Marie, MarieConfig
+from mg2l_kalei.world_models.marie.config import TOKENIZERS
+from mg2l_kalei.world_models.marie.imagination import DreamedRows
+from tests.small_systems import generator
+from tests.world_models import swirl
+
+MOMENTS = Moments(torch.tensor([3, 8, 8]), torch.tensor([0, 4, 17]))
+SMALL: dict[str, Any] = {"width": 16, "n_layers": 1, "batch": 4, "n_codes": 16, "code_dim": 4, "tokenizer_updates": 2}
+
+
+def trained(n_updates: int = 3, **settings: Any) -> Marie:
+    config = MarieConfig(**{**SMALL, **settings})
+    model = Marie(config, Surroundings(jointly_observed(swirl.SPEC), 1, generator()))
+    model.learn(swirl.replayed(), swirl.oracle(), Clock(0, 0), n_updates=n_updates, generator=generator(1))
+    return model
+
+
+def rows_of(model: Marie, seed: int = 2) -> DreamedRows:
+    starts = starts_at(swirl.replayed(), MOMENTS, model.config.burn_in)
+    return model.imagine(starts, swirl.TURNS[starts.task], generator(seed))
+
+
+def played(env: DreamedRows, n_steps: int) -> list[StepResult]:
+    stream = generator(3)
+    return [env.step(2 * torch.rand(3, 2, 1, generator=stream) - 1) for _ in range(n_steps)]
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_imagined_rows_are_a_batch_and_the_same_again(tokenizer: str) -> None:
+    results = []
+    for _ in range(2):
+        env = rows_of(trained(tokenizer=tokenizer, imagined_steps=6))
+        first = env.reset(MOMENTS.trial)
+        assert first.obs.equal(env.starts.seen.obs)
+        results.append(played(env, 6))  # more than it remembers
+    for one, two in zip(*results, strict=True):
+        assert one.obs.shape == (3, 2, 2) and one.state.shape == (3, 4) and one.obs.isfinite().all()
+        assert one.obs.equal(two.obs) and one.reward.equal(two.reward)
+    assert results[0][-1].truncated.all() and not results[0][-2].truncated.any()
+
+
+def test_rows_put_back_leave_the_others_alone() -> None:
+    model = trained(temperature=0.0, context_steps=8)
+    where, after = torch.tensor([False, True, False]), []
+    for is_put_back in (False, True):
+        env = rows_of(model)
+        env.reset(MOMENTS.trial)
+        played(env, 2)
+        if is_put_back:
+            shown = env.reset(MOMENTS.trial, where)
+            assert shown.obs[1].equal(env.starts.seen.obs[1])
+        after.append(env.step(torch.zeros(3, 2, 1)))
+    torch.testing.assert_close(after[0].reward[~where], after[1].reward[~where], rtol=1e-4, atol=1e-5)
+    assert after[0].obs[~where].equal(after[1].obs[~where])
+
+
+def test_a_saved_model_goes_on_as_if_it_had_not_stopped() -> None:
+    def state(model: Marie) -> dict[str, Tensor]:
+        return {name: x.clone() for name, x in model.network.state_dict().items()}
+
+    one, other = trained(tokenizer="vq", dropout=0.1), trained(1, tokenizer="vq", dropout=0.1)
+    other.load_weights(one.weights())
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    for model in (one, other):
+        model.learn(swirl.replayed(), swirl.oracle(), Clock(1, 0), n_updates=2, generator=generator(4))
+    assert all(x.equal(state(other)[name]) for name, x in state(one).items())
