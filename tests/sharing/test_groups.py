@@ -203,11 +203,13 @@ def test_nothing_is_learned_from_the_rollout_that_groups_were_found_in() -> None
     assert first["sharing/n_groups"] == second["sharing/n_groups"] and "sharing/adjusted_rand" in second
 
 
-@pytest.mark.parametrize("kind", ["seps", "kaleidoscope"])
-def test_a_group_that_is_split_off_goes_on_from_its_parent_and_nobody_else_is_changed(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "config"),
+    [(SepsSharing, SepsConfig()), (KaleidoscopeSharing, KaleidoscopeConfig(members="groups"))],
+)
+def test_a_group_that_is_split_off_goes_on_from_its_parent_and_nobody_else_is_changed(scheme: Any, config: Any) -> None:
     """Agents 0 to 4 are one group and 5 to 9 another; then 3 and 4 leave the first."""
-    spec, scheme = blind_spread().spec._replace(n_agents=10), SepsSharing if kind == "seps" else KaleidoscopeSharing
-    config = SepsConfig() if kind == "seps" else KaleidoscopeConfig(members="groups")
+    spec = blind_spread().spec._replace(n_agents=10)
     sharing = scheme(config, scheme.members_of(config, spec), generator())
     network = GroupedMlp(sharing, 6, 5, NetworkConfig(hidden=(16,)))
     adam = torch.optim.Adam(sharing.parameter_groups(network), lr=0.1)
