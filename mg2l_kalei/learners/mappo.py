@@ -22,7 +22,7 @@ from envs.core import EnvSpec, setting
 from mg2l_kalei.learners.actor import Actor
 from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.learners.critic import Critic
-from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
+from mg2l_kalei.learners.optimiser import DECAYS, Optimiser, back_through
 from mg2l_kalei.learners.samples import Memories, Samples, acted, cut, in_chunks
 from mg2l_kalei.losses.masking import masked_mean
 from mg2l_kalei.losses.policy_gradient import (
@@ -148,21 +148,25 @@ class Mappo(Learner):
         rollout, encoder = experience.fresh, experience.encoder
         encoder_epochs = self.config.encoder_epochs if encoder.learns else 0
         with torch.set_grad_enabled(encoder_epochs > 0):
-            latent = encoder.latents(rollout).global_  # (T + 1, B, global_dim)
+            told, cost = encoder.learned_latents(rollout, generator)
+            latent = told.global_  # (T + 1, B, global_dim)
         seen = self.recall.extend(rollout.steps)
         samples, metrics = self._prepare(rollout, seen, latent.detach())
         steps: list[Metrics] = []
         for epoch in range(self.config.n_epochs):
             trains_encoder = epoch < encoder_epochs
             if trains_encoder and epoch > 0:
-                latent = encoder.latents(rollout).global_
+                told, cost = encoder.learned_latents(rollout, generator)
+                latent = told.global_
             order = torch.randperm(samples.obs.shape[1], generator=generator, device=latent.device)
             z = (in_chunks(latent[:-1], samples.chunk_length) if trains_encoder else samples.global_latent)[:, order]
             leaf = z.detach().requires_grad_(trains_encoder)
             for minibatch in samples.take(order)._replace(global_latent=leaf).split(self.config.n_minibatches):
                 steps.append(self._actor_step(minibatch) | self._critic_step(minibatch))
             if trains_encoder:
-                self.optimisers["critic"].step(z, gradient=leaf.grad)
+                n_losses = min(self.config.n_minibatches, z.shape[1])
+                loss, gradient = back_through(z, leaf.grad, n_losses * cost)
+                self.optimisers["critic"].step(loss, gradient=gradient)
         self.actor_network.fit_normaliser(seen.obs[acted(seen.alive)], self.processes)
         judged = self._judged(seen)
         judged = judged[acted(seen.alive)] if self.critic.is_local else judged
