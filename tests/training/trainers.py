@@ -20,7 +20,9 @@ SCHEMES_ALONE = ["fups", "fups_id", "hypernet", "kaleidoscope", "multih", "nops"
 # All that they do, ``mg2l_kalei_qmix`` does too, but for the sum, or ``mg2l_kalei_matd3``, but for turns, or ``marie``,
 # but for its autoencoder.
 PARTS_OF_ANOTHER = ["kaleidoscope_matd3", "marie_published", "matd3", "mg2l_matd3", "mg2l_qmix", "qmix", "vdn"]
-SLOW = {*SCHEMES_ALONE, *PARTS_OF_ANOTHER}
+# And of these another encoder's recipe does most: ``varibad``, and ``mg2l_full``.
+OTHER_ENCODERS = ["centralised", "mate"]
+SLOW = {*SCHEMES_ALONE, *PARTS_OF_ANOTHER, *OTHER_ENCODERS}
 OF_RECIPES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in RECIPES]
 every_recipe = pytest.mark.parametrize("algo", OF_RECIPES)
 

@@ -78,3 +78,24 @@ class OutcomePrediction(Objective):
         share = 1.0 if counts is None else processes.share(counts.sum())
         surprise = (from_global + from_local) * share
         return self.config.prediction_coef * surprise, {"encoder/surprise": surprise.detach()}
+
+
+class DynamicsPrediction(Objective):
+    """Prediction, from z, of transitions of its own context: an ablation of the paper."""
+
+    network_name = "dynamics_decoder"
+
+    def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
+        super().__init__(config, transition_encoder, generator)
+        n_given, n_outcome = transition_encoder.n_given, transition_encoder.n_outcome
+        self.network: OutcomePredictor = OutcomePredictor(n_given, n_outcome, config.latent_dim, generator)
+
+    def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
+        transition, processes = inferred.contexts.transition, inferred.processes
+        given, outcome = inferred.transition_encoder.given_and_outcome(transition)
+        alive = present(transition, processes)
+        counts = None if alive is None else alive[-N_PREDICTED:]
+        z = inferred.global_.z.unsqueeze(-2).expand_as(inferred.local.z)
+        surprise = self.network(given[-N_PREDICTED:], outcome[-N_PREDICTED:], z, counts)
+        surprise = surprise * (1.0 if counts is None else processes.share(counts.sum()))
+        return surprise, {"encoder/dynamics_surprise": surprise.detach()}
