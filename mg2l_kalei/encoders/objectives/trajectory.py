@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mg2l_kalei.encoders.objectives.base import Inferred, Level, Objective
-from mg2l_kalei.encoders.objectives.prediction import OutcomePredictor
+from mg2l_kalei.encoders.objectives.prediction import OutcomeDecoder
 from mg2l_kalei.encoders.transitions import TransitionEncoder, present
 from mg2l_kalei.losses.inference import Gaussian, kl_divergence, kl_to_prior
 from mg2l_kalei.types import Metrics
@@ -25,7 +25,7 @@ class Trajectory(Objective):
 
     From the posterior after t steps, rewards and next observations of the whole trial are decoded, what came before t
     and what comes after; the posterior's prior is the posterior a step before, and N(0, I) at first. Divided by the
-    trial's length: a mean over transitions instead of their sum.
+    trial's length: a mean over transitions instead of their sum. Likelihoods have variance 1, as in the released code.
     """
 
     network_name = "trajectory_decoder"
@@ -35,7 +35,7 @@ class Trajectory(Objective):
     def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
         super().__init__(config, transition_encoder, generator)
         n_given, n_outcome = transition_encoder.n_given, transition_encoder.n_outcome
-        self.network: OutcomePredictor = OutcomePredictor(n_given, n_outcome, config.latent_dim, generator)
+        self.network: OutcomeDecoder = OutcomeDecoder(n_given, n_outcome, config.latent_dim, generator)
 
     def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
         transition, processes = inferred.contexts.transition, inferred.processes
@@ -70,7 +70,7 @@ class Mixture(Objective):
     def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
         super().__init__(config, transition_encoder, generator)
         sizes = [n * transition_encoder.n_agents for n in (transition_encoder.n_given, transition_encoder.n_outcome)]
-        self.network: OutcomePredictor = OutcomePredictor(sizes[0], sizes[1], config.latent_dim, generator)
+        self.network: OutcomeDecoder = OutcomeDecoder(sizes[0], sizes[1], config.latent_dim, generator)
 
     def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
         parts = inferred.transition_encoder.given_and_outcome(inferred.contexts.transition)  # (K, R, N, *)
