@@ -34,8 +34,8 @@ def help_lines(words: Sequence[str]) -> list[str]:
         "tasks show NAME [KEY=VALUE ...]   a family's sizes and tasks, as training draws them with these settings",
         "tasks hash NAME [KEY=VALUE ...]   the fingerprint of its tasks",
         "tasks check NAME [KEY=VALUE ...]  does it keep the contract of task families? Exit code 1 if not",
-        "tasks certify NAME RUN_DIR ...    does it need its task inferred? From what trained runs stored: the lines none",
-        "                                  and oracle, others beside them. Exit code 1 if not",
+        "tasks certify NAME RUN_DIR ...    does it need its task inferred? From what trained runs stored: the lines",
+        "                                  none and oracle, others beside them. Exit code 1 if not",
     ]
 
 
