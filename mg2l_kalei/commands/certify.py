@@ -120,11 +120,12 @@ def _returns(of: SplitCertificate) -> dict[str, str]:
 
 def _gaps(of: SplitCertificate) -> dict[str, str]:
     left = of.left_by_memory
+    closing = UNKNOWN if left is None else _yes(not left.is_enough) if of.is_passed else "no gap"
     return {
         "oracle - none, in % of |none|": shown(of.gap),
         "is the task worth knowing?": UNKNOWN if of.gap is None else _yes(of.gap.is_enough),
         "oracle - memory, in % of |none|": shown(left),
-        "is memory within an episode enough?": UNKNOWN if left is None else _yes(not left.is_enough),
+        "is memory within an episode enough?": closing,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -163,7 +164,9 @@ def test_the_command_reads_lines_off_the_runs_settings(
     assert shown["mg2l_kalei: steps within which it shows"] == "25"
     stored("oracle", results(-70, "test"))
     assert program.main(certifying) == 1
-    assert "does not pass, expected at least 40 % of |none|: held-out tasks 30 %" in capsys.readouterr().out
+    failed = capsys.readouterr().out
+    assert "does not pass, expected at least 40 % of |none|: held-out tasks 30 %" in failed
+    assert re.search("is memory within an episode enough\\? +no +no gap\n", failed), "there is nothing to be closed"
 
 
 def test_what_cannot_be_judged_is_refused_in_a_line(
