@@ -17,7 +17,12 @@ from mg2l_kalei.evaluation.report import decimals_for
 from mg2l_kalei.evaluation.results import AdaptationResult, from_json
 
 RESULTS = Path(__file__).parents[1] / "assets" / "results"
-FILES = {"none": "mappo", "memory": "mappo-recurrent", "oracle": "oracle"}  # line -> what its files are called
+FILES = {
+    "none": "mappo",
+    "memory": "mappo-recurrent",
+    "oracle": "oracle",
+    "centralised": "centralised",
+}  # line -> what its files are called
 INFERS = "mg2l_kalei"
 HEADER = (
     "family",
@@ -73,7 +78,7 @@ def _cells(of: SplitCertificate) -> list[str]:
     probe = [UNKNOWN] * 3
     if told is not None:
         readings = f"{told.mean:.2f}, {told.worst:.2f} ({told.given:.2f}; {told.chance:.2f})"
-        probe = [readings, "yes" if told.is_known_to_each else UNKNOWN, str(told.steps or UNKNOWN)]
+        probe = [readings, {True: "yes", False: "no", None: UNKNOWN}[told.is_known_to_each], str(told.steps or UNKNOWN)]
     passes = "**yes**" if of.is_passed else "no"
     return [SPLITS[of.split], str(n_seeds), *returns, shown(of.gap), passes, shown(of.left_by_memory), *probe]
 

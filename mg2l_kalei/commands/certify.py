@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
+
 from envs.core import Refusal, setting
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.options import read_options
@@ -59,6 +61,8 @@ def _line(method: Method) -> str:
         return ""
     if encoder == "none":
         return {"none": "none", "episode": "memory"}.get(memory, "")
+    if method.settings.get("encoder.actors_see") == "global":
+        return "centralised"
     return "oracle" if encoder == "oracle" else "run"
 
 
@@ -132,7 +136,8 @@ def _gaps(of: SplitCertificate) -> dict[str, str]:
 def _tellings(of: SplitCertificate, labels: Sequence[str]) -> dict[str, str]:
     """Of the task itself, and of each run that infers; without any, that nothing was measured."""
     itself = next((f"{told.given:.2f}; {told.chance:.2f}" for told in of.telling.values()), UNKNOWN)
-    cells = {"probe of the task's features; chance": itself}
+    team = next((f"{told.team:.2f}" for told in of.telling.values() if not np.isnan(told.team)), UNKNOWN)
+    cells = {"probe of the task's features; chance": itself, "probe of z, of all agents together": team}
     for label in labels or ["a run that infers"]:
         told = of.telling.get(label)
         cells |= {
@@ -144,8 +149,8 @@ def _tellings(of: SplitCertificate, labels: Sequence[str]) -> dict[str, str]:
 
 
 def _alone(told: Telling) -> str:
-    """No raw results hold what all agents infer together (z): what z^i lacks, z may lack too."""
-    return "yes" if told.is_known_to_each else f"{UNKNOWN} against z"
+    is_so = told.is_known_to_each
+    return f"{UNKNOWN} against z" if is_so is None else _yes(is_so)
 
 
 def _yes(is_so: bool) -> str:

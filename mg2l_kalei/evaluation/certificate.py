@@ -15,7 +15,8 @@ from mg2l_kalei.seeding import numpy_generator
 Results = Sequence[AdaptationResult]  # of the seeds of one method
 
 SPLITS = {"train": "seen tasks", "test": "held-out tasks", "ood": "out of range"}
-LINES = ("none", "memory", "oracle")  # memory: without a task encoder, with memory that ends with the episode
+# memory: without a task encoder, with memory that ends with the episode; centralised: actors are told z, not z^i
+LINES = ("none", "memory", "oracle", "centralised")
 EPISODE = 1  # k at which returns are compared: the first episode that a belief is carried into
 ENOUGH = 0.4  # of |none|: the least gap that task inference can be measured in
 NEARLY = 0.9  # of the way from chance: as good as all of it
@@ -40,22 +41,29 @@ class Telling(NamedTuple):
     mean: float  # over agents and seeds, at the end of the trial; NaN where it was not measured
     worst: float  # agent, at the end of the trial, mean over seeds
     given: float  # the same of what the oracle is given: as much as a linear probe can read
+    team: float  # the same of z, which all agents infer together; NaN: no run's actors are told it
     chance: float
     steps: int | None  # of the trial, until ``NEARLY`` of the final reading above chance; None: it is not told
 
-    def _way(self, accuracy: float) -> float:
-        """Part of the way from chance to what the oracle's probe reads; NaN where that is at chance too."""
-        return (accuracy - self.chance) / (self.given - self.chance) if self.given > self.chance else float("nan")
+    def _way(self, accuracy: float, goal: float) -> float:
+        """Part of the way from chance to ``goal``; NaN where that is at chance too, or was not measured."""
+        return (accuracy - self.chance) / (goal - self.chance) if goal > self.chance else float("nan")
 
     @property
     def is_known(self) -> bool:
         """Whether the run found the task out at all."""
-        return self._way(self.mean) >= HALF
+        return self._way(self.mean, self.given) >= HALF
 
     @property
-    def is_known_to_each(self) -> bool:
-        """Whether each agent tells the task from what it saw itself, the worst one included."""
-        return self._way(self.worst) >= NEARLY
+    def is_known_to_each(self) -> bool | None:
+        """Whether each agent tells the task from what it saw itself, the worst one too, as well as from what all saw.
+
+        None: nobody knows. What z^i lacks, z may lack too, unless z was measured and tells the task itself.
+        """
+        if self._way(self.worst, self.given) >= NEARLY:
+            return True
+        is_told_by_team = self._way(self.team, self.given) >= HALF
+        return self._way(self.worst, self.team) >= NEARLY if is_told_by_team else None
 
 
 class SplitCertificate(NamedTuple):
@@ -100,11 +108,11 @@ def _of_split(split: str, lines: Mapping[str, Results], inferring: Mapping[str, 
     given = {name: results for name, results in of_lines.items() if results}
     if not {"none", "oracle"} <= given.keys():
         return SplitCertificate(split, EPISODE, None, None, None, {})
-    oracle = given.pop("oracle")
+    oracle, team = given.pop("oracle"), given.pop("centralised", [])
     comparison = compare("oracle", oracle, given, numpy_generator(0, "bootstrap"))
     k = min(EPISODE, oracle[0].returns.shape[-1] - 1)
     estimates = {line.label: line.estimate for line in comparison.lines}
-    telling = {label: _telling(results, oracle) for label, results in of_runs.items() if results}
+    telling = {label: _telling(results, oracle, team) for label, results in of_runs.items() if results}
     memory = _gap(estimates, "memory", k) if "memory" in given else None
     return SplitCertificate(split, k, comparison, _gap(estimates, "none", k), memory, telling)
 
@@ -121,12 +129,17 @@ def _gap(estimates: Mapping[str, Estimate], other: str, k: int) -> Gap:
     return Gap(float(share), bool(behind.high[k] < oracle.low[k]))
 
 
-def _telling(results: Results, oracle: Results) -> Telling:
+def _telling(results: Results, oracle: Results, team: Results) -> Telling:
     accuracy = np.mean([result.probe.accuracy for result in results], axis=0)  # (n_moments, N)
-    given = float(np.mean([result.probe.accuracy[-1] for result in oracle]))
     mean, chance = accuracy.mean(axis=1), results[0].probe.chance
-    reading = Telling(float(mean[-1]), float(accuracy[-1].min()), given, chance, None)
+    worst = float(accuracy[-1].min())
+    reading = Telling(float(mean[-1]), worst, _final(oracle), _final(team), chance, None)
     if not reading.is_known:
         return reading
     first = int(np.argmax(mean - chance >= NEARLY * (mean[-1] - chance)))
     return reading._replace(steps=results[0].probe.steps[first])
+
+
+def _final(results: Results) -> float:
+    """The probe's reading at the end of trials, mean over agents and seeds."""
+    return float(np.mean([result.probe.accuracy[-1] for result in results])) if results else float("nan")

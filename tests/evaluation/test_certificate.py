@@ -29,6 +29,7 @@ SETTINGS = {  # recipe: encoder, memory
     "rl2": ("none", "trial"),
     "oracle": ("oracle", "none"),
     "mg2l_kalei": ("mg2l", "none"),
+    "centralised": ("mg2l, actors_see: global", "none"),
 }
 
 Results = list[AdaptationResult]
@@ -114,10 +115,17 @@ def test_how_soon_and_to_whom_the_task_shows() -> None:
     )
     told, blind, chance = certificate.splits[0].telling.values()
     assert (told.steps, told.is_known_to_each) == (25, True), "0.85 after 10 steps is no 0.9 of the way from 1/3 to 1"
-    assert (blind.is_known, blind.is_known_to_each) == (True, False)
-    assert (chance.steps, chance.is_known, chance.is_known_to_each) == (None, False, False)
+    assert (blind.is_known, blind.is_known_to_each) == (True, None)
+    assert (chance.steps, chance.is_known, chance.is_known_to_each) == (None, False, None)
     unread = judged(results(-100), results(-50), told=results(-60, probe=np.full((4, 2), np.nan).tolist()))
     assert unread.splits[0].telling["told"].steps is None
+
+
+@pytest.mark.parametrize(("team", "answer"), [(GIVEN, False), (AT_CHANCE, None), (((0.68, 0.68),) * 4, True)])
+def test_one_agent_alone_is_measured_against_all_together(team: Sequence[Sequence[float]], answer: bool | None) -> None:
+    lines = {"none": results(-100), "oracle": results(-50, probe=GIVEN), "centralised": results(-55, probe=team)}
+    certificate = certify(lines, {"run": results(-70, probe=((0.68, 0.66),) * 4)})
+    assert [of.telling["run"].is_known_to_each for of in certificate.splits] == [answer] * 2
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -156,10 +164,12 @@ def test_the_command_reads_lines_off_the_runs_settings(
     )
     stored("recurrent", results(-95))
     stored("mg2l_kalei", results(-60, probe=TOLD))
+    stored("centralised", results(-55, probe=GIVEN))
     assert program.main(certifying) == 0
     lines = filter(None, capsys.readouterr().out.splitlines())
     shown = {line.split("  ")[0]: line.split()[-1] for line in lines}
     assert shown["is memory within an episode enough?"] == "no"
+    assert shown["probe of z, of all agents together"] == "1.00"
     assert shown["mg2l_kalei: can one agent alone tell the task?"] == "yes"
     assert shown["mg2l_kalei: steps within which it shows"] == "25"
     stored("oracle", results(-70, "test"))
