@@ -4,8 +4,8 @@
 settings as of ``train.py``, and of this script how many trials of each training task are kept (``trials``) and how many
 updates are made (``updates``), at the early learning rate. Every so many of them (``every``): InfoNCE, the KL
 divergence, and a linear probe of each z^i alone after 10, 50 and all transitions of trials that the encoder was not
-trained on (``held_out`` of each task), worst agent; and of contexts of as many transitions as a trial has that are drawn
-from all those trials of a task.
+trained on (``held_out`` of each task), worst agent; and of contexts of many transitions that are drawn from all those
+trials of a task.
 """
 
 from __future__ import annotations
