@@ -16,15 +16,17 @@ from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 from tests.small_systems import generator
 
 SMALL = (
-    "env=toy-corners n_rows=16 trial_steps=40 device=cpu network.hidden=[32,32] encoder.hidden=[32,32] "
+    "env=toy-corners trial_steps=40 device=cpu network.hidden=[32,32] encoder.hidden=[32,32] "
     "learner.actor_lr=2e-3 learner.critic_lr=2e-3 context.n_updates=10 context.n_early_iterations=0"
 )
 # What each needs of it to be quick.
 ITERATIONS = {"varibad": 12, "mate": 10, "centralised": 8}
 
 
-def trainer_of(algo: str, n_iters: int, *words: str) -> MetaTrainer:
-    config = load([f"algo={algo}", f"n_iters={n_iters}", *SMALL.split(), *words], SCHEMA, CONFIG_DIR).config
+def trainer_of(algo: str, n_iters: int, *words: str, n_rows: int = 16) -> MetaTrainer:
+    config = load(
+        [f"algo={algo}", f"n_iters={n_iters}", f"n_rows={n_rows}", *SMALL.split(), *words], SCHEMA, CONFIG_DIR
+    ).config
     return MetaTrainer(build(config, torch.device("cpu")), Path("unused"))
 
 
@@ -53,7 +55,7 @@ def test_the_task_comes_to_be_read_from_an_agents_latent(algo: str) -> None:
 
 @pytest.mark.slow
 def test_posterior_sampling_learns_from_the_critic_alone_and_pays_in_the_second_episode() -> None:
-    trainer = trainer_of("pearl", 40, "n_rows=32", "learner.initial_log_std=0")
+    trainer = trainer_of("pearl", 40, "learner.initial_log_std=0", n_rows=32)
     for _ in range(40):
         trainer.iterate()
     read, (first, second) = played(trainer)
