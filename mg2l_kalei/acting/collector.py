@@ -149,6 +149,7 @@ class Team:
         """Of the present belief, (B, global_dim): for critics, never for acting."""
         return self.encoder.latent(self.belief).global_
 
+    @torch.no_grad()
     def restart(self, where: Tensor) -> None:
         """A new episode within the trial, in rows where (B,) bool."""
         if self.encoder.is_read_at_episodes and not self._is_held:

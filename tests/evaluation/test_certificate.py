@@ -18,7 +18,7 @@ from mg2l_kalei.grid import combinations, planned
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "config" / "grid" / "core.yaml"
-UNSETTLED = {"rware-layout-large"}  # passes by two seeds of three
+UNSETTLED = {"mpe-world-tasks"}  # passes by one seed, and few trials pay most of its returns
 NAME = "toy-corners"
 STEPS = (1, 10, 25, 99)
 AT_CHANCE, TOLD = ((1 / 3, 1 / 3),) * 4, ((0.4, 0.4), (0.9, 0.8), (1.0, 0.96), (1.0, 1.0))
