@@ -4,7 +4,8 @@
 settings as of ``train.py``, and of this script how many trials of each training task are kept (``trials``) and how many
 updates are made (``updates``), at the early learning rate. Every so many of them (``every``): InfoNCE, the KL
 divergence, and a linear probe of each z^i alone after 10, 50 and all transitions of trials that the encoder was not
-trained on (``held_out`` of each task), worst agent.
+trained on (``held_out`` of each task), worst agent; and of contexts of many transitions that are drawn from all those
+trials of a task.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import time
 
 import torch
+from torch import Tensor
 
 from mg2l_kalei.acting.collector import Held, Team, collect
 from mg2l_kalei.buffers.contexts import ContextSampler
@@ -26,6 +28,7 @@ from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, System, build
 from mg2l_kalei.training.task_inference import InferenceTrainer
 from mg2l_kalei.types import Clock, Rollout, Transition
 
+N_MIXED = 100  # contexts of each task
 OWN = {"trials": 100, "held_out": 100, "updates": 3000, "every": 1000}
 
 
@@ -49,6 +52,14 @@ def probes(encoder: TaskEncoder, trials: Rollout, n_tasks: int) -> list[float]:
     return [min(probe_accuracy(rows[t, :, :, n]) for n in range(rows.shape[3])) for t in (10, 50, -1)]
 
 
+def mixed_probe(encoder: TaskEncoder, contexts: ContextSampler, tasks: Tensor, seed: int) -> float:
+    """Of the worst agent, in contexts that each are drawn from all trials of their task."""
+    with torch.no_grad():
+        drawn = contexts.sample(torch_generator(seed, "mixed"), tasks.repeat_interleave(N_MIXED))
+        local = encoder.encode(drawn).local.unflatten(0, (-1, N_MIXED)).numpy()  # (n_tasks, N_MIXED, N, dim)
+    return min(probe_accuracy(local[:, :, n]) for n in range(local.shape[2]))
+
+
 def replay_of(system: System, trials: Rollout) -> TrialReplay:
     """A replay that holds these trials and no others."""
     config, family = ReplayConfig(capacity=len(trials.task)), system.family
@@ -68,12 +79,16 @@ def main(words: list[str]) -> None:
     updates = dataclasses.replace(config.context, n_early_updates=own["every"], n_early_iterations=1)
     contexts = ContextSampler(updates, replay_of(system, seen), n_consecutive=encoder.n_consecutive)
     trainer = InferenceTrainer(encoder, contexts, torch_generator(config.seed, "contexts"))
+    of_all = dataclasses.replace(config.context, scope="task", length=system.trial_steps)
+    mixed = ContextSampler(of_all, replay_of(system, unseen), n_consecutive=encoder.n_consecutive)
     started = time.perf_counter()
     for done in range(own["every"], own["updates"] + 1, own["every"]):
         found = {name: float(value) for name, value in trainer.update(0).items()}
         told = "  ".join(f"{name} {found[f'encoder/{name}']:.3f}" for name in ("info_nce", "kl"))
         shown = " ".join(f"{value:.2f}" for value in probes(encoder, unseen, n_tasks))
-        print(f"{done} updates, {time.perf_counter() - started:.0f} s: {told}  probe {shown}", flush=True)
+        of_mixed = mixed_probe(encoder, mixed, system.family.task_ids("train"), config.seed)
+        spent = time.perf_counter() - started
+        print(f"{done} updates, {spent:.0f} s: {told}  probe {shown}, of mixed contexts {of_mixed:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -140,6 +140,8 @@ class Team:
             return
         with self.timed("inference"):
             self.belief = self.encoder.observe(self.belief, transition)
+            if self.encoder.is_read_at_episodes:
+                return
             self.latent = self.encoder.local_latent(self.belief, sample=self._sample, generator=self.generator)
 
     @torch.no_grad()
@@ -147,8 +149,12 @@ class Team:
         """Of the present belief, (B, global_dim): for critics, never for acting."""
         return self.encoder.latent(self.belief).global_
 
+    @torch.no_grad()
     def restart(self, where: Tensor) -> None:
         """A new episode within the trial, in rows where (B,) bool."""
+        if self.encoder.is_read_at_episodes and not self._is_held:
+            latent = self.encoder.local_latent(self.belief, sample=self._sample, generator=self.generator)
+            self.latent = torch.where(where[:, None, None], latent, self.latent)
         recall, recalled = self.policy.recall, self._recalled
         self.episode_start = self.episode_start | where
         self.memory = recall.restarted(self.memory, self.policy.initial_memory(len(where)), where)

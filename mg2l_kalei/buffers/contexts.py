@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,13 @@ class ContextConfig:
     )
     batch: int = setting(64, "contexts per encoder update", low=4)
     length: int = setting(32, "transitions per context", low=1)
+    order: str = setting(
+        "any",
+        "of transitions in a context: any steps of a trial; trial: a stretch of it, as lived through, and the whole "
+        "trial where it is not longer than length",
+        choices=("any", "trial"),
+        is_late=True,
+    )
     n_updates: int = setting(6, "encoder updates per iteration", low=0)
     n_early_updates: int = setting(24, "the same in early iterations: actors can use a task once it is inferred", low=0)
     n_early_iterations: int = setting(40, "how many iterations are early", low=0)
@@ -42,6 +50,9 @@ class ContextSampler:
     """
 
     def __init__(self, config: ContextConfig, replay: TrialReplay, *, n_consecutive: int = 1) -> None:
+        if config.order == "trial":
+            n_consecutive = min(config.length, replay.n_steps)
+            config = dataclasses.replace(config, length=n_consecutive)
         self.config, self.replay = config, replay
         self._n_consecutive = min(n_consecutive, replay.n_steps)
 

@@ -51,10 +51,12 @@ def export(words: Sequence[str]) -> int:
 
 
 def program_of(run: LoadedRun, n_rows: int) -> TeamProgram:
-    """The run's team in ``n_rows`` rows. Raises ConfigError where acting needs to be told the task."""
+    """The run's team in ``n_rows`` rows. Raises ConfigError of one that is told tasks, or holds latents."""
     encoder, learner = run.system.encoder, run.system.learner
     if encoder.is_told_task:
         raise ConfigError([f"export: {run.folder.path} is an oracle, which acts by a task that it is told"])
+    if encoder.is_read_at_episodes:
+        raise ConfigError([f"export: {run.folder.path} holds latents through an episode, which programs do not"])
     return TeamProgram(learner, learner.networks, encoder, run.family.spec, n_rows)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from envs.core import TaskFamily
 
 PLUGINS = "mg2l_kalei.plugins"  # as ``training.plugins.GROUP``, which takes seconds to import
+CERTIFY = "certify"  # reads runs, where the other actions make the family
 LISTED = "families.txt"  # in the package ``envs``: what ``tasks list`` prints, which takes seconds to find out
 
 
@@ -33,6 +34,8 @@ def help_lines(words: Sequence[str]) -> list[str]:
         "tasks show NAME [KEY=VALUE ...]   a family's sizes and tasks, as training draws them with these settings",
         "tasks hash NAME [KEY=VALUE ...]   the fingerprint of its tasks",
         "tasks check NAME [KEY=VALUE ...]  does it keep the contract of task families? Exit code 1 if not",
+        "tasks certify NAME RUN_DIR ...    does it need its task inferred? From what trained runs stored: the lines",
+        "                                  none and oracle, others beside them. Exit code 1 if not",
     ]
 
 
@@ -92,13 +95,19 @@ def _one(words: Sequence[str]) -> int:
 
     actions = {"show": _show, "hash": _hash, "check": _check}
     if not words:
-        raise ConfigError([f"tasks: expected {', '.join(['list', *actions])}"])
+        raise ConfigError([f"tasks: expected {', '.join(['list', *actions, CERTIFY])}"])
     action, *others = words
     if action == "list":
         raise ConfigError([f"tasks list {' '.join(others)}: expected nothing after list"])
+    if action == CERTIFY:
+        from mg2l_kalei.commands.certify import certify_family
+
+        return certify_family(_named(action, others), others[1:])
     if action not in actions:
-        choices = ["list", *actions, *(f"show {name}" for name in ENVS)]
-        raise ConfigError([f"tasks {action}: expected list, {', '.join(actions)}{nearest(action, choices)}"])
+        choices = ["list", *actions, CERTIFY, *(f"show {name}" for name in ENVS)]
+        raise ConfigError(
+            [f"tasks {action}: expected list, {', '.join([*actions, CERTIFY])}{nearest(action, choices)}"]
+        )
     return actions[action](_family(_named(action, others), others[1:]))
 
 

@@ -27,6 +27,8 @@ class TaskEncoder(nn.Module, ABC):
     local_dim: int
     processes: Processes = ALONE  # that train it together; ``loss`` and statistics are of all their contexts
     is_told_task: bool = False  # whether ``prior`` says what the task is: such an encoder acts where tasks are known
+    is_read_at_episodes: bool = False  # whether beliefs are read when an episode begins, not at every step
+    acts_on_samples: bool = False  # whether training acts on samples of posteriors, not on their means
     n_consecutive: int = 1  # transitions that are looked at together, so that contexts must hold them in a row
 
     @classmethod
@@ -59,6 +61,15 @@ class TaskEncoder(nn.Module, ABC):
     ) -> TaskLatent:
         """Latents of whole contexts: (B, global_dim) and (B, N, local_dim)."""
         raise NotImplementedError(f"{type(self).__name__} infers nothing from contexts")
+
+    def learned_latents(self, rollout: Rollout, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Global latents (T + 1, B, global_dim) that values are learned on, and what their loss bears for them: ()."""
+        return self.latents(rollout).global_, torch.zeros(())
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether there is a ``loss``, or the critic's trains all there is."""
+        return self.learns
 
     @property
     def is_stochastic(self) -> bool:

@@ -9,7 +9,6 @@ of what happens in other trials of the task.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import reduce
 from operator import add
 from typing import NamedTuple
@@ -17,73 +16,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from envs.core import EnvSpec, setting
+from envs.core import EnvSpec
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.encoders.figures import Reading, figures_of
+from mg2l_kalei.encoders.mg2l_config import Mg2lConfig as Mg2lConfig
 from mg2l_kalei.encoders.objectives import OBJECTIVES
 from mg2l_kalei.encoders.objectives.base import Inferred, Level
-from mg2l_kalei.encoders.objectives.local import LOCAL_OBJECTIVES
 from mg2l_kalei.encoders.pooling import PoolState
 from mg2l_kalei.encoders.poolings import POOLINGS
 from mg2l_kalei.encoders.posterior import prior_where
 from mg2l_kalei.encoders.transitions import TransitionEncoder
-from mg2l_kalei.losses.inference import Gaussian
-from mg2l_kalei.types import Contexts, Metrics, Rollout, TaskLatent, Transition
-
-
-@dataclass(frozen=True)
-class Mg2lConfig:
-    latent_dim: int = setting(16, "width of z and of each z^i", low=1)
-    hidden: tuple[int, ...] = setting(
-        (128, 128, 64), "widths of the transition encoder; the reward joins at the last", low=1
-    )
-    second_order: bool = setting(
-        False,
-        "see changes of observations, in this step and the one before it: where observations hide velocities",
-    )
-    pooling: str = setting(
-        "attention_head",
-        "aggregation over time; regression: of rewards on features learned by predicting them, for tasks that pay "
-        "differently and are otherwise alike",
-        choices=POOLINGS,
-    )
-    n_reward_features: int = setting(8, "regression: features in which what tasks pay is linear", low=1)
-    n_heads: int = setting(4, "attention heads of the pooling", low=1)
-    window: int = setting(32, "attention_blocks, transformer: transitions that are remembered", low=1)
-    posterior: str = setting("gaussian", "what the layers put out", choices=("gaussian", "deterministic"))
-    temperature: float = setting(0.5, "of the contrast's cosine similarities", above=0)
-    pairwise_coef: float = setting(1.0, "weight of InfoNCE between contexts", low=0)
-    prototype_coef: float = setting(1.0, "weight of the contrast with a learned prototype per training task", low=0)
-    kl_coef: float = setting(0.1, "weight of the KL divergence from the posteriors to N(0, I)", low=0)
-    reward_prediction_coef: float = setting(
-        1.0, "weight of predicting each training task's reward from what the transition encoder sees", low=0
-    )
-    prediction_coef: float = setting(
-        0.0, "weight of predicting, from z and each z^i, what happens in another trial of the task", low=0
-    )
-    local_objective: str = setting(
-        "conditional_information",
-        "what z^i is trained by: a bound on I(z; c | z^i), or KL(q(z|c) || q^i(z^i|c^i))",
-        choices=LOCAL_OBJECTIVES,
-    )
-    local_gradient: str = setting(
-        "local_layer", "what the local objective trains", choices=("local_layer", "all_layers")
-    )
-    nested_contexts: bool = setting(True, "train on contexts of 1, 2, 4, ... transitions too, not on whole ones alone")
-    objectives: tuple[str, ...] = setting(
-        ("contrast", "kl", "local", "reward_prediction", "prediction"),
-        "what it is trained by, by its own loss: the terms' sum",
-        choices=OBJECTIVES,
-        is_late=True,
-    )
-    encoder_lr: float = setting(2e-3, "AdamW's learning rate of the encoder's own loss, in early iterations", above=0)
-    late_encoder_lr: float = setting(2e-4, "the same after them: actors rely on what latents mean", above=0)
-
-    def __post_init__(self) -> None:
-        if not self.hidden:
-            raise ValueError("hidden=[] has no layer: the reward needs one to join at")
-        if self.hidden[-1] % self.n_heads:
-            raise ValueError(f"n_heads={self.n_heads} does not divide the last of hidden, {self.hidden[-1]}")
+from mg2l_kalei.losses.inference import Gaussian, kl_to_prior
+from mg2l_kalei.types import Contexts, Metrics, Rollout, Step, TaskLatent, Transition
 
 
 class Mg2lBelief(NamedTuple):
@@ -108,7 +52,8 @@ class Mg2lEncoder(TaskEncoder):
         super().__init__()
         self.config = config
         self.n_agents = spec.n_agents
-        self.global_dim = self.local_dim = config.latent_dim
+        self.global_dim = self.local_dim = config.latent_dim * (2 if config.told == "mean_std" else 1)
+        self.is_read_at_episodes, self.acts_on_samples = config.read_at == "episode", config.sampled
         width = config.hidden[-1]
         pooling = POOLINGS[config.pooling]
         n_features = config.n_reward_features if pooling.uses_reward_features else 0
@@ -148,36 +93,55 @@ class Mg2lEncoder(TaskEncoder):
         self, belief: Mg2lBelief, *, sample: bool = False, generator: torch.Generator | None = None
     ) -> TaskLatent:
         x, is_empty = self.time_pooling.read(belief.pooled), belief.n_transitions == 0
-        global_, local = (prior_where(is_empty, q) for q in self._posteriors(x))
-        return TaskLatent(self._draw(global_, sample, generator), self._draw(local, sample, generator))
+        posteriors = Posteriors(*(prior_where(is_empty, q) for q in self._posteriors(x)))
+        return self._told(posteriors, sample, generator)
 
     def local_latent(
         self, belief: Mg2lBelief, *, sample: bool = False, generator: torch.Generator | None = None
     ) -> Tensor:
+        if self.config.actors_see == "global":
+            return self.latent(belief, sample=sample, generator=generator).local
         q: Gaussian = self.local_layer(self.time_pooling.read(belief.pooled))
-        return self._draw(prior_where(belief.n_transitions == 0, q), sample, generator)
+        return self._said(prior_where(belief.n_transitions == 0, q), sample, generator)
 
     def latents(self, rollout: Rollout) -> TaskLatent:
+        return self._latents(rollout, None)[0]
+
+    def learned_latents(self, rollout: Rollout, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        latents, q = self._latents(rollout, generator if self.config.sampled else None)
+        coef = self.config.critic_kl_coef
+        return latents.global_, coef * kl_to_prior(q).mean() if coef else torch.zeros(())
+
+    def _latents(self, rollout: Rollout, generator: torch.Generator | None) -> tuple[TaskLatent, Gaussian]:
+        """Latents (T + 1, B, ...), samples where there is a generator, and the global posteriors that they are of."""
+        sample = generator is not None
         if rollout.contexts is not None:  # held through the trial
             T = len(rollout.steps.reward)
-            latent = self.encode(rollout.contexts)
-            return TaskLatent(latent.global_.expand(T + 1, -1, -1), latent.local.expand(T + 1, -1, -1, -1))
+            posteriors = self._whole_posteriors(rollout.contexts)
+            held = self._told(posteriors, sample, generator)
+            return TaskLatent(held.global_.expand(T + 1, -1, -1), held.local.expand(T + 1, -1, -1, -1)), posteriors[0]
         transition = rollout.transition
         embeddings = self.transition_encoder(transition)  # (T, B, N, width)
         lengths = torch.arange(embeddings.shape[0] + 1, device=embeddings.device)
-        posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, lengths, transition.alive))
-        return TaskLatent(*(prior_where(lengths == 0, q).mean for q in posteriors))
+        x = self.time_pooling.prefixes(embeddings, lengths, transition.alive)
+        posteriors = Posteriors(*(prior_where(lengths == 0, q) for q in self._posteriors(x)))
+        latents = self._told(posteriors, sample, generator)
+        if self.is_read_at_episodes:
+            read = last_starts(rollout.steps)  # (T + 1, B)
+            row = torch.arange(read.shape[1], device=read.device)
+            latents = TaskLatent(*(part[read, row] for part in latents))
+        return latents, posteriors.global_
 
     def encode(
         self, contexts: Contexts, *, sample: bool = False, generator: torch.Generator | None = None
     ) -> TaskLatent:
-        return TaskLatent(*(self._draw(q, sample, generator) for q in self._posteriors(self._whole(contexts))))
+        return self._told(self._whole_posteriors(contexts), sample, generator)
 
-    def _whole(self, contexts: Contexts) -> Tensor:
-        """What whole contexts say to each agent: (R, N, width)."""
+    def _whole_posteriors(self, contexts: Contexts) -> Posteriors:
         embeddings = self.transition_encoder(contexts.transition)
         whole = torch.full((1,), embeddings.shape[0], device=embeddings.device)
-        return self.time_pooling.prefixes(embeddings, whole, contexts.transition.alive)[0]
+        posteriors = self._posteriors(self.time_pooling.prefixes(embeddings, whole, contexts.transition.alive))
+        return Posteriors(*(Gaussian(q.mean[0], q.log_std[0]) for q in posteriors))
 
     def _posteriors(self, x: Tensor) -> Posteriors:
         """x^i (..., N, width) to posteriors over z and each z^i."""
@@ -187,18 +151,35 @@ class Mg2lEncoder(TaskEncoder):
         posterior: Gaussian = self.global_layer(self.agent_pooling.pool(x))
         return posterior
 
-    def _draw(self, q: Gaussian, sample: bool, generator: torch.Generator | None) -> Tensor:
-        return q.sample(generator) if sample and self.is_stochastic else q.mean
+    def _told(self, posteriors: Posteriors, sample: bool, generator: torch.Generator | None) -> TaskLatent:
+        """What critics and actors are told of posteriors."""
+        global_ = self._said(posteriors.global_, sample, generator)
+        if self.config.actors_see == "global":
+            return TaskLatent(global_, global_.unsqueeze(-2).expand(*posteriors.local.mean.shape[:-1], -1))
+        return TaskLatent(global_, self._said(posteriors.local, sample, generator))
+
+    def _said(self, q: Gaussian, sample: bool, generator: torch.Generator | None) -> Tensor:
+        if self.config.told == "mean_std":
+            return torch.cat([q.mean, q.log_std.exp()], dim=-1)
+        return self._draw(q, generator) if sample else q.mean
+
+    def _draw(self, q: Gaussian, generator: torch.Generator | None) -> Tensor:
+        """A sample; of posteriors without variance, the mean."""
+        return q.sample(generator) if self.config.posterior == "gaussian" else q.mean
 
     # --- learning ------------------------------------------------------------------------------------------------
 
     @property
     def is_stochastic(self) -> bool:
-        return self.config.posterior == "gaussian"
+        return self.config.posterior == "gaussian" and self.config.told == "mean"
 
     @property
     def learns(self) -> bool:
         return True
+
+    @property
+    def has_loss(self) -> bool:
+        return bool(self.objectives)
 
     def learning_rate(self, *, early: bool) -> float:
         return self.config.encoder_lr if early else self.config.late_encoder_lr
@@ -230,8 +211,8 @@ class Mg2lEncoder(TaskEncoder):
         lengths, alive = self._context_lengths(embeddings.shape[0]), contexts.transition.alive
         x = self.time_pooling.prefixes(embeddings, lengths, alive)  # (L, R, N, width)
         q = self._global_posterior(x)
-        q_local: Gaussian = self.local_layer(x.detach() if self.config.local_gradient == "local_layer" else x)
-        global_, local = (Level(posterior, self._draw(posterior, True, generator)) for posterior in (q, q_local))
+        q_local: Gaussian = self.local_layer(x if self._trains_all_by_local else x.detach())
+        global_, local = (Level(posterior, self._draw(posterior, generator)) for posterior in (q, q_local))
         return Inferred(
             contexts=contexts,
             lengths=lengths,
@@ -247,9 +228,14 @@ class Mg2lEncoder(TaskEncoder):
         )
 
     def figures(self, unseen: Contexts, stored: Contexts, generator: torch.Generator) -> Metrics:
-        inferred, known = (Reading(*self._posteriors(self._whole(part)), part.task) for part in (unseen, stored))
-        latents = self._draw(inferred.global_, True, generator), self._draw(inferred.local, True, generator)
+        inferred, known = (Reading(*self._whole_posteriors(part), part.task) for part in (unseen, stored))
+        latents = self._draw(inferred.global_, generator), self._draw(inferred.local, generator)
         return figures_of(inferred, known, latents, self.config.temperature)
+
+    @property
+    def _trains_all_by_local(self) -> bool:
+        wanted = any(objective.trains_all_by_local for objective in self.objectives)
+        return wanted or self.config.local_gradient == "all_layers"
 
     def _level_of_all(self, own: Level) -> Level:
         return Level(Gaussian._make(map(self._of_all, own.q)), self._of_all(own.z))
@@ -260,7 +246,19 @@ class Mg2lEncoder(TaskEncoder):
         return x if self.processes.size == 1 else gather(x.unflatten(dim, halves), dim + 1).flatten(dim, dim + 1)
 
     def _context_lengths(self, T: int) -> Tensor:
-        """1, 2, 4, ... and T, or T alone."""
+        """1, 2, 4, ... and T, or T alone; all, where an objective asks for them."""
+        if any(objective.sees_every_step for objective in self.objectives):
+            return torch.arange(1, T + 1, device=self.prototypes.device)
         n_nested = (T - 1).bit_length()  # powers of 2 below T
         first = 0 if self.config.nested_contexts else n_nested
         return (2 ** torch.arange(first, n_nested + 1, device=self.prototypes.device)).clamp(max=T)
+
+
+def last_starts(steps: Step) -> Tensor:
+    """After how many steps of a trial the episode began that each belongs to, and one that were to follow: (T + 1, B).
+
+    As ``acting.collector.Team`` reads beliefs of episodes.
+    """
+    starts = torch.cat([steps.episode_start, steps.ends[-1:]])
+    number = torch.arange(len(starts), device=starts.device).unsqueeze(-1)
+    return torch.where(starts, number, 0).cummax(0).values

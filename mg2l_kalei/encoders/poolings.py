@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from mg2l_kalei.encoders.gaussian_product import GaussianProductPooling, GivenPosterior, ProductOverAgents
 from mg2l_kalei.encoders.pooling import AttentionPooling, Pooling, RecurrentPooling, WindowedAttentionPooling
@@ -17,16 +16,19 @@ from mg2l_kalei.encoders.transformer import TransformerPooling
 
 N_TRANSFORMER_BLOCKS = 2
 
+OverAgents = AttentionPooling | ProductOverAgents  # ``pool``: x^i (..., N, width) -> x (..., width)
+Posterior = PosteriorLayer | GivenPosterior
+
 
 def no_problems(config: Any, context_length: int) -> Iterable[str]:
     return ()
 
 
-def attention_over_agents(config: Any, width: int, generator: torch.Generator) -> nn.Module:
+def attention_over_agents(config: Any, width: int, generator: torch.Generator) -> OverAgents:
     return AttentionPooling(width, config.n_heads, generator)
 
 
-def hidden_layer_posterior(config: Any, width: int, generator: torch.Generator) -> nn.Module:
+def hidden_layer_posterior(config: Any, width: int, generator: torch.Generator) -> Posterior:
     return PosteriorLayer(width, config.latent_dim, generator)
 
 
@@ -36,10 +38,10 @@ class PoolingKind(NamedTuple):
     make: Callable[[Any, int, torch.Generator], Pooling]
     problems: Callable[[Any, int], Iterable[str]] = no_problems  # with contexts of so many transitions, a line each
     uses_reward_features: bool = False  # whether embeddings are features in which what tasks pay is linear
-    over_agents: Callable[[Any, int, torch.Generator], nn.Module] = (
+    over_agents: Callable[[Any, int, torch.Generator], OverAgents] = (
         attention_over_agents  # whose ``pool`` makes x of x^i
     )
-    posterior: Callable[[Any, int, torch.Generator], nn.Module] = hidden_layer_posterior  # of what was pooled
+    posterior: Callable[[Any, int, torch.Generator], Posterior] = hidden_layer_posterior  # of what was pooled
 
     def __call__(self, config: Any, width: int, generator: torch.Generator) -> Pooling:
         return self.make(config, width, generator)
@@ -61,7 +63,7 @@ def regression(config: Any, width: int, generator: torch.Generator) -> Pooling:
     return RegressionPooling(config.n_reward_features, width, generator)
 
 
-def linear_posterior(config: Any, width: int, generator: torch.Generator) -> nn.Module:
+def linear_posterior(config: Any, width: int, generator: torch.Generator) -> Posterior:
     return PosteriorLayer(width, config.latent_dim, generator, is_linear=True)
 
 
@@ -69,11 +71,11 @@ def gaussian_product(config: Any, width: int, generator: torch.Generator) -> Poo
     return GaussianProductPooling(width, config.latent_dim, generator)
 
 
-def product_over_agents(config: Any, width: int, generator: torch.Generator) -> nn.Module:
+def product_over_agents(config: Any, width: int, generator: torch.Generator) -> OverAgents:
     return ProductOverAgents()
 
 
-def given_posterior(config: Any, width: int, generator: torch.Generator) -> nn.Module:
+def given_posterior(config: Any, width: int, generator: torch.Generator) -> Posterior:
     return GivenPosterior()
 
 

@@ -46,11 +46,10 @@ class TransformerPooling(Pooling):
         known = torch.cat([state.known[1:], torch.ones_like(state.known[:1])])
         visible = known.movedim(0, -1)[..., None, None, :]  # (..., 1, 1, W)
         bias = self.distance_bias.flip(-1).unsqueeze(-2).masked_fill(~visible, -torch.inf)  # (..., H, 1, W)
-        for block, old_key, old_value in zip(self.blocks, state.keys, state.values, strict=True):
-            query, key, value = block.project(x)
-            keys.append(torch.cat([old_key[1:], key]))
-            values.append(torch.cat([old_value[1:], value]))
-            x = block.attend(x, query, (keys[-1], values[-1]), bias)
+        for block, *past in zip(self.blocks, state.keys, state.values, strict=True):
+            x, key, value = block(x, past, bias)
+            keys.append(key)
+            values.append(value)
         new = Window(torch.stack(keys), torch.stack(values), known, self.norm(x[0]))
         seen = alive.unsqueeze(-1)
         return Window(
@@ -72,8 +71,7 @@ class TransformerPooling(Pooling):
         bias = self.distance_bias[:, distance.clamp(0, self.window - 1)].masked_fill(outside, -torch.inf)
         x = embeddings
         for block in self.blocks:
-            query, key, value = block.project(x)
-            x = block.attend(x, query, (key, value), bias)
+            x, _, _ = block(x, None, bias)
         return torch.cat([torch.zeros_like(x[:1]), self.norm(x)])[lengths]
 
 
@@ -87,15 +85,18 @@ class CausalBlock(nn.Module):
         self.qkv, self.output = linear(dim, 3 * dim, generator), linear(dim, dim, generator)
         self.mlp = nn.Sequential(linear(dim, 2 * dim, generator), nn.GELU(), linear(2 * dim, dim, generator))
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of x (T, ..., dim), each of that shape."""
-        query, key, value = self.qkv(self.norms[0](x)).chunk(3, dim=-1)
-        return query, key, value
+    def forward(self, x: Tensor, past: tuple[Tensor, Tensor] | None, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (T, ..., dim), and the keys and values that it attends to: its own, after the newer ones of the past.
 
-    def attend(self, x: Tensor, query: Tensor, key_value: tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
-        """x and query (T, ..., dim), keys and values (W, ..., dim), bias (..., H, T, W) -> (T, ..., dim)."""
-        heads = [part.unflatten(-1, (self.n_heads, -1)).movedim(0, -2) for part in (query, *key_value)]
-        attended = F.scaled_dot_product_attention(*heads, attn_mask=bias)  # (..., H, T, dim / H)
+        past: a window of them (W, ..., dim), of which the oldest is dropped; None: there is none.
+        bias (..., H, T, W), where there is no past (H, T, T).
+        """
+        query, key, value = self.qkv(self.norms[0](x)).chunk(3, dim=-1)
+        if past is not None:
+            key, value = (torch.cat([old[1:], new]) for old, new in zip(past, (key, value), strict=True))
+        query, of_keys, of_values = (
+            part.unflatten(-1, (self.n_heads, -1)).movedim(0, -2) for part in (query, key, value)
+        )
+        attended = F.scaled_dot_product_attention(query, of_keys, of_values, attn_mask=bias)  # (..., H, T, dim / H)
         x = x + self.output(attended.movedim(-2, 0).flatten(-2))
-        fed: Tensor = x + self.mlp(self.norms[1](x))
-        return fed
+        return x + self.mlp(self.norms[1](x)), key, value

@@ -69,7 +69,7 @@ class TransitionEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.n_actions = spec.action_dim if spec.is_discrete else 0
-        self.second_order = second_order
+        self.second_order, self.n_agents, self.n_tasks = second_order, spec.n_agents, n_tasks
         self.n_given = (1 + second_order) * (spec.obs_dim + spec.action_dim)
         self.n_outcome = spec.obs_dim + 1
         in_features = self.n_given + spec.obs_dim

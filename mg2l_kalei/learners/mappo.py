@@ -22,7 +22,7 @@ from envs.core import EnvSpec, setting
 from mg2l_kalei.learners.actor import Actor
 from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.learners.critic import Critic
-from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
+from mg2l_kalei.learners.optimiser import DECAYS, Optimiser, back_through
 from mg2l_kalei.learners.samples import Memories, Samples, acted, cut, in_chunks
 from mg2l_kalei.losses.masking import masked_mean
 from mg2l_kalei.losses.policy_gradient import (
@@ -115,14 +115,12 @@ class Mappo(Learner):
             sharing=setup.make_sharing() if config.critic_input == "obs" else None,
         )
         self.networks = {"actor": self.actor_network, "critic": self.critic}
-        optimiser = partial(
-            Optimiser, max_grad_norm=config.max_grad_norm, decay=config.lr_decay, processes=setup.processes
-        )
+        adam = partial(Optimiser, max_grad_norm=config.max_grad_norm, decay=config.lr_decay, processes=setup.processes)
         others = encoder.critic_parameters() if config.encoder_epochs else ()
         others_lr = config.critic_lr * min(1.0, config.n_epochs * config.n_minibatches / CRITIC_STEPS)
         self.optimisers = {
-            "actor": optimiser("actor", self.actor_network, sharing, lr=config.actor_lr),
-            "critic": optimiser(
+            "actor": adam("actor", self.actor_network, sharing, lr=config.actor_lr),
+            "critic": adam(
                 "critic", self.critic, self.critic.sharing, lr=config.critic_lr, others=others, others_lr=others_lr
             ),
         }
@@ -156,21 +154,23 @@ class Mappo(Learner):
         encoder_epochs = self.config.encoder_epochs if encoder.learns and latent is None else 0
         if latent is None:
             with torch.set_grad_enabled(encoder_epochs > 0):
-                latent = encoder.latents(rollout).global_
+                latent, cost = encoder.learned_latents(rollout, generator)
         seen = self.recall.extend(rollout.steps)
         samples, metrics = self._prepare(rollout, seen, latent.detach())
         steps: list[Metrics] = []
         for epoch in range(self.config.n_epochs):
             trains_encoder = epoch < encoder_epochs
             if trains_encoder and epoch > 0:
-                latent = encoder.latents(rollout).global_
+                latent, cost = encoder.learned_latents(rollout, generator)
             order = torch.randperm(samples.obs.shape[1], generator=generator, device=latent.device)
             z = (in_chunks(latent[:-1], samples.chunk_length) if trains_encoder else samples.global_latent)[:, order]
             leaf = z.detach().requires_grad_(trains_encoder)
             for minibatch in samples.take(order)._replace(global_latent=leaf).split(self.config.n_minibatches):
                 steps.append(self._actor_step(minibatch) | self._critic_step(minibatch))
             if trains_encoder:
-                self.optimisers["critic"].step(z, gradient=leaf.grad)
+                n_losses = min(self.config.n_minibatches, z.shape[1])
+                loss, gradient = back_through(z, leaf.grad, n_losses * cost)
+                self.optimisers["critic"].step(loss, gradient=gradient)
         self.actor_network.fit_normaliser(seen.obs[acted(seen.alive)], self.processes)
         judged = self._judged(seen)
         judged = judged[acted(seen.alive)] if self.critic.is_local else judged

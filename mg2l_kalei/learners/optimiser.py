@@ -98,3 +98,10 @@ class Optimiser:
     def load_state_dict(self, state: State) -> None:
         self.adam.load_state_dict(state["adam"])
         self.sharing.load_state_dict(state["sharing"])
+
+
+def back_through(z: Tensor, gradient: Tensor | None, cost: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Loss and gradient of a step on what ``z`` comes from: of losses with this gradient in z, and of cost ()."""
+    if gradient is None or not cost.requires_grad:
+        return z, gradient
+    return (z * gradient).sum() + cost, None

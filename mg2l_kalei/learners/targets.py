@@ -47,7 +47,7 @@ class Targets:
 
     @torch.no_grad()
     def take_buffers(self) -> None:
-        """Before updates: networks may have been regrouped since, and then all is copied, as groups have new weights."""
+        """Before updates: networks may have been regrouped since; then all is copied, as groups have new weights."""
         for name, network in self.networks.items():
             buffers = dict(self.copies[name].named_buffers())
             own = dict(network.named_buffers())

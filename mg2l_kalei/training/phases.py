@@ -42,7 +42,15 @@ class Workshop(NamedTuple):
     def play(self, env: TimedEnv, task: Tensor, clock: Clock, held: Held | None) -> Rollout:
         """A trial on task (B,), checked."""
         with self.stopwatch("acting"):
-            trial = collect(env, self.team, task, self.system.trial_steps, explore=clock, held=held)
+            trial = collect(
+                env,
+                self.team,
+                task,
+                self.system.trial_steps,
+                explore=clock,
+                held=held,
+                sample=self.system.encoder.acts_on_samples,
+            )
         check_trial(trial, self.bad_batch, self.system.processes)
         if self.system.world_model is not None:  # which predicts observations: see ``jointly_observed``
             trial = trial._replace(steps=with_joint_state(trial.steps))

@@ -34,6 +34,7 @@ class InferenceTrainer:
         """Steps of the encoder's own loss due in ``iteration`` (0, 1, ...); mean metrics under ``encoder/``."""
         early = iteration < self.config.n_early_iterations
         n_updates = self.config.n_early_updates if early else self.config.n_updates
+        n_updates *= self.encoder.has_loss
         for group in self.optimiser.param_groups:
             group["lr"] = self.encoder.learning_rate(early=early)
         sums: dict[str, Tensor] = {}

@@ -230,3 +230,12 @@ def test_a_task_without_trials_is_refused_by_the_name_of_the_setting() -> None:
     fill(sampler, [0, 1] * 4)
     with pytest.raises(ReplayTooSmall, match=r"no trial of task 2 among the last 8: raise replay\.capacity"):
         sampler.sample(generator(), torch.tensor([0, 2]))
+
+
+@pytest.mark.parametrize("length", [3, T, 100])
+def test_contexts_in_their_order_are_stretches_of_a_trial_or_all_of_it(length: int) -> None:
+    sampler = make_sampler(order="trial", length=length)
+    fill(sampler, [0, 1] * 4)
+    mark = marks(sampler.sample(generator(), torch.arange(200) % 2))
+    assert len(mark) == min(length, T) and (mark[1:] == mark[:-1] + 1).all()
+    assert set((mark[0] % 100).tolist()) == set(range(T - len(mark) + 1))

@@ -112,10 +112,14 @@ def test_a_run_is_exported(tmp_path: Path) -> None:
     assert (folder.path / "export" / "team.pt2").is_file()
 
 
-def test_an_oracle_is_not_exported(tmp_path: Path) -> None:
-    words = tiny(tmp_path, algo="oracle")
+REFUSED = {"oracle": "is an oracle, which acts by a task that it is told", "pearl": "holds latents through an episode"}
+
+
+@pytest.mark.parametrize("algo", REFUSED)
+def test_who_acts_on_more_than_steps_tell_is_not_exported(algo: str, tmp_path: Path) -> None:
+    words = tiny(tmp_path, algo=algo)
     system = build(load(words, SCHEMA, CONFIG_DIR).config, torch.device("cpu"))
-    with pytest.raises(ConfigError, match="is an oracle, which acts by a task that it is told"):
+    with pytest.raises(ConfigError, match=REFUSED[algo]):
         program_of(LoadedRun(folder_of(words), system, 0, 0), 1)
 
 

@@ -14,9 +14,9 @@ from mg2l_kalei import __main__ as program
 from mg2l_kalei.commands.tasks import LISTED, _listed, listing
 
 WRONG = {
-    (): "tasks: expected list, show, hash, check",
-    ("chek", "toy-turns"): "tasks chek: expected list, show, hash, check (did you mean check?)",
-    ("mpe-spred",): "tasks mpe-spred: expected list, show, hash, check (did you mean show mpe-spread?)",
+    (): "tasks: expected list, show, hash, check, certify",
+    ("chek", "toy-turns"): "tasks chek: expected list, show, hash, check, certify (did you mean check?)",
+    ("mpe-spred",): "tasks mpe-spred: expected list, show, hash, check, certify (did you mean show mpe-spread?)",
     ("list", "toy"): "tasks list toy: expected nothing after list",
     ("check",): "tasks check: expected a family's name first, see tasks list",
     ("check", ""): "tasks check: expected a family's name first, see tasks list",

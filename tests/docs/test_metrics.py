@@ -15,6 +15,12 @@ from tests.small_runs import folder_of, tiny
 RUNS: dict[str, dict[str, Any]] = {  # between them, every kind that logs anything
     "masks": {"env": "toy-corners", "algo": "mg2l_kalei"},
     "prediction": {"env": "toy-corners", "algo": "mg2l_full", "n_iters": 1, "encoder__prediction_coef": 1.0},
+    "rivals": {
+        "env": "toy-corners",
+        "algo": "mg2l_full",
+        "n_iters": 1,
+        "encoder__objectives": "[dynamics,classification,local_contrast,trajectory,mixture]",
+    },
     "groups": {"env": "mpe-spread-roles", "algo": "seps", "n_iters": 1, "sharing__group_updates": 5},
     "values": {"env": "toy-arms", "algo": "mg2l_kalei_qmix", "n_iters": 2},
     "critics": {"env": "toy-corners", "algo": "mg2l_kalei_matd3"},

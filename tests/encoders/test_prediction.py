@@ -14,6 +14,7 @@ from envs.mpe.wind import Wind, WindConfig
 from mg2l_kalei.buffers.contexts import ContextConfig
 from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
 from mg2l_kalei.encoders.objectives.prediction import LOG_STD_RANGE, N_PREDICTED, OutcomePredictor
+from mg2l_kalei.encoders.posterior import PosteriorLayer
 from mg2l_kalei.types import Contexts, Rollout, TaskLatent, Transition
 from tests.small_systems import (
     DISCRETE,
@@ -94,7 +95,7 @@ def test_prediction_trains_both_levels_but_z_i_the_local_layer_alone() -> None:
     gradients = {}
     for coef in (1e-9, 1.0):
         encoder = make_encoder("mg2l", prediction_coef=coef, **PREDICTION_ALONE)
-        assert isinstance(encoder, Mg2lEncoder)
+        assert isinstance(encoder, Mg2lEncoder) and isinstance(encoder.global_layer, PosteriorLayer)
         with torch.no_grad():  # z tells nothing to the predictor: what is left comes by way of z^i
             encoder.global_layer.output.weight.zero_()
         encoder.loss(contexts, generator())[0].backward()

@@ -16,7 +16,7 @@ from envs.check import check_family, unusual
 from envs.core import MAX_TASKS, TaskFamily
 from tests.representatives import one_per_kind
 
-FIXED = ("mujoco-ant-dir", "mujoco-cheetah-cripple")  # tasks are held out, but none is drawn
+FIXED = ("mpe-world-tasks", "mujoco-ant-dir", "mujoco-cheetah-cripple")  # tasks are held out, but none is drawn
 ORDERED = ("rware-color-published", "rware-2color")  # one task, but what is seen is in an order that is drawn
 NEEDED: dict[str, dict[str, Any]] = {"pettingzoo": {"factory": "tests.envs.pettingzoo_envs:walk"}}
 

@@ -18,9 +18,12 @@ RECIPES = sorted(path.stem for path in (CONFIG_DIR / "algo").glob("*.yaml"))
 # These are ``mappo`` with another sharing scheme, and schemes are tested by their registry: a glance at each is enough.
 SCHEMES_ALONE = ["fups", "fups_id", "hypernet", "kaleidoscope", "multih", "nops", "seps", "snp"]
 # All that they do, ``mg2l_kalei_qmix`` does too, but for the sum, or ``mg2l_kalei_matd3``, but for turns, or ``marie``,
-# but for its autoencoder.
-PARTS_OF_ANOTHER = ["kaleidoscope_matd3", "marie_published", "matd3", "mg2l_matd3", "mg2l_qmix", "qmix", "vdn"]
-SLOW = {*SCHEMES_ALONE, *PARTS_OF_ANOTHER}
+# but for its autoencoder, or ``mg2l``, but for the code's settings.
+PARTS_OF_ANOTHER = ["kaleidoscope_matd3", "marie_published", "matd3", "mg2l_matd3", "mg2l_qmix", "mg2l_released"]
+PARTS_OF_ANOTHER += ["qmix", "vdn"]
+# And of these another encoder's recipe does most: ``varibad``, and ``mg2l_full``.
+OTHER_ENCODERS = ["centralised", "mate"]
+SLOW = {*SCHEMES_ALONE, *PARTS_OF_ANOTHER, *OTHER_ENCODERS}
 OF_RECIPES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in RECIPES]
 every_recipe = pytest.mark.parametrize("algo", OF_RECIPES)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mg2l_kalei.encoders.objectives.base import Objective
-from mg2l_kalei.encoders.objectives.contrast import Contrast, KlToPrior
-from mg2l_kalei.encoders.objectives.local import Local
-from mg2l_kalei.encoders.objectives.prediction import OutcomePrediction, RewardPrediction
+from mg2l_kalei.encoders.objectives.contrast import Classification, Contrast, KlToPrior
+from mg2l_kalei.encoders.objectives.local import Local, LocalContrast
+from mg2l_kalei.encoders.objectives.prediction import DynamicsPrediction, OutcomePrediction, RewardPrediction
+from mg2l_kalei.encoders.objectives.trajectory import Mixture, Trajectory
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "contrast": Contrast,
@@ -13,4 +14,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "local": Local,
     "reward_prediction": RewardPrediction,
     "prediction": OutcomePrediction,
+    "dynamics": DynamicsPrediction,
+    "classification": Classification,
+    "local_contrast": LocalContrast,
+    "trajectory": Trajectory,
+    "mixture": Mixture,
 }

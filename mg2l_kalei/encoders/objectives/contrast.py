@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mg2l_kalei.encoders.objectives.base import Inferred, Objective
+from mg2l_kalei.encoders.pooling import linear
+from mg2l_kalei.encoders.transitions import TransitionEncoder
 from mg2l_kalei.losses.inference import info_nce, kl_to_prior, prototype_nce
 from mg2l_kalei.types import Metrics
 
@@ -28,3 +33,19 @@ class KlToPrior(Objective):
     def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
         kl = kl_to_prior(inferred.all_global.q).mean() if self.config.posterior == "gaussian" else torch.zeros(())
         return self.config.kl_coef * kl, {"encoder/kl": kl.detach()}
+
+
+class Classification(Objective):
+    """The training task, by a linear layer on z: an ablation of the paper, in the contrast's place."""
+
+    network_name = "classifier"
+
+    def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
+        super().__init__(config, transition_encoder, generator)
+        self.network: nn.Linear = linear(config.latent_dim, transition_encoder.n_tasks, generator)
+
+    def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
+        z, task = inferred.global_.z, inferred.contexts.task  # (L, R, dim), (R,)
+        logits: Tensor = self.network(z)
+        loss = F.cross_entropy(logits.flatten(0, 1), task.expand(z.shape[:2]).flatten())
+        return loss, {"encoder/classification": loss.detach()}

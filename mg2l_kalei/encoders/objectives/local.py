@@ -58,6 +58,26 @@ class Local(Objective):
         return loss, {"encoder/local_loss": loss.detach()}
 
 
+class LocalContrast(Objective):
+    """Each z^i told by itself which task it is in, as ``Contrast`` tells z: "local only" among the paper's ablations.
+
+    Without other objectives no layer learns from the team's context by the encoder's own loss.
+    """
+
+    trains_all_by_local = True
+
+    def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
+        config, task = self.config, inferred.task
+        q, z = pair_of(inferred)[2:4]  # (N, L, R, dim)
+        half = len(task) // 2
+        pairwise = info_nce(z[:, :, :half], z[:, :, half : 2 * half], task[:half], config.temperature)
+        prototypes = prototype_nce(z, inferred.prototypes, task, config.temperature)
+        loss = config.pairwise_coef * pairwise + config.prototype_coef * prototypes
+        if config.posterior == "gaussian":
+            loss = loss + config.kl_coef * kl_to_prior(q).mean()
+        return loss, {"encoder/local_contrast": loss.detach()}
+
+
 def pair_of(inferred: Inferred) -> Pair:
     q, z = inferred.all_global
     q_local = Gaussian._make(part.movedim(2, 0) for part in inferred.all_local.q)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,28 +20,46 @@ WIDTH = 128
 LOG_STD_RANGE = (-4.0, 2.0)  # of standardised outcomes
 
 
-class OutcomePredictor(nn.Module):
-    """p(outcome | given, z), a diagonal Gaussian: what an agent sees next, or how that changes, and what it is paid.
+class OutcomeDecoder(nn.Module):
+    """What an agent sees next, or how that changes, and what it is paid, from what is given and a latent z.
 
-    Contrast tells tasks apart; this tells where in a continuum of tasks z stands. In another trial of the task it
-    cannot remember the trial itself (VariBAD, Zintgraf et al. 2020, arXiv 1910.08348, predicts within the trial).
+    Errors are squared, of standardised outcomes: with variances of their own, observations that follow from each other
+    almost exactly would weigh a thousand times as much as rewards, in which the task may show alone.
     """
+
+    numbers: ClassVar[int] = 1  # that are put out for each outcome
 
     def __init__(self, n_given: int, n_outcome: int, latent_dim: int, generator: torch.Generator) -> None:
         super().__init__()
         self.from_given, self.from_latent = linear(n_given, WIDTH, generator), linear(latent_dim, WIDTH, generator)
-        self.output = linear(WIDTH, 2 * n_outcome, generator)
+        self.output = linear(WIDTH, self.numbers * n_outcome, generator)
 
     def forward(self, given: Tensor, outcome: Tensor, z: Tensor, alive: Tensor | None = None) -> Tensor:
-        """Surprise at M transitions under each of K latents: negative log-likelihood in nats, their mean.
+        """Surprise at M transitions under each of K latents: half the squared error, summed over outcomes; their mean.
 
         given (M, R, N, n_given), outcome (M, R, N, n_outcome), z (K, R, N, latent_dim), alive (M, R, N) bool, whose
         transitions count (None: all) -> scalar.
         """
         hidden = F.gelu(self.from_given(given).unsqueeze(1) + self.from_latent(z))  # (M, K, R, N, WIDTH)
-        mean, log_std = self.output(hidden).chunk(2, dim=-1)
-        log_prob = Gaussian(mean, log_std.clamp(*LOG_STD_RANGE)).log_prob(outcome.unsqueeze(1))  # (M, K, R, N)
-        return -masked_mean(log_prob, None if alive is None else alive.unsqueeze(1).expand_as(log_prob))
+        surprise = self._surprise(self.output(hidden), outcome.unsqueeze(1))  # (M, K, R, N)
+        return masked_mean(surprise, None if alive is None else alive.unsqueeze(1).expand_as(surprise))
+
+    def _surprise(self, output: Tensor, outcome: Tensor) -> Tensor:
+        return 0.5 * (output - outcome).square().sum(-1)
+
+
+class OutcomePredictor(OutcomeDecoder):
+    """p(outcome | given, z), a diagonal Gaussian; surprise is the negative log-likelihood in nats.
+
+    Contrast tells tasks apart; this tells where in a continuum of tasks z stands. In another trial of the task it
+    cannot remember the trial itself (VariBAD, Zintgraf et al. 2020, arXiv 1910.08348, predicts within the trial).
+    """
+
+    numbers = 2
+
+    def _surprise(self, output: Tensor, outcome: Tensor) -> Tensor:
+        mean, log_std = output.chunk(2, dim=-1)
+        return -Gaussian(mean, log_std.clamp(*LOG_STD_RANGE)).log_prob(outcome)
 
 
 class RewardPrediction(Objective):
@@ -78,3 +96,24 @@ class OutcomePrediction(Objective):
         share = 1.0 if counts is None else processes.share(counts.sum())
         surprise = (from_global + from_local) * share
         return self.config.prediction_coef * surprise, {"encoder/surprise": surprise.detach()}
+
+
+class DynamicsPrediction(Objective):
+    """Prediction, from z, of transitions of its own context: an ablation of the paper."""
+
+    network_name = "dynamics_decoder"
+
+    def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
+        super().__init__(config, transition_encoder, generator)
+        n_given, n_outcome = transition_encoder.n_given, transition_encoder.n_outcome
+        self.network: OutcomeDecoder = OutcomeDecoder(n_given, n_outcome, config.latent_dim, generator)
+
+    def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
+        transition, processes = inferred.contexts.transition, inferred.processes
+        given, outcome = inferred.transition_encoder.given_and_outcome(transition)
+        alive = present(transition, processes)
+        counts = None if alive is None else alive[-N_PREDICTED:]
+        z = inferred.global_.z.unsqueeze(-2).expand_as(inferred.local.z)
+        surprise = self.network(given[-N_PREDICTED:], outcome[-N_PREDICTED:], z, counts)
+        surprise = surprise * (1.0 if counts is None else processes.share(counts.sum()))
+        return surprise, {"encoder/dynamics_surprise": surprise.detach()}

@@ -1,0 +1,89 @@
+"""Settings of the encoder ``mg2l``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envs.core import setting
+from mg2l_kalei.encoders.objectives import OBJECTIVES
+from mg2l_kalei.encoders.objectives.local import LOCAL_OBJECTIVES
+from mg2l_kalei.encoders.poolings import POOLINGS
+
+
+@dataclass(frozen=True)
+class Mg2lConfig:
+    latent_dim: int = setting(16, "width of z and of each z^i", low=1)
+    hidden: tuple[int, ...] = setting(
+        (128, 128, 64), "widths of the transition encoder; the reward joins at the last", low=1
+    )
+    second_order: bool = setting(
+        False,
+        "see changes of observations, in this step and the one before it: where observations hide velocities",
+    )
+    pooling: str = setting(
+        "attention_head",
+        "aggregation over time; regression: of rewards on features learned by predicting them, for tasks that pay "
+        "differently and are otherwise alike",
+        choices=POOLINGS,
+    )
+    n_reward_features: int = setting(8, "regression: features in which what tasks pay is linear", low=1)
+    n_heads: int = setting(4, "attention heads of the pooling", low=1)
+    window: int = setting(32, "attention_blocks, transformer: transitions that are remembered", low=1)
+    posterior: str = setting("gaussian", "what the layers put out", choices=("gaussian", "deterministic"))
+    temperature: float = setting(0.5, "of the contrast's cosine similarities", above=0)
+    pairwise_coef: float = setting(1.0, "weight of InfoNCE between contexts", low=0)
+    prototype_coef: float = setting(1.0, "weight of the contrast with a learned prototype per training task", low=0)
+    kl_coef: float = setting(0.1, "weight of the KL divergence from the posteriors to N(0, I)", low=0)
+    reward_prediction_coef: float = setting(
+        1.0, "weight of predicting each training task's reward from what the transition encoder sees", low=0
+    )
+    prediction_coef: float = setting(
+        0.0, "weight of predicting, from z and each z^i, what happens in another trial of the task", low=0
+    )
+    local_objective: str = setting(
+        "conditional_information",
+        "what z^i is trained by: a bound on I(z; c | z^i), or KL(q(z|c) || q^i(z^i|c^i))",
+        choices=LOCAL_OBJECTIVES,
+    )
+    local_gradient: str = setting(
+        "local_layer", "what the local objective trains", choices=("local_layer", "all_layers")
+    )
+    nested_contexts: bool = setting(True, "train on contexts of 1, 2, 4, ... transitions too, not on whole ones alone")
+    objectives: tuple[str, ...] = setting(
+        ("contrast", "kl", "local", "reward_prediction", "prediction"),
+        "what it is trained by, by its own loss: the terms' sum",
+        choices=OBJECTIVES,
+        is_late=True,
+    )
+    told: str = setting(
+        "mean",
+        "what actors and critics are told of a posterior: its mean, or mean and standard deviation",
+        choices=("mean", "mean_std"),
+        is_late=True,
+    )
+    actors_see: str = setting(
+        "local",
+        "global: z, inferred from all agents' transitions, in execution too, so that it is not decentralised",
+        choices=("local", "global"),
+        is_late=True,
+    )
+    read_at: str = setting(
+        "step",
+        "when beliefs are read: at every step, or when an episode begins, as in posterior sampling",
+        choices=("step", "episode"),
+        is_late=True,
+    )
+    sampled: bool = setting(
+        False, "training acts on samples of posteriors, and values are learned on them; not on means", is_late=True
+    )
+    critic_kl_coef: float = setting(
+        0.0, "weight of KL(q(z|c) || N(0, I)) within the loss of values, as in PEARL", low=0, is_late=True
+    )
+    encoder_lr: float = setting(2e-3, "AdamW's learning rate of the encoder's own loss, in early iterations", above=0)
+    late_encoder_lr: float = setting(2e-4, "the same after them: actors rely on what latents mean", above=0)
+
+    def __post_init__(self) -> None:
+        if not self.hidden:
+            raise ValueError("hidden=[] has no layer: the reward needs one to join at")
+        if self.hidden[-1] % self.n_heads:
+            raise ValueError(f"n_heads={self.n_heads} does not divide the last of hidden, {self.hidden[-1]}")
