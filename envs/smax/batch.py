@@ -1,4 +1,4 @@
-"""Rows of SMAX: battles of JAX on the CPU, whose arrays torch reads where they are."""
+"""Rows of SMAX: battles of JAX on the CPU, whose arrays torch reads where they are, and copies."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ class BattleBatch:
         return (torch.randint(2**32, (self._n_rows, 2), generator=generator, device=generator.device),)
 
     def _shared(self, array: Array) -> Tensor:
-        """An array of JAX's, which it never changes, as a tensor in the same memory."""
-        return torch.from_dlpack(array).to(self._device)
+        """A copy of an array of JAX's, read where it is: callers may write into what they are given."""
+        return torch.from_dlpack(array).to(self._device, copy=True)
