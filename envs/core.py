@@ -91,6 +91,7 @@ class EnvSpec(NamedTuple):
     ends_on_time: bool = False  # True: every episode lasts `episode_steps`; nobody need look at rows to know
     obs_images: Images | None = None  # that an observation consists of; None: it is a vector of float32
     state_images: Images | None = None  # likewise
+    can_be_won: bool = False  # True: an episode is won that is terminated while any agent is alive
 
     @property
     def obs_dtype(self) -> torch.dtype:

@@ -14,6 +14,7 @@ EXTRAS = {
     "pettingzoo": "pettingzoo",
     "mpe2": "pettingzoo",
     "lbforaging": "pettingzoo",
+    "jaxmarl": "smax",
     "onnxscript": "onnx",
     "ray": "ray",
     "wandb": "wandb",

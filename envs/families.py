@@ -39,6 +39,7 @@ from envs.rware.coloured import Coloured, ColouredConfig
 from envs.rware.family import ListedConfig, ListedLayouts, Registered, RegisteredConfig
 from envs.rware.generated import GeneratedConfig, GeneratedLayouts
 from envs.rware.published import Published, PublishedConfig
+from envs.smax.family import Battle, BattleConfig, Enemies, EnemiesConfig
 from envs.toy import Corners, CornersConfig, Turns, TurnsConfig
 from envs.toy_arms import Arms, ArmsConfig
 
@@ -97,6 +98,21 @@ ENVS: dict[str, tuple[type[TaskFamily], Any]] = {
     "rware-tiny-4ag": (Registered, RegisteredConfig(registration="tiny-4ag")),
     "rware-tiny-4ag-easy": (Registered, RegisteredConfig(registration="tiny-4ag-easy")),
     "rware-tiny-4ag-hard": (Registered, RegisteredConfig(registration="tiny-4ag-hard")),
+    "smax-10m-vs-11m": (Battle, BattleConfig("10m-vs-11m")),
+    "smax-25m": (Battle, BattleConfig("25m")),
+    "smax-27m-vs-30m": (Battle, BattleConfig("27m-vs-30m")),
+    "smax-2s3z": (Battle, BattleConfig("2s3z")),
+    "smax-3m": (Battle, BattleConfig("3m")),
+    "smax-3s-vs-5z": (Battle, BattleConfig("3s-vs-5z")),
+    "smax-3s5z": (Battle, BattleConfig("3s5z")),
+    "smax-3s5z-vs-3s6z": (Battle, BattleConfig("3s5z-vs-3s6z")),
+    "smax-5m-vs-6m": (Battle, BattleConfig("5m-vs-6m")),
+    "smax-6h-vs-8z": (Battle, BattleConfig("6h-vs-8z")),
+    "smax-8m": (Battle, BattleConfig("8m")),
+    "smax-enemies": (Enemies, EnemiesConfig()),
+    "smax-smacv2-10-units": (Battle, BattleConfig("smacv2-10-units")),
+    "smax-smacv2-20-units": (Battle, BattleConfig("smacv2-20-units")),
+    "smax-smacv2-5-units": (Battle, BattleConfig("smacv2-5-units")),
     "toy-arms": (Arms, ArmsConfig()),
     "toy-corners": (Corners, CornersConfig()),
     "toy-turns": (Turns, TurnsConfig()),

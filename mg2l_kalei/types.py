@@ -64,6 +64,11 @@ class Step(NamedTuple):
         """Whether an episode ends with the step, in whichever way: (..., B) bool."""
         return self.terminated | self.truncated
 
+    @property
+    def won(self) -> Tensor:
+        """Whether an episode is won with the step, of families that ``can_be_won``: (..., B) bool."""
+        return self.terminated & self.next_alive.any(-1)
+
 
 class Contexts(NamedTuple):
     """Sets of transitions to infer a task from. All agents' rows of one entry were made in the same step."""

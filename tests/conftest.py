@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ from mg2l_kalei.training import plugins
 from mg2l_kalei.training.system import FOLDERS
 
 torch.set_num_threads(1)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What plays battles is skipped where they are not installed."""
+    given = getattr(item, "callspec", None)
+    plays = given and any(str(value).startswith("smax-") for value in given.params.values())
+    if plays and find_spec("jaxmarl") is None:
+        pytest.skip("jaxmarl is not installed: pip install 'mg2l_kalei[smax]'")
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ class Trials(NamedTuple):
     returns: Array  # (R, n_episodes)
     reward: Array  # (R, T)   mean over agents
     latents: Array  # (n_moments, R, N, local_dim)
+    won: Array  # (R, n_episodes)   1: won, of families that can be
 
 
 def evaluate(
@@ -80,6 +81,7 @@ def evaluate(
         step_reward_error=reward.std(axis=1) / math.sqrt(n_trials),
         probe=read_probes(latents, kept),
         latents=latents,
+        won=mean.won.reshape(*by_task, n_episodes) if family.spec.can_be_won else None,
     )
 
 
@@ -104,13 +106,21 @@ def episode_returns(rollout: Rollout, n_episodes: int) -> Tensor:
     Reward summed over the episode, averaged over agents. NaN where the row did not finish the episode;
     rows whose episodes end early start more than ``n_episodes``, of which the first count.
     """
-    reward = rollout.steps.reward.double().mean(dim=-1)  # (T, B)
+    returns = _by_episode(rollout, rollout.steps.reward.double().mean(dim=-1), n_episodes)
+    finished = _by_episode(rollout, rollout.steps.ends.double(), n_episodes) > 0
+    return torch.where(finished, returns, torch.nan)
+
+
+def episodes_won(rollout: Rollout, n_episodes: int) -> Tensor:
+    """1 for each of the first episodes of each row that was won, else 0: (B, n_episodes) float64."""
+    return _by_episode(rollout, rollout.steps.won.double(), n_episodes)
+
+
+def _by_episode(rollout: Rollout, each: Tensor, n_episodes: int) -> Tensor:
+    """Sums of ``each`` (T, B) over the first episodes of each row: (B, n_episodes)."""
     episode = rollout.steps.episode_start.long().cumsum(dim=0) - 1  # (T, B)
     counted = (torch.arange(n_episodes, device=episode.device)[:, None, None] == episode).double()  # (E, T, B)
-    returns = torch.einsum("etb,tb->be", counted, reward)
-    ended = rollout.steps.ends.double()
-    finished = torch.einsum("etb,tb->be", counted, ended) > 0
-    return torch.where(finished, returns, torch.nan)
+    return torch.einsum("etb,tb->be", counted, each)
 
 
 def latent_steps(n_episodes: int, episode_steps: int) -> tuple[int, ...]:
@@ -142,11 +152,13 @@ def _play_all(
                 f"trials of {len(rollout.latent)} steps did not finish {n_episodes} episodes of {episode_steps} steps"
             )
         reward = rollout.steps.reward.mean(dim=-1).T  # (B, T)
-        chunks.append(Trials(_array(returns), _array(reward), _array(rollout.latent[list(kept)])))
+        won = episodes_won(rollout, n_episodes)
+        chunks.append(Trials(_array(returns), _array(reward), _array(rollout.latent[list(kept)]), _array(won)))
     return Trials(
         returns=np.concatenate([chunk.returns for chunk in chunks]),
         reward=np.concatenate([chunk.reward for chunk in chunks]),
         latents=np.concatenate([chunk.latents for chunk in chunks], axis=1),
+        won=np.concatenate([chunk.won for chunk in chunks]),
     )
 
 
@@ -170,4 +182,5 @@ def metrics(result: AdaptationResult) -> dict[str, float]:
     returns = {f"{prefix}/return_k{k}": float(value) for k, value in enumerate(at_k)}
     accuracy = result.probe.accuracy.mean(axis=1)
     probes = {f"{prefix}/probe_{step}": float(value) for step, value in zip(result.probe.steps, accuracy, strict=True)}
-    return returns | probes
+    won = [] if result.won is None else result.won.mean(axis=(0, 1)).tolist()
+    return returns | probes | {f"{prefix}/won_k{k}": value for k, value in enumerate(won)}

@@ -33,6 +33,7 @@ class AdaptationResult(NamedTuple):
     probe: ProbeReadings
     latents: Array | None  # (n_moments, n_tasks, n_trials, N, local_dim) float32, after probe.steps; not in the JSON
     actions: str = "mode"  # of the policy, or "sampled" from it
+    won: Array | None = None  # (n_tasks, n_trials, n_episodes) float32   1: won; None: episodes cannot be won
 
     @property
     def split_label(self) -> str:
@@ -52,6 +53,8 @@ def raw_name(split: str, env_steps: int, size: tuple[int, int], actions: str, on
 def to_json(result: AdaptationResult) -> str:
     """The result as JSON, raw returns of every episode included, latents left out (their probe readings are in)."""
     fields = result._asdict() | {"latents": None, "probe": result.probe._asdict()}
+    if result.won is None:
+        del fields["won"]
     return json.dumps({"format": FORMAT, **fields}, default=_plain, allow_nan=False)
 
 
@@ -70,8 +73,8 @@ def from_json(text: str, *, with_steps: bool = True) -> AdaptationResult:
     accuracy = np.array(probe["accuracy"], dtype=np.float64)
     fields["probe"] = ProbeReadings(tuple(probe["steps"]), accuracy, probe["chance"])
     fields["tasks"] = tuple(fields["tasks"])
-    for name in ("returns", "sampled_returns", "step_reward", "step_reward_error"):
-        fields[name] = None if fields[name] is None else np.array(fields[name], dtype=np.float32)
+    for name in ("returns", "sampled_returns", "step_reward", "step_reward_error", "won"):
+        fields[name] = None if fields.get(name) is None else np.array(fields[name], dtype=np.float32)
     return AdaptationResult(**fields)
 
 

@@ -186,7 +186,8 @@ class Collect(Stateless):
         iteration.count(shop.system.steps_per_iteration)
         if held is None:  # else exploration alone fills the replay
             shop.keep(rollout, iteration)
-        return {"train/episode_return": mean_episode_return(rollout)}
+        won = {"train/won": share_won(rollout)} if self.env.spec.can_be_won else {}
+        return {"train/episode_return": mean_episode_return(rollout), **won}
 
     def env_steps(self, n_iters: int) -> int:
         return n_iters * self.shop.system.steps_per_iteration
@@ -265,3 +266,9 @@ def mean_episode_return(rollout: Rollout) -> Tensor:
     if not ends.any():
         return reward.sum(0).mean()
     return (reward * within).sum() / ends.sum()
+
+
+def share_won(rollout: Rollout) -> Tensor:
+    """Of the episodes that came to their end, the share that was won; 0 where none did."""
+    steps = rollout.steps
+    return steps.won.sum() / steps.ends.sum().clamp(min=1)
