@@ -23,7 +23,11 @@ for name in ("fcntl", "resource", "termios", "pwd", "grp", "syslog"):
 import envs, mg2l_kalei
 for package in (envs, mg2l_kalei):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        importlib.import_module(module.name)
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            if error.name != "jax":  # an extra that need not be there
+                raise
 from pathlib import Path
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.stop_signal import StopSignal
