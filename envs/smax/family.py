@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -62,9 +63,9 @@ class BattleFamily(TaskFamily):
 
         return BattleBatch(self.spec, tuple(battle for _, battle in self._battles), n_rows, generator)
 
+    @abstractmethod
     def _drawn(self) -> tuple[tuple[Task, tuple[str, int, int]], ...]:
         """Tasks, and of each the map's registered name and the numbers of its enemies' targets and moves."""
-        raise NotImplementedError
 
 
 class Battle(BattleFamily):

@@ -42,16 +42,14 @@ class Pooling(nn.Module, ABC):
 
     def step_by_step(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
         """``prefixes`` by adding one embedding after the other: for poolings in which rows with gaps differ."""
-        state = self.initial(tuple(embeddings.shape[1:-1]))
-        known = [self.read(state)]
+        states = [self.initial(tuple(embeddings.shape[1:-1]))]
         for embedding, is_there in zip(embeddings, alive, strict=True):
-            state = self.add(state, embedding, is_there)
-            known.append(self.read(state))
-        return torch.stack(known)[lengths]
+            states.append(self.add(states[-1], embedding, is_there))
+        return torch.stack([self.read(states[length]) for length in lengths.tolist()])
 
 
 class AttentionPooling(Pooling):
-    """PIA head (FACTS: MG2L): W_o sum_t softmax_t(w . e_t) W_v e_t, with one shared query per head, no positions.
+    """MG2L's head: W_o sum_t softmax_t(w . e_t) W_v e_t, with one shared query per head, no positions.
 
     The weighted sum is a ratio of two running sums. A learned token that is in every context stands for the prior: it
     makes the empty context well defined, and lets the amount of evidence show in what is read.
@@ -135,20 +133,11 @@ class WindowedAttentionPooling(Pooling):
 
     def prefixes(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
         empty, unknown = self.initial(tuple(embeddings.shape[1:-1]))
-        if not alive.all():
-            return self._prefixes_with_departures(embeddings, lengths, alive)
+        if not alive.all():  # each row's window holds other steps
+            return self.step_by_step(embeddings, lengths, alive)
         padded, known = torch.cat([empty, embeddings]), torch.cat([unknown, alive])  # (W + T, ..., *)
         steps = lengths + torch.arange(self.window, device=lengths.device).unsqueeze(-1)  # (W, L): a window per length
         return self.read((padded[steps], known[steps]))
-
-    def _prefixes_with_departures(self, embeddings: Tensor, lengths: Tensor, alive: Tensor) -> Tensor:
-        """Step by step: each row's window holds other steps."""
-        state = self.initial(tuple(embeddings.shape[1:-1]))
-        states = [state]
-        for embedding, is_there in zip(embeddings, alive, strict=True):
-            state = self.add(state, embedding, is_there)
-            states.append(state)
-        return torch.stack([self.read(states[length]) for length in lengths.tolist()])
 
 
 class AttentionBlock(nn.Module):
