@@ -61,7 +61,7 @@ def rules(maps: tuple[str, ...], episode_steps: int) -> Rules:
         starts = [one.reset(start_key)[1] for one in envs]
         battle = jax.tree.map(lambda *each: jnp.stack(each)[numbers[0]], *starts)
         minds = jax.tree.map(lambda *each: jnp.stack(each), *[get_heuristic_policy_initial_state()] * env.num_enemies)
-        row = Row(key, battle, minds, numbers[1], numbers[2])
+        row = _strong(Row(key, battle, minds, numbers[1], numbers[2]))
         return row, _seen(env, row, jnp.float32(0), ends=False)
 
     def restart(key: Array, numbers: Array, where: Array, old: tuple[Row, Seen]) -> tuple[Row, Seen]:
@@ -72,10 +72,15 @@ def rules(maps: tuple[str, ...], episode_steps: int) -> Rules:
         acts, minds = _enemies_act(env, policies, row, enemy_key)
         decoded = env._decode_discrete_actions(jnp.concatenate((action, acts)))
         _, battle, reward, _, _ = env.step_env_no_decode(world_key, row.battle, decoded)
-        row = row._replace(key=key, battle=battle, minds=minds)
+        row = _strong(row._replace(key=key, battle=battle, minds=minds))
         return row, _seen(env, row, reward[env.agents[0]].astype(jnp.float32), ends=True)
 
     return Rules(jax.jit(jax.vmap(start)), jax.jit(jax.vmap(restart)), jax.jit(jax.vmap(step)))
+
+
+def _strong(row: Row) -> Row:
+    """The row, none of its arrays weakly typed: JAX compiles anew where that changes from a start to a step."""
+    return jax.tree.map(lambda array: jax.lax.convert_element_type(array, jnp.asarray(array).dtype), row)
 
 
 def _seen(env: SMAX, row: Row, reward: Array, *, ends: bool) -> Seen:

@@ -12,8 +12,11 @@ import torch
 from envs import ENVS, make_family
 from envs.check import check_family
 from envs.core import Refusal, TaskFamily
-from envs.smax.family import EnemiesConfig
-from envs.smax.maps import MAPS
+from envs.smax.family import TARGETS, EnemiesConfig
+from envs.smax.maps import MAPS, STOP
+from mg2l_kalei.evaluation.adaptation import episodes_won
+from mg2l_kalei.training.phases import share_won
+from tests.small_systems import random_rollout
 
 NAMES = [name for name in ENVS if name.startswith("smax-")]
 
@@ -72,3 +75,77 @@ def test_standing_still_loses_and_pays_nobody_for_winning(name: str) -> None:
         if result.terminated.any():
             break
     assert result.terminated.any() and not result.alive[result.terminated].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0, 1])
+def test_enemies_that_are_jaxmarls_make_its_steps(target: int) -> None:
+    """Rows of 2s3z under random legal actions: what is seen, paid and ended is jaxmarl's, given the same keys."""
+    smax: Any = pytest.importorskip("jaxmarl.environments.smax")
+    import jax
+    import jax.numpy as jnp
+
+    from envs.smax.battle import Row, rules
+
+    given = {"max_steps": 100, "attack_mode": TARGETS[target]}
+    reference = smax.HeuristicEnemySMAX(scenario=smax.map_name_to_scenario("2s3z"), **given)
+
+    def one_step(row: Row, action: Any) -> tuple[Any, ...]:
+        _, enemy_key, world_key = jax.random.split(row.key, 3)
+        world = reference._env
+        seen = world.get_obs_unit_list(row.battle)
+        of_enemies = jnp.array([seen[agent] for agent in reference.enemy_agents])
+        acts, _ = reference.get_enemy_actions(enemy_key, row.minds, of_enemies)
+        both = (action, jnp.array([acts[agent] for agent in reference.enemy_agents]))
+        decoded = (world._decode_discrete_actions(each) for each in both)
+        joined = tuple(jnp.concatenate(parts) for parts in zip(*decoded, strict=True))
+        obs, _, reward, done, _ = world.step_env_no_decode(world_key, row.battle, joined)
+        return jnp.stack([obs[a] for a in reference.agents]), obs["world_state"], reward["ally_0"], done["__all__"]
+
+    ours: Any = rules(("2s3z",), 100)
+    expected_step, draws = jax.jit(jax.vmap(one_step)), np.random.default_rng(0)
+    keys = draws.integers(0, 2**32, (4, 2), dtype=np.uint32)
+    row, seen = ours.start(keys, np.array([[0, target, 0]] * 4, np.int32))
+    for _ in range(40):
+        legal = np.asarray(seen.legal)
+        action = np.array([[draws.choice(np.flatnonzero(one)) for one in each] for each in legal], np.int32)
+        obs, state, reward, done = expected_step(row, action)
+        row, seen = ours.step(row, action)
+        np.testing.assert_array_equal(seen.obs, obs)
+        np.testing.assert_array_equal(seen.state, state)
+        np.testing.assert_array_equal(seen.reward[:, 0], reward)
+        np.testing.assert_array_equal(seen.terminated | seen.truncated, done)
+    assert ours.step._cache_size() == 1, "compiled again"
+
+
+@pytest.mark.slow
+def test_enemies_that_hold_never_move_and_others_do() -> None:
+    pytest.importorskip("jaxmarl")
+    from envs.smax.batch import BattleBatch
+
+    enemies = family("smax-enemies")
+    n = len(enemies.tasks)
+    batch = enemies.make(n, torch.device("cpu"), torch.Generator().manual_seed(0))
+    assert isinstance(batch, BattleBatch)
+    batch.reset(torch.arange(n))
+    moved = np.zeros(n, bool)
+    for _ in range(30):
+        batch.step(torch.full((n, 5), STOP))
+        movement = np.asarray(batch._now[0].battle.prev_movement_actions)[:, 5:]
+        moved |= np.abs(movement).sum((1, 2)) > 0
+    assert moved.tolist() == [task.params["move"] == "chase" for task in enemies.tasks]
+
+
+def test_an_episode_is_won_that_ends_before_its_time_with_somebody_alive() -> None:
+    """Rows: won in the second step, then lost; out of time, then out of time."""
+    rollout = random_rollout(n_steps=4, n_rows=2)
+    ends = torch.tensor([[0, 0], [1, 1], [0, 0], [1, 1]], dtype=torch.bool)
+    in_time = torch.tensor([True, False])
+    alive = torch.ones_like(rollout.steps.next_alive)
+    alive[3, 0] = False
+    steps = rollout.steps._replace(
+        terminated=ends & in_time, truncated=ends & ~in_time, next_alive=alive, episode_start=ends.roll(1, 0)
+    )
+    rollout = rollout._replace(steps=steps)
+    assert episodes_won(rollout, 2).tolist() == [[1, 0], [0, 0]]
+    assert share_won(rollout).item() == 1 / 4
