@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from mg2l_kalei.evaluation.probe import probe_accuracy
 from mg2l_kalei.seeding import torch_generator
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, System, build
 from mg2l_kalei.training.task_inference import InferenceTrainer
-from mg2l_kalei.types import Clock, Rollout, Transition
+from mg2l_kalei.types import Clock, Rollout, Step, Transition
 
 N_MIXED = 100  # contexts of each task
 OWN = {"trials": 100, "held_out": 100, "updates": 3000, "every": 1000}
@@ -60,11 +61,11 @@ def mixed_probe(encoder: TaskEncoder, contexts: ContextSampler, tasks: Tensor, s
     return min(probe_accuracy(local[:, :, n]) for n in range(local.shape[2]))
 
 
-def replay_of(system: System, trials: Rollout) -> TrialReplay:
-    """A replay that holds these trials and no others."""
-    config, family = ReplayConfig(capacity=len(trials.task)), system.family
-    replay = TrialReplay(config, family.spec, system.trial_steps, Transition._fields, system.device)
-    replay.add(trials.steps, trials.task)
+def replay_of(system: System, steps: Step, task: Tensor, fields: Sequence[str]) -> TrialReplay:
+    """A replay that holds these trials, steps (T, B, ...) and task (B,), and no others."""
+    config = ReplayConfig(capacity=len(task))
+    replay = TrialReplay(config, system.spec, system.trial_steps, fields, system.device)
+    replay.add(steps, task)
     return replay
 
 
@@ -77,10 +78,14 @@ def main(words: list[str]) -> None:
     seen, unseen = explored(system, own["trials"], "seen"), explored(system, own["held_out"], "unseen")
     encoder.fit_normaliser(seen.transition)
     updates = dataclasses.replace(config.context, n_early_updates=own["every"], n_early_iterations=1)
-    contexts = ContextSampler(updates, replay_of(system, seen), n_consecutive=encoder.n_consecutive)
+    contexts = ContextSampler(
+        updates, replay_of(system, *seen[:2], Transition._fields), n_consecutive=encoder.n_consecutive
+    )
     trainer = InferenceTrainer(encoder, contexts, torch_generator(config.seed, "contexts"))
     of_all = dataclasses.replace(config.context, scope="task", length=system.trial_steps)
-    mixed = ContextSampler(of_all, replay_of(system, unseen), n_consecutive=encoder.n_consecutive)
+    mixed = ContextSampler(
+        of_all, replay_of(system, *unseen[:2], Transition._fields), n_consecutive=encoder.n_consecutive
+    )
     started = time.perf_counter()
     for done in range(own["every"], own["updates"] + 1, own["every"]):
         found = {name: float(value) for name, value in trainer.update(0).items()}

@@ -12,24 +12,16 @@ import time
 
 import torch
 
+from benchmarks.encoder_alone import replay_of
 from mg2l_kalei.acting.collector import Team, collect
-from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.buffers.windows import OBSERVED, with_joint_state
 from mg2l_kalei.config import load
 from mg2l_kalei.seeding import torch_generator
-from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, System, build
+from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 from mg2l_kalei.types import Clock, Step
 from mg2l_kalei.world_models.scores import open_loop_scores
 
 OWN = {"trials": 512, "held_out": 128, "updates": 1200, "every": 400}
-
-
-def replay_of(system: System, steps: Step, task: torch.Tensor, n_trials: int) -> TrialReplay:
-    """A replay that holds the first ``n_trials`` alone."""
-    config = ReplayConfig(capacity=n_trials)
-    replay = TrialReplay(config, system.spec, system.trial_steps, OBSERVED, system.device)
-    replay.add(Step._make(None if x is None else x[:, :n_trials] for x in steps), task[:n_trials])
-    return replay
 
 
 def main(words: list[str]) -> None:
@@ -46,7 +38,9 @@ def main(words: list[str]) -> None:
     env, team = family.make(n_trials, system.device, generator), Team(system.learner, system.encoder, generator)
     with torch.no_grad():
         steps = with_joint_state(collect(env, team, task, system.trial_steps, explore=Clock(0, 0)).steps)
-    everything, learned = (replay_of(system, steps, task, n) for n in (n_trials, own["trials"]))
+    first = Step._make(None if x is None else x[:, : own["trials"]] for x in steps)
+    everything = replay_of(system, steps, task, OBSERVED)
+    learned = replay_of(system, first, task[: own["trials"]], OBSERVED)
     slots = torch.arange(n_trials).tensor_split([own["trials"]])
     started = time.process_time()
     for done in range(own["every"], own["updates"] + 1, own["every"]):
