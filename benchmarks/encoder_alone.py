@@ -2,10 +2,10 @@
 
 ``python benchmarks/encoder_alone.py --algo=mg2l --env=mpe-spread encoder.kl_coef=1e-3 trials=200 updates=3000``:
 settings as of ``train.py``, and of this script how many trials of each training task are kept (``trials``) and how many
-updates are made (``updates``), at the early learning rate. Every so many of them (``every``): InfoNCE, the KL
-divergence, and a linear probe of each z^i alone after 10, 50 and all transitions of trials that the encoder was not
-trained on (``held_out`` of each task), worst agent; and of contexts of many transitions that are drawn from all those
-trials of a task.
+updates are made (``updates``), at the early learning rate. Every so many of them (``every``): its loss, InfoNCE and the
+KL divergence where it has them, and a linear probe of each z^i alone after 10, 50 and all transitions of trials that
+the encoder was not trained on (``held_out`` of each task), worst agent; and of contexts of many transitions that are
+drawn from all those trials of a task.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mg2l_kalei.training.task_inference import InferenceTrainer
 from mg2l_kalei.types import Clock, Rollout, Step, Transition
 
 N_MIXED = 100  # contexts of each task
+SHOWN = ("loss", "info_nce", "kl")
 OWN = {"trials": 100, "held_out": 100, "updates": 3000, "every": 1000}
 
 
@@ -50,7 +51,8 @@ def probes(encoder: TaskEncoder, trials: Rollout, n_tasks: int) -> list[float]:
     with torch.no_grad():
         local = encoder.latents(trials._replace(contexts=None)).local  # (T + 1, B, N, dim)
     rows = local.unflatten(1, (-1, n_tasks)).transpose(1, 2).numpy()  # (T + 1, n_tasks, n_trials, N, dim)
-    return [min(probe_accuracy(rows[t, :, :, n]) for n in range(rows.shape[3])) for t in (10, 50, -1)]
+    moments = [min(t, len(rows) - 1) for t in (10, 50, len(rows))]
+    return [min(probe_accuracy(rows[t, :, :, n]) for n in range(rows.shape[3])) for t in moments]
 
 
 def mixed_probe(encoder: TaskEncoder, contexts: ContextSampler, tasks: Tensor, seed: int) -> float:
@@ -88,8 +90,8 @@ def main(words: list[str]) -> None:
     )
     started = time.perf_counter()
     for done in range(own["every"], own["updates"] + 1, own["every"]):
-        found = {name: float(value) for name, value in trainer.update(0).items()}
-        told = "  ".join(f"{name} {found[f'encoder/{name}']:.3f}" for name in ("info_nce", "kl"))
+        found = {name.removeprefix("encoder/"): float(value) for name, value in trainer.update(0).items()}
+        told = "  ".join(f"{name} {value:.3f}" for name, value in found.items() if name in SHOWN)
         shown = " ".join(f"{value:.2f}" for value in probes(encoder, unseen, n_tasks))
         of_mixed = mixed_probe(encoder, mixed, system.family.task_ids("train"), config.seed)
         spent = time.perf_counter() - started

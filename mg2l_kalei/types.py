@@ -73,7 +73,7 @@ class Step(NamedTuple):
 class Contexts(NamedTuple):
     """Sets of transitions to infer a task from. All agents' rows of one entry were made in the same step."""
 
-    transition: Transition  # (T, B, N, ...)   T transitions in each of B contexts, order without meaning
+    transition: Transition  # (T, B, N, ...)   T transitions in each of B contexts; in order where context.order=trial
     task: Tensor  # (B,) int64   known in meta-training only
 
 

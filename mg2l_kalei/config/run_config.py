@@ -53,7 +53,9 @@ class RunConfig:
         None, "hours after which a start saves and exits, as at a signal; null: no limit", above=0, extends=True
     )
     n_rows: int = setting(128, "environment rows, hence trials per rollout", low=1)
-    trial_steps: int = setting(0, "environment steps of a trial; 0: one episode", low=0)
+    trial_steps: int = setting(
+        0, "environment steps of a trial; 0: an episode, or two where beliefs are read as one begins", low=0
+    )
     eval_interval: int = setting(50, "iterations between evaluations; 0: only at the end", low=0, extends=True)
     eval_episodes: int = setting(
         3, "episodes of an evaluation trial, adapting from one to the next", low=1, extends=True

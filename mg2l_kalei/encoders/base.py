@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,14 @@ from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.types import Contexts, Metrics, Rollout, TaskLatent, Transition
 
 Belief = Any  # tensors, private to the encoder
+
+
+class EncoderUse(NamedTuple):
+    """How a run uses its encoder."""
+
+    context: Any  # the run's ContextConfig
+    is_on_policy: bool  # whether its learner learns from rollouts, on the latents that they were acted on
+    trains_by_values: bool  # whether the learner's loss of values trains it
 
 
 class TaskEncoder(nn.Module, ABC):
@@ -32,8 +40,8 @@ class TaskEncoder(nn.Module, ABC):
     n_consecutive: int = 1  # transitions that are looked at together, so that contexts must hold them in a row
 
     @classmethod
-    def problems(cls, config: Any, *, context_batch: int, context_length: int) -> Iterable[str]:
-        """Why this encoder's config cannot work with contexts like these, a line each."""
+    def problems(cls, config: Any, use: EncoderUse) -> Iterable[str]:
+        """Why this encoder's config cannot work where it is used like this, a line each."""
         return ()
 
     @abstractmethod

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import EnvSpec
-from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.encoders.base import EncoderUse, TaskEncoder
 from mg2l_kalei.encoders.figures import Reading, figures_of
 from mg2l_kalei.encoders.mg2l_config import Mg2lConfig as Mg2lConfig
+from mg2l_kalei.encoders.mg2l_config import problems_of
 from mg2l_kalei.encoders.objectives import OBJECTIVES
 from mg2l_kalei.encoders.objectives.base import Inferred, Level
 from mg2l_kalei.encoders.pooling import PoolState
@@ -72,10 +73,8 @@ class Mg2lEncoder(TaskEncoder):
                 self.add_module(objective.network_name, objective.network)
 
     @classmethod
-    def problems(cls, config: Mg2lConfig, *, context_batch: int, context_length: int) -> Iterator[str]:
-        if context_batch % 2:
-            yield f"context.batch={context_batch} is odd: contexts are drawn in pairs"
-        yield from POOLINGS[config.pooling].problems(config, context_length)
+    def problems(cls, config: Mg2lConfig, use: EncoderUse) -> Iterator[str]:
+        return problems_of(config, use)
 
     # --- inference -----------------------------------------------------------------------------------------------
 
@@ -130,6 +129,7 @@ class Mg2lEncoder(TaskEncoder):
             read = last_starts(rollout.steps)  # (T + 1, B)
             row = torch.arange(read.shape[1], device=read.device)
             latents = TaskLatent(*(part[read, row] for part in latents))
+            posteriors = Posteriors(*(Gaussian(*(part[read, row] for part in q)) for q in posteriors))
         return latents, posteriors.global_
 
     def encode(
@@ -215,7 +215,6 @@ class Mg2lEncoder(TaskEncoder):
         global_, local = (Level(posterior, self._draw(posterior, generator)) for posterior in (q, q_local))
         return Inferred(
             contexts=contexts,
-            lengths=lengths,
             reward_error=reward_error,
             global_=global_,
             local=local,
@@ -225,6 +224,7 @@ class Mg2lEncoder(TaskEncoder):
             prototypes=self.prototypes,
             transition_encoder=self.transition_encoder,
             processes=self.processes,
+            generator=generator,
         )
 
     def figures(self, unseen: Contexts, stored: Contexts, generator: torch.Generator) -> Metrics:

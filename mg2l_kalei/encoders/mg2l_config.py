@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from envs.core import setting
+from mg2l_kalei.encoders.base import EncoderUse
 from mg2l_kalei.encoders.objectives import OBJECTIVES
 from mg2l_kalei.encoders.objectives.local import LOCAL_OBJECTIVES
 from mg2l_kalei.encoders.poolings import POOLINGS
+
+ALL = "encoder.local_gradient=all_layers"
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,46 @@ class Mg2lConfig:
     encoder_lr: float = setting(2e-3, "AdamW's learning rate of the encoder's own loss, in early iterations", above=0)
     late_encoder_lr: float = setting(2e-4, "the same after them: actors rely on what latents mean", above=0)
 
+    @property
+    def trains_prototypes(self) -> bool:
+        """Whether there is a learned key for each training task, which the contrast of z or of z^i moves."""
+        return bool({"contrast", "local_contrast"} & set(self.objectives))
+
     def __post_init__(self) -> None:
         if not self.hidden:
             raise ValueError("hidden=[] has no layer: the reward needs one to join at")
         if self.hidden[-1] % self.n_heads:
             raise ValueError(f"n_heads={self.n_heads} does not divide the last of hidden, {self.hidden[-1]}")
+        if self.sampled and self.told == "mean_std":
+            raise ValueError("sampled=true with told=mean_std: what is told in full is not sampled")
+        if self.posterior == "gaussian":
+            return
+        wanting = ["sampled=true"] * self.sampled + ["told=mean_std"] * (self.told == "mean_std")
+        wanting += ["objectives=[trajectory]"] * ("trajectory" in self.objectives)
+        if wanting:
+            raise ValueError(f"posterior={self.posterior} has no deviation, and {wanting[0]} needs one")
+
+
+def problems_of(config: Mg2lConfig, use: EncoderUse) -> Iterator[str]:
+    """Why such an encoder cannot work where it is used like this, a line each."""
+    context = use.context
+    if context.batch % 2:
+        yield f"context.batch={context.batch} is odd: contexts are drawn in pairs"
+    yield from POOLINGS[config.pooling].problems(config, context.length)
+    on = {name for name in config.objectives if OBJECTIVES[name].is_on(config)}
+    told = "[" + ",".join(config.objectives) + "]"
+    if ordered := [name for name in ("trajectory", "mixture") if name in on]:
+        if context.order != "trial":
+            yield f"encoder.objectives={told}: {ordered[0]} takes contexts for trials; expected context.order=trial"
+        if context.length < 2:
+            yield f"context.length={context.length}: {ordered[0]} predicts a step from those before it"
+    if not on and not use.trains_by_values:
+        yield f"encoder.objectives={told} trains nothing, and the learner's loss of values does not train it either"
+    if on == {"local"} and config.pooling == "gaussian_product" and config.local_gradient == "local_layer":
+        yield f"encoder.objectives={told}: the local layer of a product of Gaussians learns nothing; expected {ALL}"
+    if config.critic_kl_coef and not use.trains_by_values:
+        yield f"encoder.critic_kl_coef={config.critic_kl_coef}: the learner's loss of values does not train the encoder"
+    if config.sampled and not use.is_on_policy:
+        yield "encoder.sampled=true: learners from replayed trials learn on means; expected an on-policy one, as mappo"
+    if config.told == "mean_std" and context.source == "replay":
+        yield "encoder.told=mean_std with context.source=replay, which acts on samples: expected context.source=online"

@@ -94,12 +94,12 @@ class Certificate(NamedTuple):
 def certify(lines: Mapping[str, Results], inferring: Mapping[str, Results]) -> Certificate:
     """Judge a family by results of all splits: ``lines`` are called as in ``LINES``, runs that infer by their label.
 
-    What no result speaks of is not measured, and seen tasks must be; held-out ones too, unless all tasks are seen or
-    the family has none but those out of range. Raises Refusal where results of a split must not be compared.
+    What no result speaks of is not measured, and seen tasks must be; held-out ones too, unless all tasks are seen.
+    Raises Refusal where results of a split must not be compared.
     """
     played = {result.split for name in ("none", "oracle") for result in lines.get(name, ())}
     is_finite = any(result.seen_only for results in lines.values() for result in results)
-    wanted = played | {"train"} | ({"test"} if played <= {"train"} and not is_finite else set())
+    wanted = played | {"train"} | (set() if is_finite else {"test"})
     return Certificate(tuple(_of_split(split, lines, inferring) for split in SPLITS if split in wanted))
 
 

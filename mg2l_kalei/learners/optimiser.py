@@ -20,12 +20,9 @@ ACTOR = "actor"
 class Optimiser:
     """Adam on one network, built by ``sharing``, and on ``others``, parameters that its loss trains too.
 
-    ``others_lr`` is the rate of ``others``, ``lr`` where it is None.
-    ``name`` is what it is called in metrics.
-
-    ``lr``, or the rate that a scheme's parameter group has of its own, falls to 0 over the run where ``decay`` is
-    linear. Gradients are averaged over processes, then clipped to
-    ``max_grad_norm``.
+    ``name`` is what it is called in metrics; ``others_lr`` is the rate of ``others``, ``lr`` where it is None. Rates,
+    those that a scheme's parameter groups have of their own too, fall to 0 over the run where ``decay`` is linear.
+    Gradients are averaged over processes, then clipped to ``max_grad_norm``.
     """
 
     def __init__(

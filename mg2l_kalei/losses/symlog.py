@@ -42,9 +42,11 @@ class Bins(nn.Module):
         """x on the scale of the bins, within them. Raises ValueError where x is NaN."""
         y = symlog(x) if self.is_log else x
         beyond = ~(y.abs() <= self.limit)
-        if not self._has_warned and beyond.any():
-            if y.isnan().any():
-                raise ValueError(f"{self.name} is NaN")
+        if not beyond.any():
+            return y
+        if y.isnan().any():
+            raise ValueError(f"{self.name} is NaN")
+        if not self._has_warned:
             self._has_warned = True
             greatest = math.expm1(self.limit) if self.is_log else self.limit
             size = float(x.abs().max())

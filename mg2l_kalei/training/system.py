@@ -18,7 +18,7 @@ from mg2l_kalei.buffers.windows import jointly_observed
 from mg2l_kalei.config import ConfigError, RunConfig, Schema
 from mg2l_kalei.config.files import CONFIG_DIR as CONFIG_DIR
 from mg2l_kalei.encoders import ENCODERS
-from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.encoders.base import EncoderUse, TaskEncoder
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.learners.base import Learner, Setup
 from mg2l_kalei.networks import NetworkConfig
@@ -51,7 +51,8 @@ class System(NamedTuple):
     @property
     def trial_steps(self) -> int:
         """Environment steps of a training trial."""
-        return self.config.trial_steps or self.family.spec.episode_steps
+        n_episodes = 2 if self.encoder.is_read_at_episodes else 1  # the first of which is on the prior
+        return self.config.trial_steps or n_episodes * self.family.spec.episode_steps
 
     @property
     def steps_per_iteration(self) -> int:
@@ -117,6 +118,7 @@ def build(
         raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
     encoder.processes = processes
     _refuse_images(config, family, encoder)
+    _refuse_single_episodes(config, family, encoder)
     model = _make_world_model(config, family, encoder, processes)
     spec = family.spec if model is None else model.spec
     generator = torch_generator(config.seed, "init", "learner")
@@ -144,6 +146,10 @@ def _make_world_model(
     problems = list(model_class.problems(config.world_model, family.spec))
     if processes.size > 1:
         problems.append("it learns in one process alone")
+    if encoder.is_read_at_episodes or encoder.acts_on_samples:
+        problems.append(
+            "it begins in the midst of trials, where beliefs are read on the spot: expected others than pearl"
+        )
     if problems:
         raise ConfigError([f"world_model.kind={kind}: {problem}" for problem in problems])
     generator = torch_generator(config.seed, "init", "world_model")
@@ -170,6 +176,16 @@ def _refuse_images(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) 
         raise Refusal(
             f"{blind[0]} has no convolutions, and {family.name} shows images of {shape}: choose another, such "
             "as --algo=mappo, or network.image=[], which makes vectors of images"
+        )
+
+
+def _refuse_single_episodes(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> None:
+    """Raise Refusal where the one belief that a trial reads is that before it."""
+    n_steps = family.spec.episode_steps
+    if encoder.is_read_at_episodes and family.spec.ends_on_time and 0 < config.trial_steps <= n_steps:
+        raise Refusal(
+            f"trial_steps={config.trial_steps} is one episode, and beliefs are read as one begins, the first on the "
+            f"prior: nothing would be inferred; expected 0 or more than {n_steps}"
         )
 
 
@@ -236,7 +252,8 @@ def _impossible(config: RunConfig) -> Iterable[str]:
         yield f"precision=bf16 with network.memory={config.network.memory}: a GRU needs fp32 or tf32"
     if WORLD_MODELS[config.kinds["world_model"]][0] is not None:
         yield from _impossible_to_imagine(config)
-    yield from encoder.problems(config.encoder, context_batch=context.batch, context_length=context.length)
+    by_values = learner.is_on_policy and getattr(config.learner, "encoder_epochs", 0) > 0
+    yield from encoder.problems(config.encoder, EncoderUse(context, learner.is_on_policy, by_values))
 
 
 def _impossible_to_imagine(config: RunConfig) -> Iterable[str]:

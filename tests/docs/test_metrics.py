@@ -20,6 +20,7 @@ RUNS: dict[str, dict[str, Any]] = {  # between them, every kind that logs anythi
         "algo": "mg2l_full",
         "n_iters": 1,
         "encoder__objectives": "[dynamics,classification,local_contrast,trajectory,mixture]",
+        "context__order": "trial",
     },
     "groups": {"env": "mpe-spread-roles", "algo": "seps", "n_iters": 1, "sharing__group_updates": 5},
     "values": {"env": "toy-arms", "algo": "mg2l_kalei_qmix", "n_iters": 2},

@@ -45,7 +45,7 @@ def test_an_objective_alone_trains_something_and_all_that_it_adds(contexts: Cont
 
 def test_a_loss_is_the_sum_of_its_objectives(contexts: Contexts) -> None:
     """Of those that draw nothing for themselves, from the same samples."""
-    names = ("contrast", "kl", "local", "reward_prediction")
+    names = ("contrast", "kl", "local_contrast", "reward_prediction")
     each = [told(contexts, name)[1]["encoder/loss"] for name in names]
     torch.testing.assert_close(
         told(contexts, *names)[1]["encoder/loss"], torch.stack(list(map(torch.as_tensor, each))).sum()
@@ -91,3 +91,45 @@ def test_a_mixtures_latents_predict_the_step_after_what_they_have_seen(contexts:
     assert torch.equal(inferred[0].local.z[:-1], inferred[1].local.z[:-1])
     losses = [encoder.objectives[0].loss(each)[0] for each in inferred]
     assert losses[0] != losses[1]
+
+
+def test_labels_reach_local_latents_through_prototypes_alone_that_contrast_trains(contexts: Contexts) -> None:
+    """Without it, z^i is to say what z says, not which task it is."""
+    for objectives in (("kl", "local"), ("kl", "local", "contrast")):
+        losses = []
+        for shift in (0.0, 5.0):
+            encoder = make_encoder("mg2l", objectives=objectives)
+            assert isinstance(encoder, Mg2lEncoder)
+            with torch.no_grad():
+                encoder.prototypes[:1] += shift
+            losses.append(encoder.loss(contexts, generator())[1]["encoder/local_loss"])
+        assert bool(losses[0] == losses[1]) == ("contrast" not in objectives)
+
+
+@pytest.mark.parametrize("name", ON_TRIALS)
+def test_any_step_of_a_long_trial_may_be_predicted(name: str) -> None:
+    """What is lived through every other step cannot stay unseen, in whichever steps those are."""
+    long = as_contexts(random_rollout(n_rows=2, n_steps=96))
+    for first in (0, 1):
+        reward = long.transition.reward.clone()
+        reward[first::2] += 10.0
+        other = long._replace(transition=long.transition._replace(reward=reward))
+        losses = [loss_of(name, part) for part in (long, other)]
+        assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize("name", ON_TRIALS)
+def test_what_agents_that_have_gone_see_counts_nowhere(contexts: Contexts, name: str) -> None:
+    transition = contexts.transition
+    alive = transition.alive.clone()
+    alive[2:, :, 0] = False
+    moved = transition.reward.clone()
+    moved[2:, :, 0] += 100.0
+    some = [transition._replace(alive=alive, reward=reward) for reward in (transition.reward, moved)]
+    losses = [loss_of(name, contexts._replace(transition=part)) for part in some]
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+def loss_of(name: str, contexts: Contexts) -> torch.Tensor:
+    """Of an encoder whose inputs are standardised by nothing that was seen."""
+    return torch.as_tensor(make_encoder("mg2l", objectives=(name,)).loss(contexts, generator())[1]["encoder/loss"])

@@ -82,6 +82,9 @@ def test_values_bear_the_divergence_from_the_prior() -> None:
     _, cost = encoder.learned_latents(rollout, generator())
     (half,) = [make_encoder("mg2l", pooling="gaussian_product", critic_kl_coef=1.0)]
     torch.testing.assert_close(cost, 2 * half.learned_latents(rollout, generator())[1])
+    held = make_encoder("mg2l", pooling="gaussian_product", critic_kl_coef=1.0, read_at="episode")
+    read, every = (encoder.learned_latents(rollout, generator())[1] for encoder in (held, half))
+    assert read < every, "of the posteriors that are read, in which less is known"
     z = draw(3, 2).requires_grad_()
     loss, gradient = back_through(z, torch.ones(3, 2), z.square().sum())
     loss.backward(gradient)

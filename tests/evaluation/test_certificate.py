@@ -88,6 +88,7 @@ def test_what_was_not_played_is_not_passed_but_where_there_is_nothing_held_out()
     finite = judged(*([result._replace(seen_only=True) for result in of] for of in (none, oracle)))
     assert [of.split for of in finite.splits] == ["train"] and finite.is_passed
     assert not judged(results(-100), oracle).is_passed, "the oracle was not played on held-out tasks"
+    assert not judged(results(-100, "train", "ood"), results(-50, "train", "ood")).is_passed, "neither was here"
 
 
 def test_tasks_out_of_range_are_judged_and_decide_nothing() -> None:

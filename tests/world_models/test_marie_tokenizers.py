@@ -122,9 +122,14 @@ def test_rewards_out_of_range_have_finite_targets_and_one_warning() -> None:
         bins.probabilities(torch.tensor([-1000.0]), 0.75)
 
 
-def test_what_is_not_a_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="a reward is NaN"):
-        Bins("a reward", 8, 3.0).index(torch.tensor([float("nan")]))
+def test_what_is_not_a_number_is_refused_after_a_warning_too() -> None:
+    bins = Bins("a reward", 8, 3.0)
+    for has_warned in (False, True):
+        with pytest.raises(ValueError, match="a reward is NaN"):
+            bins.index(torch.tensor([float("nan")]))
+        if not has_warned:
+            with pytest.warns(RuntimeWarning, match="is beyond"):
+                bins.index(torch.tensor([1e9]))
 
 
 def test_revived_codes_are_all_used_and_dead_ones_of_the_published_code_are_not() -> None:

@@ -25,7 +25,6 @@ class Inferred(NamedTuple):
     """What was inferred from R contexts, of K transitions each, after L lengths of them."""
 
     contexts: Contexts  # (K, R, N, ...)
-    lengths: Tensor  # (L,) int64   ascending, the last one K
     reward_error: Tensor  # ()   of each training task's own reward prediction
     global_: Level
     local: Level
@@ -36,6 +35,7 @@ class Inferred(NamedTuple):
     prototypes: Tensor  # (n_train_tasks, latent_dim)   learned keys of the contrast, a parameter
     transition_encoder: TransitionEncoder
     processes: Processes
+    generator: torch.Generator  # for what an objective draws
 
 
 class Objective(ABC):

@@ -28,10 +28,14 @@ class Contrast(Objective):
 
 
 class KlToPrior(Objective):
-    """KL(q(z|c) || N(0, I)); of posteriors without variance, nothing."""
+    """KL(q(z|c) || N(0, I)), where posteriors have variance."""
+
+    @classmethod
+    def is_on(cls, config: Any) -> bool:
+        return bool(config.posterior == "gaussian")
 
     def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
-        kl = kl_to_prior(inferred.all_global.q).mean() if self.config.posterior == "gaussian" else torch.zeros(())
+        kl = kl_to_prior(inferred.all_global.q).mean()
         return self.config.kl_coef * kl, {"encoder/kl": kl.detach()}
 
 

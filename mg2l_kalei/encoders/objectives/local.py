@@ -30,8 +30,13 @@ class Pair(NamedTuple):
 
 
 def conditional_information(config: Any, pair: Pair) -> Tensor:
-    """Upper bound on I(z; c | z^i) = I(z; c) - I(z; z^i), of which z^i sets the second term alone."""
+    """Upper bound on I(z; c | z^i) = I(z; c) - I(z; z^i), of which z^i sets the second term alone.
+
+    Prototypes stand for z where contrast trains them; where nothing does, they would be labels that z knows nothing of.
+    """
     nce = info_nce(pair.z_local, pair.z.expand_as(pair.z_local), pair.task, config.temperature)
+    if not config.trains_prototypes:
+        return nce
     prototypes = prototype_nce(pair.z_local, pair.prototypes, pair.task, config.temperature)
     return nce + config.prototype_coef * prototypes
 

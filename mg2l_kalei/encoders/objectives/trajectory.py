@@ -16,8 +16,8 @@ from mg2l_kalei.encoders.transitions import TransitionEncoder, present
 from mg2l_kalei.losses.inference import Gaussian, kl_divergence, kl_to_prior
 from mg2l_kalei.types import Metrics
 
-N_BELIEFS = 6  # of the trial, evenly spaced, from which it is decoded,
-N_DECODED = 32  # and about how many of its transitions are
+N_BELIEFS = 6  # of the trial, drawn in each update, from which it is decoded,
+N_DECODED = 32  # and at most how many of its transitions are
 
 
 class Trajectory(Objective):
@@ -25,7 +25,8 @@ class Trajectory(Objective):
 
     From the posterior after t steps, rewards and next observations of the whole trial are decoded, what came before t
     and what comes after; the posterior's prior is the posterior a step before, and N(0, I) at first. Divided by the
-    trial's length: a mean over transitions instead of their sum. Likelihoods have variance 1, as in the released code.
+    trial's length, and for z by the number of agents: a mean over transitions instead of their sum. Likelihoods have
+    variance 1, as in the released code. In each update some beliefs and transitions are drawn in the place of all.
     """
 
     network_name = "trajectory_decoder"
@@ -41,15 +42,15 @@ class Trajectory(Objective):
         transition, processes = inferred.contexts.transition, inferred.processes
         given, outcome = inferred.transition_encoder.given_and_outcome(transition)  # (K, R, N, *)
         K, alive = len(given), present(transition, processes)
-        every = slice(None, None, -(-K // N_DECODED))
-        counts = None if alive is None else alive[every]
+        steps, beliefs = (torch.randperm(K, generator=inferred.generator, device=given.device) for _ in range(2))
+        steps, beliefs = steps[:N_DECODED], beliefs[:N_BELIEFS]
+        counts = None if alive is None else alive[steps]
         share = 1.0 if counts is None else processes.share(counts.sum())
-        beliefs = torch.linspace(0, K - 1, min(N_BELIEFS, K), device=given.device).long()
         z_local = inferred.local.z[beliefs]
         latents = (inferred.global_.z[beliefs].unsqueeze(-2).expand_as(z_local), z_local)
-        from_global, from_local = (self.network(given[every], outcome[every], z, counts) for z in latents)
+        from_global, from_local = (self.network(given[steps], outcome[steps], z, counts) for z in latents)
         surprise = (from_global + from_local) * share
-        kl = kl_to_previous(inferred.global_.q).mean() + kl_to_previous(inferred.local.q).mean()
+        kl = kl_to_previous(inferred.global_.q).mean() / z_local.shape[-2] + kl_to_previous(inferred.local.q).mean()
         metrics: Metrics = {"encoder/trajectory_surprise": surprise.detach(), "encoder/kl_to_previous": kl.detach()}
         return surprise + self.config.kl_coef * kl / K, metrics
 
@@ -59,8 +60,8 @@ class Mixture(Objective):
 
     The latent that the decoder is given is a mixture of the agents' own and of the team's, z, all equally likely: in
     the released code, too, the mixing weights get no gradient. The latent after t steps predicts what all agents see
-    and are paid in the step after it; there it has already seen that step. The critic's z is a component because
-    critics have nothing else to be told here.
+    and are paid in the step after it; there it has already seen that step. Agents that have gone see zeros and are paid
+    nothing. The critic's z is a component because critics have nothing else to be told here.
     """
 
     network_name = "team_decoder"
@@ -73,7 +74,9 @@ class Mixture(Objective):
         self.network: OutcomeDecoder = OutcomeDecoder(sizes[0], sizes[1], config.latent_dim, generator)
 
     def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
-        parts = inferred.transition_encoder.given_and_outcome(inferred.contexts.transition)  # (K, R, N, *)
+        transition = inferred.contexts.transition
+        there = transition.alive.unsqueeze(-1)
+        parts = [torch.where(there, x, 0.0) for x in inferred.transition_encoder.given_and_outcome(transition)]
         given, outcome = (x[1:].flatten(0, 1).flatten(1)[:, None].unsqueeze(0) for x in parts)  # (1, (K - 1) R, 1, *)
         q, z = mixed(inferred.global_, inferred.local)  # (K, R, 1 + N, dim)
         z = z[:-1].flatten(0, 1).unsqueeze(0)

@@ -1,0 +1,46 @@
+"""Are settings refused under which an encoder would learn nothing, or not what they say?"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from envs.core import Refusal
+from mg2l_kalei.config import ConfigError
+from mg2l_kalei.training.system import build
+from tests.training.trainers import load_words
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("objectives=[trajectory]", "trajectory takes contexts for trials; expected context.order=trial"),
+        ("objectives=[mixture] context.order=trial context.length=1", "predicts a step from those before it"),
+        ("objectives=[] encoder_epochs=0", "encoder.objectives=[] trains nothing"),
+        ("objectives=[kl] posterior=deterministic encoder_epochs=0", "encoder.objectives=[kl] trains nothing"),
+        ("objectives=[] learner=matd3", "encoder.objectives=[] trains nothing"),
+        ("objectives=[local] pooling=gaussian_product", "expected encoder.local_gradient=all_layers"),
+        ("critic_kl_coef=0.1 learner=matd3", "encoder.critic_kl_coef=0.1: the learner's loss of values does not"),
+        ("sampled=true learner=matd3", "encoder.sampled=true: learners from replayed trials learn on means"),
+        ("told=mean_std context.source=replay", "which acts on samples: expected context.source=online"),
+        ("told=mean_std sampled=true", "what is told in full is not sampled"),
+        ("told=mean_std posterior=deterministic", "posterior=deterministic has no deviation, and told=mean_std needs"),
+    ],
+)
+def test_settings_that_do_not_go_together(words: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        load_words("--env=mpe-spread", *words.split())
+
+
+def test_beliefs_of_episodes_need_trials_of_several() -> None:
+    words, cpu = ("--algo=pearl", "--env=mpe-wind"), torch.device("cpu")
+    assert build(load_words(*words), cpu).trial_steps == 200
+    with pytest.raises(Refusal, match="trial_steps=100 is one episode"):
+        build(load_words(*words, "trial_steps=100"), cpu)
+
+
+def test_beliefs_of_episodes_are_not_resumed_in_imagination() -> None:
+    with pytest.raises(ConfigError, match=r"^world_model\.kind=continuous: it begins in the midst of trials"):
+        build(load_words("--algo=pearl", "--env=mpe-spread", "world_model=continuous"), torch.device("cpu"))
