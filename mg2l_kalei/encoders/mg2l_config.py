@@ -128,4 +128,4 @@ def problems_of(config: Mg2lConfig, use: EncoderUse) -> Iterator[str]:
     if config.sampled and not use.is_on_policy:
         yield "encoder.sampled=true: learners from replayed trials learn on means; expected an on-policy one, as mappo"
     if config.told == "mean_std" and context.source == "replay":
-        yield "encoder.told=mean_std with context.source=replay, which acts on samples: expected context.source=online"
+        yield "encoder.told=mean_std: context.source=replay explores on latents; expected context.source=online"

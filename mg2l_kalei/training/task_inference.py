@@ -60,9 +60,9 @@ class InferenceTrainer:
 
     @torch.no_grad()
     def held_latents(self, task: Tensor) -> Held:
-        """Samples of q(z | c) for a rollout on task (B,) to act on, c replayed."""
-        contexts = self.contexts.sample(self.generator, task)
-        return Held(self.encoder.encode(contexts, sample=True, generator=self.generator).local, contexts)
+        """What q(z | c), of replayed c, tells a rollout on task (B,): a mean, or a sample where those are acted on."""
+        contexts, sample = self.contexts.sample(self.generator, task), self.encoder.acts_on_samples
+        return Held(self.encoder.encode(contexts, sample=sample, generator=self.generator).local, contexts)
 
     def prior_latents(self, n_rows: int, n_agents: int) -> Held:
         """Samples of the prior N(0, I), to explore with: each agent of a row is told the same."""

@@ -24,7 +24,7 @@ from tests.training.trainers import load_words
         ("objectives=[local] pooling=gaussian_product", "expected encoder.local_gradient=all_layers"),
         ("critic_kl_coef=0.1 learner=matd3", "encoder.critic_kl_coef=0.1: the learner's loss of values does not"),
         ("sampled=true learner=matd3", "encoder.sampled=true: learners from replayed trials learn on means"),
-        ("told=mean_std context.source=replay", "which acts on samples: expected context.source=online"),
+        ("told=mean_std context.source=replay", "replay explores on latents; expected context.source=online"),
         ("told=mean_std sampled=true", "what is told in full is not sampled"),
         ("told=mean_std posterior=deterministic", "posterior=deterministic has no deviation, and told=mean_std needs"),
     ],

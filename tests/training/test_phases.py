@@ -112,6 +112,17 @@ def test_latents_are_held_where_they_are_replayed(monkeypatch: pytest.MonkeyPatc
         assert is_held == (experience.fresh.contexts is not None) == (source == "replay")
 
 
+@pytest.mark.parametrize("sampled", [False, True])
+def test_what_is_held_is_sampled_where_training_acts_on_samples_alone(sampled: bool) -> None:
+    trainer = make_trainer(tiny("mg2l_kalei", "toy-corners", source="replay", sampled=sampled))
+    trainer.iterate()
+    assert trainer.shop.inference is not None
+    held = trainer.shop.inference.held_latents(torch.tensor([0, 1, 2, 3]))
+    assert held.contexts is not None
+    means = trainer.system.encoder.encode(held.contexts).local
+    assert torch.equal(held.latent, means) == (not sampled)
+
+
 def test_a_replay_of_a_trial_for_each_task_never_lacks_one() -> None:
     """toy-corners has four training tasks; three rows at a time leave no pass whole."""
     words = ("mg2l", "toy-corners", "n_iters=6")
