@@ -199,6 +199,8 @@ class Qmix(Learner):
             chosen = q.gather(-1, seen.action.unsqueeze(-1)).squeeze(-1)  # (T, B, N)
             condition = self.team.seen(seen.state, latent.global_[:-1])
             value = self.team.body(torch.where(seen.alive, chosen, 0.0), condition).to(views.x.dtype)  # (T, B)
+        if self.config.standardise_rewards:
+            self.rewards.update(of_team(seen).unsqueeze(-1), processes=self.processes)
         error = value - self.target(seen, latent, views, (q.detach(), states))
         counts = seen.alive.any(-1)
         n = counts.sum()
@@ -223,9 +225,8 @@ class Qmix(Learner):
         over = seen.terminated | ~seen.next_alive.any(-1)
         if config.time_limits == "terminal":
             over = over | seen.truncated
-        reward = torch.where(seen.alive, seen.reward, 0.0).mean(-1)  # (T, B)
+        reward = of_team(seen)
         if config.standardise_rewards:
-            self.rewards.update(reward.unsqueeze(-1), processes=self.processes)
             reward = self.rewards.normalise(reward)
         next_value, cut = next_value.to(views.x.dtype), cut_off(seen)
         return lambda_targets(reward, next_value, over, cut, gamma=config.gamma, td_lambda=config.td_lambda)
@@ -270,16 +271,18 @@ class Qmix(Learner):
         self.targets.catch_up()
 
     def state_dict(self) -> State:
-        return {
-            **super().state_dict(),
-            "targets": self.targets.state_dict(),
-            "rewards": dict(self.rewards.state_dict()),
-        }
+        own = {"targets": self.targets.state_dict(), "rewards": dict(self.rewards.state_dict())}
+        return {**super().state_dict(), **own}
 
     def load_state_dict(self, state: State) -> None:
         super().load_state_dict(state)
         self.targets.load_state_dict(state["targets"])
         self.rewards.load_state_dict(state["rewards"])
+
+
+def of_team(seen: Step) -> Tensor:
+    """The team's reward, (T, B)."""
+    return torch.where(seen.alive, seen.reward, 0.0).mean(-1)
 
 
 def of_legal(q: Tensor, legal: Tensor | None) -> Tensor:
