@@ -104,18 +104,16 @@ class Team:
     def resume(self, past: Past) -> Tensor:
         """The midst of a trial in every row, as if the team had lived through its past; the global latents (B, dim).
 
-        What it remembers beside its belief is lost: recurrent policies must not go on like this.
+        What it remembers or recalls beside its belief is lost: policies that do must not go on like this.
         """
         self.begin(past.task)
         prior = self.encoder.latent(self.belief)
         for t in range(len(past.is_known)):
             transition = Transition._make(x[t] for x in past.steps.transition)
             self.belief = self.encoder.observe(self.belief, transition)
-            self._recalled = self.policy.recall.of(transition)  # nothing, where nobody was alive
         self.episode_start = past.episode_start
         if not len(past.is_known):
             return prior.global_
-        self._recalled = self.policy.recall.restarted(self._recalled, self._nothing(), past.episode_start)
         latent, has_past = self.encoder.latent(self.belief), past.is_known[-1].unsqueeze(-1)
         self.latent = torch.where(has_past.unsqueeze(-1), latent.local, prior.local)
         return torch.where(has_past, latent.global_, prior.global_)

@@ -43,7 +43,10 @@ def imagined_beside(
     first = Moments(torch.arange(n_rows, device=task.device), torch.zeros_like(task))
     told = task_latents(replay, first.trial, encoder)
     ahead = imagined(model, starts_at(replay, first, model.config.burn_in), told, steps.action, generator)
-    error = (ahead.obs - steps.next_obs).square().mean((0, -2, -1))  # (B,)
+    is_first = steps.ends.cumsum(0) - steps.ends.long() == 0  # (T, B)   steps of the row's first episode
+    counts = is_first.unsqueeze(-1) & steps.next_alive
+    off = torch.where(counts, (ahead.obs - steps.next_obs).square().mean(-1), 0.0)  # (T, B, N)
+    error = off.sum((0, -1)) / counts.sum((0, -1)).clamp(min=1)  # (B,)
     row = int(error.argsort()[n_rows // 2])
     ends = steps.ends[:, row]
     horizon = int(ends.int().argmax()) + 1 if ends.any() else len(ends)

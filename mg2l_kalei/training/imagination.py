@@ -110,6 +110,7 @@ class Imagine(Stateless):
 
 def _means(found: list[Metrics]) -> Metrics:
     """Of rollouts' metrics, those of the learner under ``imagined/`` in place of ``train/``."""
-    names = found[0] if found else ()
-    means = {name: torch.stack([torch.as_tensor(one[name]).double() for one in found]).mean() for name in names}
+    names = dict.fromkeys(name for one in found for name in one)  # some are of single rollouts, such as resets
+    values = {name: [torch.as_tensor(one[name]).double() for one in found if name in one] for name in names}
+    means = {name: torch.stack(of_rollouts).mean() for name, of_rollouts in values.items()}
     return {name.replace("train/", "imagined/", 1): value for name, value in means.items()}

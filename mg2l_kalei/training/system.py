@@ -263,6 +263,10 @@ def _impossible_to_imagine(config: RunConfig) -> Iterable[str]:
         yield f"{kind}: learner.kind={learner} learns from replayed trials alone; expected an on-policy one, as mappo"
     elif config.network.is_recurrent:
         yield f"{kind} begins in the midst of trials, where network.memory={config.network.memory} remembers nothing"
+    elif config.network.inputs:
+        yield f"{kind} learns from the midst of trials, whose first step recalls nothing: expected network.inputs=[]"
+    elif getattr(config.learner, "horizon", "episode") == "trial":
+        yield f"{kind} imagines parts of an episode: expected learner.horizon=episode"
     if config.context.source == "replay":
         yield f"{kind} goes on with beliefs of the trial's own history; expected context.source=online"
 

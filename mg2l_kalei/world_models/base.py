@@ -39,6 +39,10 @@ class ImaginationConfig:
     real_rollouts: bool = setting(True, "let the learner learn from real rollouts too")
     score_interval: int = setting(10, "iterations between measurements of the model's errors", low=1, extends=True)
 
+    def __post_init__(self) -> None:
+        if not (self.real_rollouts or self.imagined_rollouts):
+            raise ValueError("real_rollouts=false with imagined_rollouts=0: the learner learns from nothing")
+
 
 class Surroundings(NamedTuple):
     """What a model is built from, beside its own config."""

@@ -42,6 +42,7 @@ class ContinuousConfig(ImaginationConfig):
     max_model_grad_norm: float = setting(10.0, "of the model", above=0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.width % self.n_heads:
             raise ValueError(f"width={self.width} is not a multiple of n_heads={self.n_heads}")
         if self.max_spread and self.members == 1:

@@ -49,7 +49,8 @@ def open_loop_scores(
     starts = starts_at(replay, moments, burn_in)
     by_model = imagined(model, starts, latents, true.steps.action[burn_in:], generator)
     fitted = draw_moments(past, replay.n_steps, N_FITTED, generator)
-    told = task_latents(replay, fitted.trial, encoder)
+    trial, which = fitted.trial.unique(return_inverse=True)
+    told = task_latents(replay, trial, encoder)[which]
     linear = LinearModel(model.spec, window(replay, fitted, before=burn_in, after=1), told)
     ahead = Step._make(None if x is None else x[burn_in:] for x in true.steps)
     counts = true.is_known[burn_in:, :, None] & ahead.alive
@@ -91,6 +92,8 @@ def explained(predicted: Tensor, true: Tensor) -> Tensor:
 
 def calibration(spread: Tensor, off: Tensor, counts: Tensor, k: int) -> Metrics:
     """How well the spread (B,) that a model believes in tells its error (B,), in rows that count."""
+    if not counts.any():
+        return {}
     spread, off = spread[counts], off[counts]
     both = torch.stack([spread, off])
     return {
@@ -111,8 +114,11 @@ class LinearModel:
         y = torch.cat([(now.next_obs - now.obs).flatten(1), now.reward], dim=-1).double()
         self.mean, self.std = x.mean(0), x.std(0).clamp(min=1e-6)
         x, self.shift = (x - self.mean) / self.std, y.mean(0)
-        penalty = RIDGE * len(x) * torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-        self.weight = torch.linalg.solve(x.T @ x + penalty, x.T @ (y - self.shift))
+        n, is_wide = len(x), x.shape[-1] > len(x)  # then the system of moments is the smaller one
+        product = x @ x.T if is_wide else x.T @ x
+        product.diagonal().add_(RIDGE * n)
+        y = y - self.shift
+        self.weight = x.T @ torch.linalg.solve(product, y) if is_wide else torch.linalg.solve(product, x.T @ y)
 
     def ahead(self, true: Window, latent: Tensor, burn_in: int) -> Ahead:
         """Along the actions of windows (burn_in + H, B, ...), from its own predictions."""

@@ -60,6 +60,13 @@ def test_imagined_experience_alone_can_be_learned_from(monkeypatch: pytest.Monke
     assert "imagined/surrogate" in metrics and "train/surrogate" not in metrics
 
 
+def test_what_single_rollouts_log_is_told_of_those() -> None:
+    """Masks are reset after some updates alone."""
+    trainer = make_trainer(tiny("mg2l_kalei", "toy-corners", MODEL, real_rollouts=False, reset_interval=1))
+    metrics = [trainer.iterate() for _ in range(4)]
+    assert any("sharing/reset_weights" in of_iteration for of_iteration in metrics)
+
+
 def test_nobody_imagines_before_the_model_has_learned() -> None:
     trainer = make_trainer(tiny("mappo", "toy-corners", MODEL, first_trials=8))
     names = [set(trainer.iterate()) for _ in range(3)]
@@ -70,8 +77,8 @@ def test_nobody_imagines_before_the_model_has_learned() -> None:
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_team_goes_on_as_if_it_had_lived_through_the_past(encoder: str) -> None:
-    """Its latents are those that the encoder infers from the trial, its input what it recalls of the step before."""
-    trainer = make_trainer(tiny("mg2l_kalei", "toy-corners", MODEL, f"encoder={encoder}", inputs=("action", "reward")))
+    """Its latents are those that the encoder infers from the trial."""
+    trainer = make_trainer(tiny("mg2l_kalei", "toy-corners", MODEL, f"encoder={encoder}"))
     trainer.iterate()
     replay, system = trainer.replay, trainer.system
     assert replay is not None
@@ -86,9 +93,7 @@ def test_a_team_goes_on_as_if_it_had_lived_through_the_past(encoder: str) -> Non
     torch.testing.assert_close(team.latent, expected.local[moments.step, torch.arange(4)])
     torch.testing.assert_close(global_latent, expected.global_[moments.step, torch.arange(4)])
     assert torch.equal(starts.seen.obs, steps.obs[moments.step, torch.arange(4)])
-    assert team.episode_start.tolist() == [True, False, False, False] and team._recalled is not None
-    assert torch.equal(team._recalled[1:, :, :2], steps.action[moments.step - 1, torch.arange(4)][1:])
-    assert not team._recalled[0].any()
+    assert team.episode_start.tolist() == [True, False, False, False]
 
 
 # --- what it is combined with -----------------------------------------------------------------------------------------
@@ -100,6 +105,9 @@ def test_a_team_goes_on_as_if_it_had_lived_through_the_past(encoder: str) -> Non
         (["--algo=qmix"], "learner.kind=qmix learns from replayed trials alone"),
         (["--algo=matd3"], "learner.kind=matd3 learns from replayed trials alone"),
         (["--algo=rl2"], "network.memory=trial remembers nothing"),
+        (["--algo=mappo", "network.inputs=[action]"], "expected network.inputs=\\[\\]"),
+        (["--algo=varibad"], "expected learner.horizon=episode"),
+        (["--algo=mappo", "world_model.imagined_rollouts=0", "world_model.real_rollouts=false"], "learns from nothing"),
         (["--algo=mg2l_kalei", "context.source=replay"], "expected context.source=online"),
         (["--algo=mappo", "world_model.members=1", "world_model.max_spread=0.1"], "one model disagrees with nobody"),
         (["--algo=mappo", "world_model.width=30"], "width=30 is not a multiple of n_heads=4"),

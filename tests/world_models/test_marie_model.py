@@ -79,3 +79,21 @@ def test_a_saved_model_goes_on_as_if_it_had_not_stopped() -> None:
     for model in (one, other):
         model.learn(swirl.replayed(), swirl.oracle(), Clock(1, 0), n_updates=2, generator=generator(4))
     assert all(x.equal(state(other)[name]) for name, x in state(one).items())
+
+
+def test_every_block_that_imagination_reads_is_learned_and_a_new_window_is_read_anew() -> None:
+    """The last block of a sequence has rewards and ends to learn, and what follows it is asked of another window."""
+    model = trained(context_steps=3, slot_codes=False)
+    dynamics = model.network.dynamics
+    blocks, truth = model.sequences(swirl.replayed(), torch.arange(4), torch.zeros(4, 1), generator(5))
+    assert len(blocks.obs) == 3 and truth.counts.all()
+    dynamics.outcome(dynamics(blocks)[..., -1, :]).reward.square().sum().backward()
+    gradient = dynamics.position.weight.grad
+    assert gradient is not None and gradient.view(3, -1).any(-1).all()
+    env = rows_of(model)
+    env.reset(MOMENTS.trial)
+    n_past = []
+    for _ in range(6):
+        played(env, 1)
+        n_past.append(len(env.dream.past.obs))
+    assert n_past == [2, 1, 2, 1, 2, 1]

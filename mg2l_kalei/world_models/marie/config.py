@@ -56,7 +56,7 @@ class MarieConfig(ImaginationConfig):
     reward_bins: int = setting(128, "hl_gauss: classes", low=2)
     reward_limit: float = setting(4.0, "hl_gauss: symlog of the largest reward: exp(4) - 1 is 54", above=0)
 
-    context_steps: int = setting(4, "observations in a training sequence, and remembered when imagining", low=2)
+    context_steps: int = setting(4, "steps of a training sequence, and remembered when imagining", low=2)
     batch: int = setting(16, "sequences in an update of the model", low=1)
     tokenizer_batch: int = setting(256, "vq, fsq: steps in an update of the tokenizer", low=1)
     lr: float = setting(1e-3, "of the model", above=0)
@@ -66,6 +66,7 @@ class MarieConfig(ImaginationConfig):
     temperature: float = setting(1.0, "of sampled tokens; 0: the likeliest ones", low=0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.width % (2 * self.n_heads):
             raise ValueError(f"width={self.width} is no multiple of 2 n_heads={2 * self.n_heads}")
         if self.burn_in >= self.context_steps:

@@ -41,7 +41,8 @@ class TokenDream:
         if M:
             blocks = Blocks(past.obs, past.action, past.alive, past.is_known.long(), self.latent)
             x = rows(dynamics.embedded(blocks))
-            dynamics.transformer.go_on(x, mask(blocks.episode, N, S), self._memories)
+            out = dynamics.transformer.go_on(x, mask(blocks.episode, N, S), self._memories)
+            self._last = out[:, -1].unflatten(0, (-1, N))  # (B, N, width)   of the last place that is over
         self._place = past.is_known.long().T.repeat_interleave(S, dim=1)  # (B, M S)   1: of this episode
         waiting = [self._embedded(obs[..., k], k) for k in range(obs.shape[-1])]
         self._waiting = torch.stack(waiting, dim=-2)  # (B, N, *, width)   read with what comes next
@@ -64,6 +65,7 @@ class TokenDream:
         if len(self.past.obs) == dynamics.config.context_steps:  # no place is left: the older half is forgotten
             kept = Past._make(x[-(dynamics.config.context_steps // 2) :] for x in self.past)
             self.begin(kept, self.obs, alive)
+            logits = dynamics.next_token(self._last)  # after a sequence's last block none is ever learned
         for k in range(dynamics.sizes.n_tokens):
             tokens.append(drawn(logits, dynamics.config.temperature, generator))
             self._waiting = self._embedded(tokens[-1], k).unsqueeze(-2)

@@ -12,7 +12,7 @@ from mg2l_kalei.buffers.contexts import draw_below
 from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.buffers.windows import Moments, observed_trials, window
 from mg2l_kalei.encoders.base import TaskEncoder
-from mg2l_kalei.types import Clock, Metrics, State, Step
+from mg2l_kalei.types import Clock, Metrics, State
 from mg2l_kalei.world_models.base import Starts, Surroundings, WorldModel, task_latents
 from mg2l_kalei.world_models.marie.config import MarieConfig
 from mg2l_kalei.world_models.marie.imagination import DreamedRows
@@ -66,24 +66,20 @@ class Marie(WorldModel):
     def sequences(
         self, replay: TrialReplay, trial: Tensor, latent: Tensor, generator: torch.Generator
     ) -> tuple[Blocks, Truth]:
-        """Stretches of trials (B,), each begun anywhere: the steps, and what is seen after the last of them."""
+        """Stretches of trials (B,), each begun anywhere."""
         network = self.network
-        n_steps = min(self.config.context_steps - 1, replay.n_steps)
+        n_steps = min(self.config.context_steps, replay.n_steps)
         begun = draw_below(torch.full_like(trial, replay.n_steps - n_steps + 1), generator)
         steps = window(replay, Moments(trial, begun), before=0, after=n_steps).steps
         episode = torch.cat([steps.episode_start[:1] & False, steps.episode_start[1:]]).long().cumsum(0)
-        alive = torch.cat([steps.alive, steps.next_alive[-1:]])
-        obs = torch.cat([steps.obs, steps.next_obs[-1:]])
-        obs = torch.where(alive.unsqueeze(-1), obs, 0.0)
-        action = torch.cat([steps.action, steps.action[-1:]])  # the last one is not looked at
         blocks = Blocks(
-            network.tokens(obs),
-            network.action_tokens(action),
-            alive,
-            torch.cat([episode, episode[-1:]]),
+            network.tokens(torch.where(steps.alive.unsqueeze(-1), steps.obs, 0.0)),
+            network.action_tokens(steps.action),
+            steps.alive,
+            episode,
             latent if network.dynamics.sizes.latent_dim else latent[:, :0],
         )
-        return blocks, truth_of(steps)
+        return blocks, Truth(steps.reward, steps.terminated, steps.next_alive, steps.next_legal, steps.alive)
 
     def _update(self, replay: TrialReplay, trial: Tensor, latent: Tensor, generator: torch.Generator) -> Metrics:
         """One step of the dynamics."""
@@ -134,18 +130,6 @@ class Marie(WorldModel):
         if self.token_adam is not None:
             self.token_adam.load_state_dict(state["token_adam"])
         self.n_seen, self.n_token_updates = state["n_seen"], state["n_token_updates"]
-
-
-def truth_of(steps: Step) -> Truth:
-    """Of steps (L - 1, B, ...) that L blocks were made of, whose last has no action: it counts for nothing."""
-
-    def with_last(x: Tensor) -> Tensor:
-        return torch.cat([x, torch.zeros_like(x[-1:])])
-
-    legal = None if steps.next_legal is None else with_last(steps.next_legal)
-    return Truth(
-        with_last(steps.reward), with_last(steps.terminated), with_last(steps.next_alive), legal, with_last(steps.alive)
-    )
 
 
 def optimiser(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:

@@ -12,6 +12,8 @@ from mg2l_kalei.losses.masking import masked_mean
 from mg2l_kalei.losses.symlog import Bins
 from mg2l_kalei.world_models.marie.network import Blocks, Dynamics, Outcome
 
+SPREAD = 0.75  # of a reward's distribution over classes [classes]
+
 
 class Truth(NamedTuple):
     """What steps led to; of steps that nobody knows of (``counts``), nothing."""
@@ -80,6 +82,3 @@ def binary_loss(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:
     """Cross-entropy of a claim, over entries that count; all of one shape."""
     loss = F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
     return masked_mean(loss, counts)
-
-
-SPREAD = 0.75  # of a reward's distribution over classes [classes]

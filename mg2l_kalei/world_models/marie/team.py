@@ -35,6 +35,7 @@ class MarieNetwork(nn.Module):
         if config.code_embedding:
             self._embed_alike(generator)
 
+    @torch.no_grad()
     def tokens(self, obs: Tensor) -> Tensor:
         """(..., obs_dim) -> (..., K) int64."""
         return self.tokenizer.encode(self.standardised(obs))
