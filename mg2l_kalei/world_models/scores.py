@@ -20,7 +20,8 @@ from mg2l_kalei.types import Metrics, Step
 from mg2l_kalei.world_models.base import Starts, WorldModel, starts_at, task_latents
 
 STEPS_AHEAD = (1, 5, 15)
-N_STARTS, N_FITTED = 512, 4096  # moments that errors are measured from, and that the regression is fitted to
+N_STARTS, N_FITTED = 512, 4096  # moments that errors are measured from, and that the regression is fitted to,
+N_TRIALS = 256  # of so many trials at most, whose latents are inferred
 RIDGE = 1e-3  # penalty, per fitted moment, of weights of standardised inputs
 
 
@@ -48,7 +49,8 @@ def open_loop_scores(
     latents = task_latents(replay, moments.trial, encoder)
     starts = starts_at(replay, moments, burn_in)
     by_model = imagined(model, starts, latents, true.steps.action[burn_in:], generator)
-    fitted = draw_moments(past, replay.n_steps, N_FITTED, generator)
+    some = past[torch.randperm(len(past), generator=generator, device=past.device)[:N_TRIALS]]
+    fitted = draw_moments(some, replay.n_steps, N_FITTED, generator)
     trial, which = fitted.trial.unique(return_inverse=True)
     told = task_latents(replay, trial, encoder)[which]
     linear = LinearModel(model.spec, window(replay, fitted, before=burn_in, after=1), told)
