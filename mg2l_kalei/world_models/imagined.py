@@ -78,7 +78,7 @@ class ImaginedRows:
         actions = torch.cat([now.action, action.unsqueeze(1)], dim=1)  # (B, K + 1, N, ...)
         predicted = self._predict(now, actions)
         obs = self.network.bounded(predicted.next_obs.mean(0))
-        doubt = now.doubt + self._disagreement(predicted.next_obs)
+        doubt = now.doubt + self._disagreement(predicted.next_obs, now.alive[:, -1])
         alive = now.alive[:, -1] & (predicted.next_alive.mean(0) > 0)
         reward = torch.where(now.alive[:, -1], predicted.reward.mean(0), 0.0)
         terminated = self._ends(predicted.goes_on.mean(0))
@@ -107,11 +107,12 @@ class ImaginedRows:
         predicted: Predicted = self.network(Seen._make([*along, self.latent.expand(E, *self.latent.shape)]))
         return predicted
 
-    def _disagreement(self, next_obs: Tensor) -> Tensor:
-        """The members' variance by that of observations, mean over agents and entries: (B,); 0 of one member."""
+    def _disagreement(self, next_obs: Tensor, alive: Tensor) -> Tensor:
+        """The members' variance by that of observations, mean over entries of living agents: (B,); 0 of one member."""
         if len(next_obs) == 1:
             return torch.zeros_like(next_obs[0, :, 0, 0])
-        return (next_obs.var(0) / self.network.obs.scale.square()).mean((-2, -1))
+        of_agents = (next_obs.var(0) / self.network.obs.scale.square()).mean(-1)  # (B, N)
+        return torch.where(alive, of_agents, 0.0).sum(-1) / alive.sum(-1).clamp(min=1)
 
     def _ends(self, goes_on: Tensor) -> Tensor:
         """Drawn from the chance that the task goes on, a logit (B,); (B,) bool."""

@@ -140,6 +140,8 @@ class DreamedRows:
         truncated = (self._elapsed >= self.horizon) & ~terminated
         legal = None if outcome.legal is None else _legal(outcome.legal)
         reward = torch.where(alive, network.reward(outcome.reward), 0.0)
+        if self.spec.shared_reward:
+            reward = (reward.sum(-1, keepdim=True) / alive.sum(-1, keepdim=True).clamp(min=1)).expand_as(reward)
         self._shown = Observation(obs, obs.flatten(-2), legal, next_alive)
         return StepResult(obs, obs.flatten(-2), reward, terminated, truncated, legal, next_alive)
 
