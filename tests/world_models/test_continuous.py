@@ -182,3 +182,13 @@ def test_moments_of_held_trials_alone_are_learned_from() -> None:
     replay = swirl.replayed()
     drawn = draw_moments(torch.arange(len(replay)), replay.n_steps, 500, generator())
     assert drawn.trial.max() < len(replay) < replay.capacity
+
+
+def test_what_members_say_of_those_who_have_gone_is_no_doubt(model: ContinuousModel) -> None:
+    env = ImaginedRows.__new__(ImaginedRows)
+    env.network = model.network
+    said = torch.zeros(3, 2, 2, swirl.SPEC.obs_dim)  # of three members, in two rows
+    said[1, :, 1] = 5.0
+    alive = torch.tensor([[True, True], [True, False]])
+    doubt = env._disagreement(said, alive)
+    assert doubt[0] > 0 and doubt[1] == 0

@@ -97,3 +97,16 @@ def test_every_block_that_imagination_reads_is_learned_and_a_new_window_is_read_
         played(env, 1)
         n_past.append(len(env.dream.past.obs))
     assert n_past == [2, 1, 2, 1, 2, 1]
+
+
+def test_a_team_that_is_paid_together_is_paid_alike_in_imagination() -> None:
+    model = trained()
+    together = model.spec._replace(shared_reward=True)
+    rewards = []
+    for spec in (model.spec._replace(shared_reward=False), together):
+        starts = starts_at(swirl.replayed(), MOMENTS, model.config.burn_in)
+        env = DreamedRows(model.network, starts, swirl.TURNS[starts.task], generator(2), spec)
+        env.reset(MOMENTS.trial)
+        rewards.append(played(env, 1)[0].reward)
+    torch.testing.assert_close(rewards[1], rewards[0].mean(-1, keepdim=True).expand(3, 2))
+    assert rewards[0].std(-1).any(), "agents are predicted different rewards"
