@@ -144,6 +144,7 @@ def task_latents(replay: TrialReplay, trial: Tensor, encoder: TaskEncoder) -> Te
 
     The world is told all that is known of the task; what a team believes in it is another matter.
     """
+    trial, which = trial.unique(return_inverse=True)
     steps = observed_trials(replay, trial)
     nothing = steps.reward.new_empty(*steps.reward.shape, 0)  # acted on by then: nobody asks
-    return encoder.latents(Rollout(steps, replay.task[trial], nothing)).global_[-1]
+    return encoder.latents(Rollout(steps, replay.task[trial], nothing)).global_[-1][which]

@@ -51,8 +51,7 @@ def open_loop_scores(
     by_model = imagined(model, starts, latents, true.steps.action[burn_in:], generator)
     some = past[torch.randperm(len(past), generator=generator, device=past.device)[:N_TRIALS]]
     fitted = draw_moments(some, replay.n_steps, N_FITTED, generator)
-    trial, which = fitted.trial.unique(return_inverse=True)
-    told = task_latents(replay, trial, encoder)[which]
+    told = task_latents(replay, fitted.trial, encoder)
     linear = LinearModel(model.spec, window(replay, fitted, before=burn_in, after=1), told)
     ahead = Step._make(None if x is None else x[burn_in:] for x in true.steps)
     counts = true.is_known[burn_in:, :, None] & ahead.alive
