@@ -129,7 +129,7 @@ class Mg2lEncoder(TaskEncoder):
             read = last_starts(rollout.steps)  # (T + 1, B)
             row = torch.arange(read.shape[1], device=read.device)
             latents = TaskLatent(*(part[read, row] for part in latents))
-            posteriors = Posteriors(*(Gaussian(*(part[read, row] for part in q)) for q in posteriors))
+            return latents, Gaussian(*(part[read, row] for part in posteriors.global_))
         return latents, posteriors.global_
 
     def encode(

@@ -147,9 +147,7 @@ def _make_world_model(
     if processes.size > 1:
         problems.append("it learns in one process alone")
     if encoder.is_read_at_episodes or encoder.acts_on_samples:
-        problems.append(
-            "it begins in the midst of trials, where beliefs are read on the spot: expected others than pearl"
-        )
+        problems.append("it begins in the midst of trials: expected encoder.read_at=step and encoder.sampled=false")
     if problems:
         raise ConfigError([f"world_model.kind={kind}: {problem}" for problem in problems])
     generator = torch_generator(config.seed, "init", "world_model")
