@@ -20,7 +20,7 @@ from mg2l_kalei.training.saved_run import LoadedRun, describe_tasks, load_run
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneOptions:
-    steps: int = setting(10_000, "environment steps of training on each task", low=1)
+    steps: tuple[int, ...] = setting((10_000,), "environment steps of training on each task; several: each anew", low=1)
     scratch: bool = setting(False, "train a fresh system instead of a copy of the run's")
     split: str | None = setting(None, "tasks: train, test or ood; null: all that are held out, or train where none is")
     best: bool = setting(False, "begin with the best checkpoint instead of the latest")
@@ -40,17 +40,17 @@ def finetune(words: Sequence[str]) -> int:
     run.folder.refuse_links()
     held_out = tuple(split for split in splits if split != "train")
     for split in (options.split,) if options.split else held_out or splits:
-        result = fine_tuned_result(run, split, options.steps, fresh=options.scratch)
-        place = _write(run, result, options)
-        returns = " ".join(f"{value:.4g}" for value in aggregate(result.returns[None]))
-        say(f"{result.split_label}: return of each episode {returns}, after {options.steps:,} steps on each task alone")
-    say(f"for a report: {place.path}")
+        for steps in options.steps:
+            result = fine_tuned_result(run, split, steps, fresh=options.scratch)
+            place = _write(run, result, f"{'scratch' if options.scratch else 'finetune'}-{steps}")
+            returns = " ".join(f"{value:.4g}" for value in aggregate(result.returns[None]))
+            say(f"{result.split_label}: return of each episode {returns}, after {steps:,} steps on each task alone")
+            say(f"for a report: {place.path}")
     return 0
 
 
-def _write(run: LoadedRun, result: AdaptationResult, options: FinetuneOptions) -> RunFolder:
+def _write(run: LoadedRun, result: AdaptationResult, name: str) -> RunFolder:
     """The folder is what a report takes for a run: settings, tasks and raw results."""
-    name = f"{'scratch' if options.scratch else 'finetune'}-{options.steps}"
     place = RunFolder(run.folder.path / name)
     raw = raw_name(result.split, result.env_steps, result.returns.shape[1:], result.actions)
     write_atomically(place.evaluation / raw, to_json(result))

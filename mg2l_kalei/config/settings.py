@@ -59,7 +59,8 @@ def read(value: Any, rule: Rule) -> Any:
     fits = isinstance(items, (list, tuple)) and rule.length in (None, len(items))
     scalars = [_scalar(item, rule.scalar) for item in items] if fits else [None]
     if not all(_is_legal(scalar, rule) for scalar in scalars):
-        suggestion = nearest(value, rule.choices) if rule.choices and isinstance(value, str) else ""
+        strange = [item for item in items if isinstance(item, str) and item not in (rule.choices or ())] if fits else []
+        suggestion = nearest(strange[0], rule.choices) if rule.choices and strange else ""
         raise ValueError(f"expected {describe(rule)}{suggestion}")
     return tuple(scalars) if rule.is_list else scalars[0]
 

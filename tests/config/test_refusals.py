@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from envs.core import setting
 from mg2l_kalei.config import Schema
+from mg2l_kalei.config.settings import read, rules
 from tests.config.toy_schema import RECIPE, problems, write
 
 REFUSED = [
@@ -63,6 +64,16 @@ REFUSED = [
 @pytest.mark.parametrize(("word", "problem"), REFUSED, ids=[word for word, _ in REFUSED])
 def test_a_mistake_is_refused_with_its_source_value_and_nearest_choice(folder: Path, word: str, problem: str) -> None:
     assert problems(folder, word) == [f"command line: {problem}"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    terms: tuple[str, ...] = setting((), "what is learned", choices=("contrast", "kl"))
+
+
+def test_of_a_list_the_first_item_that_is_wrong_has_its_nearest_choice() -> None:
+    with pytest.raises(ValueError, match=r"^expected a list of any of contrast, kl \(did you mean contrast\?\)$"):
+        read(["kl", "contarst"], rules(Listed())["terms"])
 
 
 IMPOSSIBLE = [

@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 
 from mg2l_kalei import __main__ as program
+from mg2l_kalei.evaluation.reports.estimates import sections_of
+from mg2l_kalei.evaluation.reports.pictures import figures_of
+from mg2l_kalei.evaluation.reports.stored import StoredRun
 from mg2l_kalei.evaluation.reports.tables import to_latex
 from mg2l_kalei.evaluation.results import AdaptationResult, to_json
 from mg2l_kalei.evaluation.statistics import (
@@ -114,6 +117,16 @@ def test_every_form_of_the_report_comes_out_of_stored_results(tmp_path: Path, ma
         assert sum(line.startswith(row) for line in lines) == 2  # in the table of estimates, and in that of pairs
         assert any("P(row better than column), k = 1" in line for line in lines)
     assert to_latex([]) == "\n"
+
+
+def test_what_adapting_costs_is_a_picture_with_a_line_of_all_numbers_of_steps(make_result: Make) -> None:
+    runs = [
+        StoredRun(Path(), Path(), {"algo": algo, "encoder.kind": kind}, "", (make_result([1.0, 2.0]),), (), ())
+        for algo, kind in (("mg2l", "mg2l"), ("mappo+finetune-500", "none"), ("mappo+finetune-100", "none"))
+    ]
+    (section,) = sections_of(runs, 100)
+    (axes,) = figures_of(section)["cost"]().axes
+    assert [np.array(line.get_xdata()).tolist() for line in axes.lines] == [[0, 20], [100, 500]]
 
 
 def test_a_second_report_takes_the_pictures_of_the_first_away_and_nothing_else(

@@ -49,13 +49,13 @@ def test_a_copy_learns_its_corner_and_the_run_stays_as_it_was(run: Path) -> None
 def test_both_are_lines_of_a_report(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mg2l_kalei.commands.report.save_picture", lambda path, draw, *others: False)
     before = files_in(run)
-    assert program.main(["finetune", str(run), "steps=160"]) == 0
+    assert program.main(["finetune", str(run), "steps=[160,320]"]) == 0
     assert program.main(["finetune", str(run), "steps=160", "scratch=true"]) == 0
     assert before.items() <= files_in(run).items()
     program.main(["report", str(run), f"out={tmp_path}", "resamples=100"])
     with (tmp_path / "scores.csv").open() as file:
         steps = {row["method"]: int(row["env_steps"]) for row in csv.DictReader(file)}
-    assert steps == {"none": 320, "mappo+finetune-160": 480, "mappo+scratch-160": 160}
+    assert steps == {"none": 320, "mappo+finetune-160": 480, "mappo+finetune-320": 640, "mappo+scratch-160": 160}
 
 
 def test_what_cannot_be_trained_on_one_task_is_refused_in_a_line(

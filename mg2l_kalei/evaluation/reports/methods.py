@@ -16,7 +16,7 @@ from mg2l_kalei.evaluation.results import AdaptationResult
 # In what a run may differ from its reference lines and still be compared with them.
 FREE = ("algo", "encoder.", "sharing.", "context.", "network.memory", "network.inputs", "learner.horizon")
 
-ADAPTED = re.compile(r"\+(finetune|scratch)-\d+$")  # ends the recipe of what ``finetune`` trained on each task
+ADAPTED = re.compile(r"\+(?:finetune|scratch)-(\d+)$")  # ends the recipe of what ``finetune`` trained on each task
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,12 @@ class Method:
     @property
     def settings(self) -> Mapping[str, Any]:
         return self.runs[0].settings
+
+    @property
+    def task_steps(self) -> int | None:
+        """Environment steps of training on each task alone; None: it was trained on all of them together."""
+        adapted = ADAPTED.search(str(self.settings.get("algo")))
+        return int(adapted.group(1)) if adapted else None
 
 
 def families_of(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:

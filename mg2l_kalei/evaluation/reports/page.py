@@ -38,6 +38,7 @@ CAPTIONS = {
     "profile": "Performance profile: share of trials above each return",
     "improvement": "Probability of improvement: that a trial of the row's method returns more than one of the column's",
     "efficiency": "Sample efficiency, as evaluated during training",
+    "cost": "What adapting costs: steps on the task, of a trial or of training on it alone",
 }
 
 

@@ -1,4 +1,4 @@
-"""Figures of a report: returns over episodes, performance profiles, probabilities of improvement, sample efficiency."""
+"""Figures of a report: returns over episodes, profiles, improvement, sample efficiency, what adapting costs."""
 
 from __future__ import annotations
 
@@ -34,13 +34,16 @@ class Canvas(NamedTuple):
 def figures_of(section: Section) -> dict[str, Callable[[], Figure]]:
     """What draws each figure, by the end of its file's name.
 
-    Improvement only of several methods, sample efficiency where evaluations during training were logged.
+    Improvement only of several methods, sample efficiency where evaluations during training were logged, the cost of
+    adapting where some were trained on each task alone.
     """
     figures = {"returns": partial(returns_figure, section), "profile": partial(profile_figure, section)}
     if len(section.entries) > 1:
         figures["improvement"] = partial(improvement_figure, section)
     if any(entry.curve for entry in section.entries):
         figures["efficiency"] = partial(efficiency_figure, section)
+    if any(entry.method.task_steps for entry in section.entries):
+        figures["cost"] = partial(cost_figure, section)
     return {**figures}
 
 
@@ -108,6 +111,33 @@ def efficiency_figure(section: Section) -> Figure:
     return figure
 
 
+def cost_figure(section: Section) -> Figure:
+    """Return against environment steps on the task: of the trial's episodes before k, or of training on it alone.
+
+    The last episode's of what was trained, one line for all its numbers of steps; up to an episode the axis is linear.
+    """
+    figure, axes, entries, styles = _canvas(section, section.entries)
+    episode_steps = section.entries[0].results[0].episode_steps
+    lines: dict[str, list[tuple[float, ...]]] = {}
+    looks: dict[str, tuple[str, str]] = {}
+    for entry, look in zip(entries, styles, strict=True):
+        steps = entry.method.task_steps
+        label = entry.label if steps is None else entry.label.replace(f"-{steps}", "", 1)
+        estimates = zip(*entry.estimate, strict=True)
+        points = [(float(k * episode_steps), *each) for k, each in enumerate(estimates)]
+        lines.setdefault(label, []).extend(points if steps is None else [(float(steps), *points[-1][1:])])
+        looks.setdefault(label, look)
+    for label, line in lines.items():
+        steps_on_task, value, low, high = np.array(sorted(line)).T
+        _banded(axes, (steps_on_task, value, low, high), *looks[label], marker="o")
+    axes.set_xscale("symlog", linthresh=episode_steps)
+    open_axes(axes, "environment steps on the task", "return, IQM and 95 % interval")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    label_ends(axes, {label: max(line)[1] for label, line in lines.items()}, [c for c, _ in looks.values()])
+    return figure
+
+
 def _canvas(section: Section, entries: Sequence[Entry]) -> Canvas:
     shown = entries[:LINES_SHOWN]
     order = sorted(entry.label for entry in section.entries)  # a method has one colour in all figures of a section
@@ -120,10 +150,10 @@ def _canvas(section: Section, entries: Sequence[Entry]) -> Canvas:
     return Canvas(figure, axes, shown, [styles[entry.label] for entry in shown])
 
 
-def _banded(axes: Axes, curve: tuple[Array, Array, Array, Array], colour: str, dash: str) -> None:
+def _banded(axes: Axes, curve: tuple[Array, Array, Array, Array], colour: str, dash: str, marker: str = "") -> None:
     x, value, low, high = curve
     axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-    axes.plot(x, value, color=colour, linestyle=dash, linewidth=1.4)
+    axes.plot(x, value, color=colour, linestyle=dash, linewidth=1.4, marker=marker, markersize=4)
 
 
 def _label(axes: Axes, ends: dict[str, float], styles: Sequence[tuple[str, str]]) -> None:
