@@ -94,7 +94,7 @@ class Rollout(NamedTuple):
     log_prob: Tensor | None = None  # (T, B, N)   of the actions; None: nobody will ask
     memory: Tensor | None = None  # (T, B, N, hidden)   that each action was made with; None: feed-forward
     contexts: Contexts | None = None  # (K, B, N, ...)   that `latent` was inferred from; None: from the trial itself
-    global_latent: Tensor | None = None  # (T + 1, B, global_dim)   where more than the rollout told it; None: it did
+    told: TaskLatent | None = None  # (T + 1, B, ...)   where more than the rollout told latents; None: it did
 
     @property
     def transition(self) -> Transition:

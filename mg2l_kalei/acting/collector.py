@@ -12,7 +12,7 @@ from torch import Tensor
 from envs.core import EnvBatch, Observation
 from mg2l_kalei.encoders.base import Belief, TaskEncoder
 from mg2l_kalei.networks.recall import Recall
-from mg2l_kalei.types import ActionSample, Clock, Contexts, Rollout, Step, Transition
+from mg2l_kalei.types import ActionSample, Clock, Contexts, Rollout, Step, TaskLatent, Transition
 
 
 class Policy(Protocol):
@@ -101,8 +101,8 @@ class Team:
         self.latent = self.encoder.local_latent(self.belief, sample=sample, generator=self.generator)
 
     @torch.no_grad()
-    def resume(self, past: Past) -> Tensor:
-        """The midst of a trial in every row, as if the team had lived through its past; the global latents (B, dim).
+    def resume(self, past: Past) -> TaskLatent:
+        """The midst of a trial in every row, as if the team had lived through its past: what it then is ``told``.
 
         What it remembers or recalls beside its belief is lost: policies that do must not go on like this.
         """
@@ -113,10 +113,10 @@ class Team:
             self.belief = self.encoder.observe(self.belief, transition)
         self.episode_start = past.episode_start
         if not len(past.is_known):
-            return prior.global_
+            return TaskLatent(prior.global_, self.latent)
         latent, has_past = self.encoder.latent(self.belief), past.is_known[-1].unsqueeze(-1)
         self.latent = torch.where(has_past.unsqueeze(-1), latent.local, prior.local)
-        return torch.where(has_past, latent.global_, prior.global_)
+        return TaskLatent(torch.where(has_past, latent.global_, prior.global_), self.latent)
 
     @torch.no_grad()
     def act(self, obs: Tensor, legal: Tensor | None = None, *, explore: Clock | None = None) -> ActionSample:
@@ -143,9 +143,9 @@ class Team:
             self.latent = self.encoder.local_latent(self.belief, sample=self._sample, generator=self.generator)
 
     @torch.no_grad()
-    def global_latent(self) -> Tensor:
-        """Of the present belief, (B, global_dim): for critics, never for acting."""
-        return self.encoder.latent(self.belief).global_
+    def told(self) -> TaskLatent:
+        """Global latents of the present belief, for critics and never for acting; and the local ones acted on."""
+        return TaskLatent(self.encoder.latent(self.belief).global_, self.latent)
 
     @torch.no_grad()
     def restart(self, where: Tensor) -> None:
@@ -182,11 +182,11 @@ def collect(
 def continue_trials(env: EnvBatch, team: Team, past: Past, n_steps: int, *, explore: Clock | None) -> Rollout:
     """``n_steps`` more in every row, whose trials have that ``past``: ``env`` begins where it ends.
 
-    The rollout holds global latents: without its past, no encoder can infer them from it.
+    The rollout holds latents: without its past, no encoder can infer them from it.
     """
     latents = [team.resume(past)]
     lived = _lived(env, team, past.task, n_steps, explore, latents=latents)
-    return Rollout(lived.steps, past.task, lived.latent, lived.log_prob, global_latent=torch.stack(latents))
+    return Rollout(lived.steps, past.task, lived.latent, lived.log_prob, told=_stacked(tuple(latents)))
 
 
 class _Lived(NamedTuple):
@@ -205,9 +205,9 @@ def _lived(
     n_steps: int,
     explore: Clock | None,
     *,
-    latents: list[Tensor] | None = None,
+    latents: list[TaskLatent] | None = None,
 ) -> _Lived:
-    """``n_steps`` of all rows, from a reset on; to ``latents``, if given, the global ones after each step are added."""
+    """``n_steps`` of all rows, from a reset on; to ``latents``, if given, those after each step are added."""
     seen = env.reset(task)
     lived: list[_Lived] = []
     with team.policy.frozen():
@@ -215,7 +215,7 @@ def _lived(
             one, seen = _step(env, team, seen, explore)
             lived.append(one)
             if latents is not None:
-                latents.append(team.global_latent())
+                latents.append(team.told())
             seen = _restarted(env, team, task, seen, one.steps.ends, is_on_time=(t + 1) % env.spec.episode_steps == 0)
     return _Lived._make(_stacked(column) for column in zip(*lived, strict=True))
 

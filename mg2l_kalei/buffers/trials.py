@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from envs.core import EnvSpec, Refusal, setting
-from mg2l_kalei.types import Step, Transition
+from mg2l_kalei.types import Rollout, Step, TaskLatent, Transition
 
 GIB = 2**30
 
@@ -102,6 +102,10 @@ class TrialReplay:
         """The fields kept, of all steps of trials (B,): (T, B, ...) each."""
         return {name: stored[trial].transpose(0, 1) for name, stored in self._trials.items()}
 
+    def told(self, trial: Tensor) -> TaskLatent | None:
+        """Latents (T + 1, B, ...) kept of trials (B,); None: whoever asks infers them from the trials."""
+        return None
+
     def transitions(self, trial: Tensor, step: Tensor) -> Transition:
         """What agents lived through in ``step`` (*) of ``trial`` (*): (*, N, ...)."""
         return Transition(*(self._trials[name][trial, step] for name in Transition._fields))
@@ -130,6 +134,25 @@ class TrialReplay:
 
     def _slots(self, first: int, n: int) -> Tensor:
         return (first + torch.arange(n, device=self.task.device)) % self.capacity
+
+
+class ToldTrials(TrialReplay):
+    """Of rollouts that begin in the midst of trials: their latents are kept too, since more than they told them.
+
+    Rollouts are taken in, ``capacity`` rows at most.
+    """
+
+    latents: TaskLatent | None = None  # (T + 1, n, ...)   of the rows held
+
+    def take_in(self, rollout: Rollout) -> None:
+        assert rollout.told is not None and self.n_added + len(rollout.task) <= self.capacity
+        self.add(rollout.steps, rollout.task)
+        known = [rollout.told] if self.latents is None else [self.latents, rollout.told]
+        self.latents = TaskLatent._make(torch.cat(parts, dim=1) for parts in zip(*known, strict=True))
+
+    def told(self, trial: Tensor) -> TaskLatent | None:
+        assert self.latents is not None
+        return TaskLatent._make(latent[:, trial] for latent in self.latents)
 
 
 def _described(fields: Mapping[str, Tensor]) -> str:

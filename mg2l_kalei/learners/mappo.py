@@ -150,7 +150,7 @@ class Mappo(Learner):
     def update(self, experience: Experience, clock: Clock, generator: torch.Generator) -> Metrics:
         self.anneal(clock)
         rollout, encoder = experience.fresh, experience.encoder
-        latent = rollout.global_latent  # (T + 1, B, global_dim)
+        latent = None if rollout.told is None else rollout.told.global_  # (T + 1, B, global_dim)
         encoder_epochs = self.config.encoder_epochs if encoder.learns and latent is None else 0
         if latent is None:
             with torch.set_grad_enabled(encoder_epochs > 0):

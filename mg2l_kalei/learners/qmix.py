@@ -181,7 +181,7 @@ class Qmix(Learner):
         self.team.moments.update(fresh.state, processes=processes)
         self.targets.take_buffers()
         n_trials = min(-(-config.batch // processes.size), replay.capacity)
-        n_updates = updates_due(config.updates_per_episode, experience.fresh, processes)
+        n_updates = updates_due(config.updates_per_episode, experience.fresh, self.spec.episode_steps, processes)
         steps = []
         for _ in range(n_updates if len(replay) >= n_trials else 0):
             trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder)

@@ -25,14 +25,23 @@ class Trials(NamedTuple):
 def relived(replay: TrialReplay, trial: Tensor, encoder: TaskEncoder) -> Trials:
     """Trials (B,) of the replay, and what their teams would believe in each step, were they to live through them now.
 
-    Latents have no gradient. The encoder passes once over each step, whatever T is: pooled sums run on.
+    Latents have no gradient. The encoder passes once over each step, whatever T is: pooled sums run on. Where a replay
+    keeps latents, they are those.
     """
     steps, task = whole_trials(replay, trial)
+    told = replay.told(trial)
+    if told is not None:
+        return Trials(steps, told)
     nothing = steps.reward.new_empty(*steps.reward.shape, 0)  # acted on by then: nobody asks
     return Trials(steps, encoder.latents(Rollout(steps, task, nothing)))
 
 
-def updates_due(per_episode: float, fresh: Rollout, processes: Processes = ALONE) -> int:
-    """Of so many for each episode that begins in the fresh rollout, in all processes; at least one."""
+def updates_due(per_episode: float, fresh: Rollout, episode_steps: int, processes: Processes = ALONE) -> int:
+    """Of so many for each episode that begins in the fresh rollout, in all processes; at least one.
+
+    Where rows begin in the midst of episodes, of so many for as many steps as an episode has at most.
+    """
+    if fresh.told is not None:
+        return max(1, round(per_episode * fresh.steps.ends.numel() * processes.size / episode_steps))
     n_episodes = int(processes.sum(fresh.steps.episode_start.sum()))
     return max(1, round(per_episode * n_episodes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from mg2l_kalei.acting.collector import Past, Team, continue_trials
+from mg2l_kalei.buffers.trials import ReplayConfig, ToldTrials
 from mg2l_kalei.buffers.windows import Moments, draw_moments, histories
 from mg2l_kalei.disk.finite import check_trial
 from mg2l_kalei.encoders.references import GivenEncoder
@@ -58,7 +59,10 @@ class LearnWorldModel(Stateless):
 
 
 class Imagine(Stateless):
-    """Rollouts of the team in its world model, each learned from at once. They are no environment steps."""
+    """Rollouts of the team in its world model, each learned from at once. They are no environment steps.
+
+    Learners that replay do so with those of this iteration, which the world model as it is now has made.
+    """
 
     def __init__(self, shop: Workshop, learned: LearnWorldModel) -> None:
         super().__init__(shop)
@@ -71,15 +75,24 @@ class Imagine(Stateless):
         found: list[Metrics] = []
         if not self.learned.n_updates:
             return {}
+        imagined = None if shop.system.learner.is_on_policy else self._nothing_imagined()
         for _ in range(config.imagined_rollouts):
             with shop.stopwatch("imagination"):
                 rollout = self._rollout(iteration)
             self.n_steps += rollout.steps.terminated.numel()
-            experience = Experience(rollout, shop.replay, shop.system.encoder)
+            if imagined is not None:
+                imagined.take_in(rollout)
+            experience = Experience(rollout, imagined, shop.system.encoder)
             with shop.stopwatch("update"):
                 metrics = shop.system.learner.update(experience, iteration.clock, shop.generators["learner"])
             found.append({"train/reward": rollout.steps.reward.mean(), **metrics})
         return {**_means(found), "imagined/env_steps": float(self.n_steps)}
+
+    def _nothing_imagined(self) -> ToldTrials:
+        """Room for all rows of an iteration."""
+        config, system = self.config, self.shop.system
+        room = ReplayConfig(max(2, config.imagined_rollouts * config.imagined_rows))
+        return ToldTrials(room, system.spec, config.imagined_steps, system.learner.replays, self.replay.device)
 
     def _rollout(self, iteration: Iteration) -> Rollout:
         shop, config, encoder = self.shop, self.config, self.shop.system.encoder

@@ -256,9 +256,9 @@ def _impossible(config: RunConfig) -> Iterable[str]:
 
 def _impossible_to_imagine(config: RunConfig) -> Iterable[str]:
     """What cannot be combined with a world model, a line each."""
-    kind, learner = f"world_model.kind={config.kinds['world_model']}", config.kinds["learner"]
-    if not LEARNERS[learner][0].is_on_policy:
-        yield f"{kind}: learner.kind={learner} learns from replayed trials alone; expected an on-policy one, as mappo"
+    kind = f"world_model.kind={config.kinds['world_model']}"
+    if getattr(config.learner, "time_limits", "bootstrap") == "terminal":
+        yield f"{kind} imagines parts of an episode: expected learner.time_limits=bootstrap"
     elif config.network.is_recurrent:
         yield f"{kind} begins in the midst of trials, where network.memory={config.network.memory} remembers nothing"
     elif config.network.inputs:

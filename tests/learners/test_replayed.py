@@ -13,7 +13,7 @@ from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.networks import GroupedMlp, NetworkConfig
 from mg2l_kalei.sharing.independent import SepsConfig, SepsSharing
 from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing
-from mg2l_kalei.types import Step, Transition
+from mg2l_kalei.types import Step, TaskLatent, Transition
 from tests.small_systems import DISCRETE, draw, generator, make_encoder, random_rollout, with_steps
 
 
@@ -43,7 +43,9 @@ def test_latents_of_replayed_trials_are_those_of_living_through_them_now(kind: s
 
 def test_updates_are_counted_by_episodes() -> None:
     rollout = random_rollout(n_steps=9, n_rows=4)  # three episodes begin in each row
-    assert [updates_due(rate, rollout) for rate in (1.0, 0.5, 2.0, 0.01)] == [12, 6, 24, 1]
+    assert [updates_due(rate, rollout, 4) for rate in (1.0, 0.5, 2.0, 0.01)] == [12, 6, 24, 1]
+    amid = rollout._replace(told=TaskLatent(torch.zeros(10, 4, 0), torch.zeros(10, 4, 2, 0)))  # nobody knows where
+    assert [updates_due(rate, amid, 4) for rate in (1.0, 2.0, 0.01)] == [9, 18, 1]
 
 
 def network() -> GroupedMlp:

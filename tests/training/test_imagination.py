@@ -15,6 +15,7 @@ from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.run_config import deciding_settings, run_name
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.learners import Experience
+from mg2l_kalei.learners.replayed import relived
 from mg2l_kalei.types import Rollout
 from mg2l_kalei.world_models.base import starts_at
 from tests.small_runs import folder_of, remains
@@ -60,6 +61,33 @@ def test_imagined_experience_alone_can_be_learned_from(monkeypatch: pytest.Monke
     assert "imagined/surrogate" in metrics and "train/surrogate" not in metrics
 
 
+@pytest.mark.parametrize("encoder", ["none", "mg2l"])
+@pytest.mark.parametrize(("algo", "env"), [("mg2l_qmix", "toy-turns"), ("mg2l_matd3", "toy-corners")])
+def test_learners_that_replay_do_so_with_what_was_just_imagined(
+    algo: str, env: str, encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with the latents acted on there; in the world, with those that the trials tell."""
+    words = ("learner.time_limits=bootstrap", "network.memory=none") if "qmix" in algo else ()
+    trainer = make_trainer(tiny(algo, env, MODEL, f"encoder={encoder}", *words, "learner.batch=4"))
+    learner, given = trainer.system.learner, []
+    update = learner.update
+
+    def watched(experience: Experience, *others: Any) -> Any:
+        given.append(experience)
+        return update(experience, *others)
+
+    monkeypatch.setattr(learner, "update", watched)
+    metrics = trainer.iterate()
+    real, first, second = given
+    assert second.replay is not None
+    assert real.replay is trainer.replay and first.replay is second.replay and len(second.replay) == 2 * 4
+    trials = relived(second.replay, torch.arange(4, 8), second.encoder)
+    assert torch.equal(trials.latent.local[:-1], second.fresh.latent)
+    assert torch.equal(trials.steps.next_obs, second.fresh.steps.next_obs)
+    assert "imagined/td_loss" in metrics and "train/td_loss" in metrics
+    assert torch.isfinite(torch.as_tensor(metrics["imagined/td_loss"]))
+
+
 def test_what_single_rollouts_log_is_told_of_those() -> None:
     """Masks are reset after some updates alone."""
     trainer = make_trainer(tiny("mg2l_kalei", "toy-corners", MODEL, real_rollouts=False, reset_interval=1))
@@ -85,13 +113,14 @@ def test_a_team_goes_on_as_if_it_had_lived_through_the_past(encoder: str) -> Non
     moments = Moments(torch.arange(4), torch.tensor([0, 1, 3, 5]))  # episodes are of 4 steps
     starts, past = starts_at(replay, moments, 1), histories(replay, moments)
     team = Team(system.learner, system.encoder, generator())
-    global_latent = team.resume(Past(*past, starts.task, starts.episode_start))
+    told = team.resume(Past(*past, starts.task, starts.episode_start))
     steps = observed_trials(replay, moments.trial)
     whole = Rollout(steps, starts.task, torch.zeros(6, 4, 2, 0))
     with torch.no_grad():
         expected = system.encoder.latents(whole)
     torch.testing.assert_close(team.latent, expected.local[moments.step, torch.arange(4)])
-    torch.testing.assert_close(global_latent, expected.global_[moments.step, torch.arange(4)])
+    assert torch.equal(told.local, team.latent)
+    torch.testing.assert_close(told.global_, expected.global_[moments.step, torch.arange(4)])
     assert torch.equal(starts.seen.obs, steps.obs[moments.step, torch.arange(4)])
     assert team.episode_start.tolist() == [True, False, False, False]
 
@@ -102,8 +131,7 @@ def test_a_team_goes_on_as_if_it_had_lived_through_the_past(encoder: str) -> Non
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--algo=qmix"], "learner.kind=qmix learns from replayed trials alone"),
-        (["--algo=matd3"], "learner.kind=matd3 learns from replayed trials alone"),
+        (["--algo=qmix"], "expected learner.time_limits=bootstrap"),
         (["--algo=rl2"], "network.memory=trial remembers nothing"),
         (["--algo=mappo", "network.inputs=[action]"], "expected network.inputs=\\[\\]"),
         (["--algo=varibad"], "expected learner.horizon=episode"),
