@@ -35,9 +35,15 @@ def jointly_observed(spec: EnvSpec) -> EnvSpec:
     return spec._replace(state_dim=spec.n_agents * spec.obs_dim)
 
 
+def joint_state(obs: Tensor, alive: Tensor) -> Tensor:
+    """All agents' observations (..., N, obs_dim), one after the other, zeros of those who are not alive (..., N)."""
+    return torch.where(alive.unsqueeze(-1), obs, 0.0).flatten(-2)
+
+
 def with_joint_state(steps: Step) -> Step:
-    """The same steps, whose states are all agents' observations, one after the other."""
-    return steps._replace(state=steps.obs.flatten(-2), next_state=steps.next_obs.flatten(-2))
+    """The same steps, whose states are all agents' observations."""
+    state, next_state = joint_state(steps.obs, steps.alive), joint_state(steps.next_obs, steps.next_alive)
+    return steps._replace(state=state, next_state=next_state)
 
 
 def draw_moments(trials: Tensor, n_steps: int, n: int, generator: torch.Generator) -> Moments:
@@ -76,5 +82,4 @@ def observed_trials(replay: TrialReplay, trial: Tensor) -> Step:
 
 def _joint(fields: Mapping[str, Tensor]) -> Step:
     """A record of a replay's fields, of which states may be missing; there are no legal actions of continuous ones."""
-    joint = {"state": fields["obs"].flatten(-2), "next_state": fields["next_obs"].flatten(-2)}
-    return Step._make({**fields, **joint}.get(name) for name in Step._fields)
+    return with_joint_state(Step._make(fields.get(name) for name in Step._fields))

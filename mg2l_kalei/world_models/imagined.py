@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from envs.core import EnvSpec, Observation, StepResult, replace_rows
+from mg2l_kalei.buffers.windows import joint_state
 from mg2l_kalei.world_models.base import Starts
 from mg2l_kalei.world_models.team_network import Predicted, Seen, TeamNetwork
 
@@ -70,7 +71,8 @@ class ImaginedRows:
             if self._legal is not None and seen.legal is not None:
                 self._legal = torch.where(where[:, None, None], seen.legal, self._legal)
         obs = self.now.obs[:, -1].clone()
-        return Observation(obs, obs.flatten(-2), self._legal, self.now.alive[:, -1].clone())
+        alive = self.now.alive[:, -1].clone()
+        return Observation(obs, joint_state(obs, alive), self._legal, alive)
 
     @torch.no_grad()
     def step(self, action: Tensor) -> StepResult:
@@ -95,7 +97,8 @@ class ImaginedRows:
             elapsed=elapsed,
             doubt=doubt,
         )
-        return StepResult(obs, obs.flatten(-2), reward, terminated, is_lost & ~terminated, self._legal, alive)
+        state = joint_state(obs, alive)
+        return StepResult(obs, state, reward, terminated, is_lost & ~terminated, self._legal, alive)
 
     def scene(self, row: int) -> None:
         """Observations cannot be drawn."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mg2l_kalei.buffers.windows import Moments, draw_moments, histories, window
+from mg2l_kalei.buffers.windows import Moments, draw_moments, histories, joint_state, window
 from tests.small_systems import generator
 from tests.world_models.swirl import replayed, trials
 
@@ -37,3 +37,8 @@ def test_a_history_is_all_that_was_lived_before() -> None:
 def test_moments_are_of_all_steps_of_the_trials_asked_for() -> None:
     trial, step = draw_moments(torch.tensor([0, 2]), 40, 2000, generator())
     assert trial.unique().tolist() == [0, 2] and step.unique().tolist() == list(range(40))
+
+
+def test_the_joint_state_has_nothing_of_who_has_left() -> None:
+    obs, alive = torch.arange(12.0).view(2, 3, 2) + 1, torch.tensor([[True, False, True], [False, True, True]])
+    assert joint_state(obs, alive).tolist() == [[1, 2, 0, 0, 5, 6], [0, 0, 9, 10, 11, 12]]

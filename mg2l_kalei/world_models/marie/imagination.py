@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from envs.core import EnvSpec, Observation, StepResult
+from mg2l_kalei.buffers.windows import joint_state
 from mg2l_kalei.world_models.base import Starts
 from mg2l_kalei.world_models.marie.attention import Memory
 from mg2l_kalei.world_models.marie.network import Blocks, Outcome, looks_back, mask, rows
@@ -114,15 +115,14 @@ class DreamedRows:
         if where is None:
             self.dream = TokenDream(network, self.latent, past, obs, seen.alive)
             self._elapsed = torch.zeros_like(tasks)
-            self._shown = Observation(seen.obs, seen.obs.flatten(-2), seen.legal, seen.alive)
+            self._shown = seen
         else:
             now, n = self.dream, min(len(past.obs), len(self.dream.past.obs))
             longer = self._padded(past, len(now.past.obs), n)
             mixed = Past._make(_chosen(where, new, old, 1) for new, old in zip(longer, now.past, strict=True))
             now.begin(mixed, _chosen(where, obs, now.obs, 0), _chosen(where, seen.alive, now.alive, 0))
             self._elapsed = torch.where(where, 0, self._elapsed)
-            fresh = Observation(seen.obs, seen.obs.flatten(-2), seen.legal, seen.alive)
-            pairs = zip(fresh, self._shown, strict=True)
+            pairs = zip(seen, self._shown, strict=True)
             self._shown = Observation._make(
                 None if x is None or y is None else _chosen(where, x, y, 0) for x, y in pairs
             )
@@ -142,8 +142,8 @@ class DreamedRows:
         reward = torch.where(alive, network.reward(outcome.reward), 0.0)
         if self.spec.shared_reward:
             reward = (reward.sum(-1, keepdim=True) / alive.sum(-1, keepdim=True).clamp(min=1)).expand_as(reward)
-        self._shown = Observation(obs, obs.flatten(-2), legal, next_alive)
-        return StepResult(obs, obs.flatten(-2), reward, terminated, truncated, legal, next_alive)
+        self._shown = Observation(obs, joint_state(obs, next_alive), legal, next_alive)
+        return StepResult(*self._shown[:2], reward, terminated, truncated, legal, next_alive)
 
     def scene(self, row: int) -> None:
         """Observations cannot be drawn."""
