@@ -22,6 +22,9 @@ def tasks_are_sound(bench: Bench) -> Iterator[str]:
     splits = sorted({task.split for task in family.tasks})
     if "train" not in splits or not set(splits) <= set(SPLITS):
         yield f"splits must be of {SPLITS}, train among them; they are {splits}"
+    is_train = [task.split == "train" for task in family.tasks]
+    if sorted(is_train, reverse=True) != is_train:
+        yield "training tasks must come first, as encoders number them from 0"
     for task in family.tasks:
         yield from _params_are_plain(task)
     yield from _features_are_sound(family.tasks)

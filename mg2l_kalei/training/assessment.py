@@ -62,12 +62,15 @@ def assess(
     played; None: all of the split. Raises NonFiniteError, with the trial in
     ``bad_batch``, where anything in a trial or a return is not finite.
     """
-    generator = torch_generator(system.config.seed, "evaluation", purpose, split, env_steps, device=system.device)
+    of_env, of_team = (
+        torch_generator(system.config.seed, *whose, purpose, split, env_steps, device=system.device)
+        for whose in (("evaluation",), ("evaluation", "team"))  # rows set the state of theirs back
+    )
     explore = system.learner.sampling(env_steps) if actions == "sampled" else None
 
     def play(task: Tensor, n_steps: int, sample: bool) -> Rollout:
-        env = system.family.make(len(task), system.device, generator)
-        team = Team(system.learner, system.encoder, generator)
+        env = system.family.make(len(task), system.device, of_env)
+        team = Team(system.learner, system.encoder, of_team)
         trial = collect(env, team, task.to(system.device), n_steps, explore=explore, sample=sample)
         check_trial(trial, bad_batch)
         return trial

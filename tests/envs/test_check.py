@@ -100,6 +100,7 @@ BAD_TASKS = {
     "the same name": (TASK, TASK._replace(features=(1.0,))),
     "train among them": (TASK._replace(split="test"),),
     "splits must be of": (TASK, Task("two", {}, (0.0,), "valid")),
+    "training tasks must come first": (TASK._replace(split="test"), TASK._replace(name="two", features=(1.0,))),
     "not plain finite numbers": (TASK._replace(params={"x": torch.zeros(1)}),),
     "features must have one width": (TASK, Task("two", {}, (0.0, 1.0))),
     "features are not finite": (TASK._replace(features=(float("nan"),)),),

@@ -49,6 +49,12 @@ def test_the_family_is_honest_at_other_sizes(name: str, settings: dict[str, Any]
 
 
 @pytest.mark.parametrize("name", ENVS)
+def test_training_tasks_come_first_as_encoders_number_them_from_zero(name: str) -> None:
+    splits = [task.split for task in family(name).tasks]
+    assert "train" not in splits[splits.count("train") :]
+
+
+@pytest.mark.parametrize("name", ENVS)
 def test_equal_generators_draw_equal_tasks_and_others_draw_others(name: str) -> None:
     first = family(name)
     assert first.fingerprint() == family(name).fingerprint()

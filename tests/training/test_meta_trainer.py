@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from envs.core import EnvBatch
 from mg2l_kalei.training.assessment import assess
 from mg2l_kalei.training.phases import mean_episode_return
 from mg2l_kalei.training.stopwatch import Stopwatch
@@ -66,6 +67,25 @@ def test_evaluation_plays_the_actions_that_it_is_told_to(actions: str, monkeypat
     monkeypatch.setattr(system.learner, "act", watched)
     result = assess(system, 0, "train", n_episodes=1, n_trials=2, actions=actions, bad_batch=NOWHERE)
     assert told == {actions == "sampled"} and result.actions == actions
+
+
+def test_a_team_that_is_judged_draws_from_no_generator_that_rows_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = make_trainer(tiny()).system
+    act, make = system.learner.act, system.family.make
+    of_team, of_rows = set(), set()
+
+    def watched(*given: Any, explore: Clock | None) -> ActionSample:
+        of_team.add(id(given[4]))
+        return act(*given, explore=explore)
+
+    def made(*given: Any) -> EnvBatch:
+        of_rows.add(id(given[2]))
+        return make(*given)
+
+    monkeypatch.setattr(system.learner, "act", watched)
+    monkeypatch.setattr(system.family, "make", made)
+    assess(system, 0, "train", n_episodes=1, n_trials=2, actions="sampled", bad_batch=NOWHERE)
+    assert of_team and of_rows and not of_team & of_rows
 
 
 def test_every_second_counts_for_one_share_at_most() -> None:
