@@ -24,9 +24,6 @@ class Critic(nn.Module):
     agent, where agents are paid otherwise. Images are seen through convolutions, the same for all of its networks.
     """
 
-    stretch: Tensor  # (1,)   what outputs of shared networks are multiplied by, and
-    shift: Tensor  # (1,)   what is added: last layers that several have parts in are not rescaled themselves
-
     def __init__(
         self,
         spec: EnvSpec,
@@ -44,8 +41,6 @@ class Critic(nn.Module):
         width, images = spec.state_dim, spec.state_images
         if self.is_local:
             width, images = spec.obs_dim, spec.obs_images
-            self.register_buffer("stretch", torch.ones(1))
-            self.register_buffer("shift", torch.zeros(1))
         self.eyes = image_encoder(images, config, generator)
         n_pixels, n_features = (0, 0) if self.eyes is None else (self.eyes.images.size, self.eyes.out_features)
         self.state_moments = RunningMoments(width - n_pixels, clip=10.0)
@@ -78,8 +73,7 @@ class Critic(nn.Module):
             value = self.body(x)  # (..., N, 1) or (..., 1, N)
         else:
             value, states = self.body(x, memory)
-        value = value.to(x.dtype).flatten(-2)  # products may have been of less precision
-        return self.stretch * value + self.shift if self.is_local else value, states
+        return value.to(x.dtype).flatten(-2), states  # products may have been of less precision
 
     @torch.no_grad()
     def fit_returns(self, returns: Tensor, alive: Tensor, processes: Processes = ALONE) -> None:
@@ -88,17 +82,17 @@ class Critic(nn.Module):
         PopArt (van Hasselt et al. 2016): without it, bootstrapped values grow with the moments they are scaled by.
         """
         moments = self.moments
-        is_first, mean, std = moments.count == 0, moments.mean.clone(), moments.std.clone()
+        is_first, mean, std = moments.var.sqrt() <= moments.min_std, moments.mean.clone(), moments.std.clone()
+        is_first |= moments.count == 0
         if len(mean) > 1:
             moments.update(returns, alive, processes)
         else:
             counted = returns.flatten() if alive.all() else returns[alive]
             moments.update(counted.unsqueeze(-1), processes=processes)
-        # Values that mean nothing yet are left as they are: better around the mean return than around 0.
+        # Values that mean nothing yet, as all returns were the same, are left: better around their mean than around 0.
         mean, std = torch.where(is_first, moments.mean, mean), torch.where(is_first, moments.std, std)
         if self.is_local:
-            self.shift.copy_((self.shift * std + mean - moments.mean) / moments.std)
-            self.stretch.mul_(std / moments.std)
+            self.body.output.rescale((std / moments.std).float(), ((mean - moments.mean) / moments.std).float())
             return
         weight, bias = self.body.output.weight, self.body.output.bias
         old, new, shift = (self._along_outputs(x, bias) for x in (std, moments.std, mean - moments.mean))

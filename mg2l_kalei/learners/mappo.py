@@ -32,6 +32,7 @@ from mg2l_kalei.losses.policy_gradient import (
     explained_variance,
     generalized_advantages,
     standardised,
+    within_the_trial,
 )
 from mg2l_kalei.networks import Memory
 from mg2l_kalei.types import ActionSample, Clock, Metrics, Rollout, Step
@@ -281,20 +282,3 @@ class Mappo(Learner):
 def scale_per_agent(reward_scale: str, spec: EnvSpec) -> bool:
     """Whether statistics of rewards are each agent's own (see ``MappoConfig.reward_scale``)."""
     return reward_scale == "agent" or (reward_scale == "auto" and not spec.shared_reward and spec.n_agents > 1)
-
-
-def within_the_trial(values: Values, seen: Step, gamma: float) -> tuple[Values, tuple[Tensor, Tensor, Tensor]]:
-    """Values and ends (T, B, ...) of a trial taken as one episode: what follows a step within it is the next step.
-
-    Of an agent that is not there, the value is what that of its next living step is worth by then. The trial's end is a
-    time limit, unless its last episode terminates there.
-    """
-    value, next_value = values.value.clone(), values.next_value.clone()
-    for t in reversed(range(len(value))):
-        if t + 1 < len(value):
-            next_value[t] = value[t + 1]
-        value[t] = torch.where(seen.alive[t], value[t], gamma * next_value[t])
-    terminated, truncated = seen.terminated.clone(), torch.zeros_like(seen.truncated)
-    next_alive = torch.ones_like(seen.next_alive)
-    terminated[:-1], truncated[-1], next_alive[-1] = False, ~terminated[-1], seen.next_alive[-1]
-    return Values(value, next_value), (terminated, truncated, next_alive)

@@ -18,13 +18,13 @@ from envs.core import EnvSpec, setting
 from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
-from mg2l_kalei.learners.replayed import Trials, relived, updates_due
+from mg2l_kalei.learners.replayed import Trials, of_team, relived, updates_due
 from mg2l_kalei.learners.samples import acted
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.losses.temporal_difference import lambda_targets
 from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments
 from mg2l_kalei.networks.mixers import MIXERS, Mixer
-from mg2l_kalei.sharing.base import ParameterSharing
+from mg2l_kalei.sharing.base import ParameterSharing, frozen
 from mg2l_kalei.types import ActionSample, Clock, Metrics, State, Step, TaskLatent
 
 TIME_LIMITS = ("bootstrap", "terminal")
@@ -110,7 +110,7 @@ Along = tuple[Tensor, Tensor | None]  # values (T, B, N, A), and states after ea
 
 
 class Qmix(Learner):
-    """See the module's docstring. Rewards are the team's: the mean over its agents."""
+    """See the module's docstring. Rewards are the team's."""
 
     is_on_policy = False
     needs_team = True
@@ -200,7 +200,7 @@ class Qmix(Learner):
             condition = self.team.seen(seen.state, latent.global_[:-1])
             value = self.team.body(torch.where(seen.alive, chosen, 0.0), condition).to(views.x.dtype)  # (T, B)
         if self.config.standardise_rewards:
-            self.rewards.update(of_team(seen).unsqueeze(-1), processes=self.processes)
+            self.rewards.update(of_team(seen, self.spec).unsqueeze(-1), processes=self.processes)
         error = value - self.target(seen, latent, views, (q.detach(), states))
         counts = seen.alive.any(-1)
         n = counts.sum()
@@ -218,14 +218,15 @@ class Qmix(Learner):
         config, body = self.config, self.targets["agents"]
         with self.cast():
             best = of_legal(self.after(self.agents.body, views, online), seen.next_legal).argmax(-1)
-            next_q = self.after(body, views, self.unrolled(body, views))
+            with frozen(body):  # whose weights would be formed at each step
+                next_q = self.after(body, views, self.unrolled(body, views))
             next_q = next_q.gather(-1, best.unsqueeze(-1)).squeeze(-1)  # (T, B, N)
             condition = self.team.seen(seen.next_state, latent.global_[1:])
             next_value = self.targets["mixer"](torch.where(seen.next_alive, next_q, 0.0), condition)
         over = seen.terminated | ~seen.next_alive.any(-1)
         if config.time_limits == "terminal":
             over = over | seen.truncated
-        reward = of_team(seen)
+        reward = of_team(seen, self.spec)
         if config.standardise_rewards:
             reward = self.rewards.normalise(reward)
         next_value, cut = next_value.to(views.x.dtype), cut_off(seen)
@@ -278,11 +279,6 @@ class Qmix(Learner):
         super().load_state_dict(state)
         self.targets.load_state_dict(state["targets"])
         self.rewards.load_state_dict(state["rewards"])
-
-
-def of_team(seen: Step) -> Tensor:
-    """The team's reward, (T, B)."""
-    return torch.where(seen.alive, seen.reward, 0.0).mean(-1)
 
 
 def of_legal(q: Tensor, legal: Tensor | None) -> Tensor:

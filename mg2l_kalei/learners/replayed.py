@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from envs.core import EnvSpec
 from mg2l_kalei.buffers.sequences import whole_trials
 from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.encoders.base import TaskEncoder
@@ -45,3 +46,9 @@ def updates_due(per_episode: float, fresh: Rollout, episode_steps: int, processe
         return max(1, round(per_episode * fresh.steps.ends.numel() * processes.size / episode_steps))
     n_episodes = int(processes.sum(fresh.steps.episode_start.sum()))
     return max(1, round(per_episode * n_episodes))
+
+
+def of_team(seen: Step, spec: EnvSpec) -> Tensor:
+    """The team's reward, (T, B): what all are paid alike, or the mean over all agents, of those who left 0."""
+    total = torch.where(seen.alive, seen.reward, 0.0).sum(-1)
+    return total / (seen.alive.sum(-1).clamp(min=1) if spec.shared_reward else spec.n_agents)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mg2l_kalei.losses.masking import masked_mean
-from mg2l_kalei.types import Metrics
+from mg2l_kalei.types import Metrics, Step
 
 
 class Values(NamedTuple):
@@ -17,6 +17,25 @@ class Values(NamedTuple):
 
     value: Tensor  # (T, B, N)   of the state acted in
     next_value: Tensor  # (T, B, N)   of its true successor
+
+
+def within_the_trial(values: Values, seen: Step, gamma: float) -> tuple[Values, tuple[Tensor, Tensor, Tensor]]:
+    """Values and ends (T, B, ...) of a trial taken as one episode: what follows a step within it is the next step.
+
+    Of an agent that is not there, the value is what that of its next living step is worth by then. The trial's end is a
+    time limit, unless its last episode terminates there.
+    """
+    value, next_value = values.value.clone(), values.next_value.clone()
+    is_over = seen.terminated[-1].unsqueeze(-1) | ~seen.next_alive[-1]
+    next_value[-1] = next_value[-1].masked_fill(is_over, 0.0)  # which is handed back to who left before
+    for t in reversed(range(len(value))):
+        if t + 1 < len(value):
+            next_value[t] = value[t + 1]
+        value[t] = torch.where(seen.alive[t], value[t], gamma * next_value[t])
+    terminated, truncated = seen.terminated.clone(), torch.zeros_like(seen.truncated)
+    next_alive = torch.ones_like(seen.next_alive)
+    terminated[:-1], truncated[-1], next_alive[-1] = False, ~terminated[-1], seen.next_alive[-1]
+    return Values(value, next_value), (terminated, truncated, next_alive)
 
 
 def generalized_advantages(

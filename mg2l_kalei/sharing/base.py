@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,16 @@ class GroupedLinear(nn.Module, ABC):
     out_features: int
     weight: nn.Parameter  # (out, in), or a matrix per member
     bias: nn.Parameter  # (out,), or a vector per member
+
+    scaled: ClassVar[Sequence[str]] = ("weight", "bias")  # parameters that make outputs c times as large by being so
+    shifted: ClassVar[str] = "bias"  # what is added to all outputs
+
+    @torch.no_grad()
+    def rescale(self, scale: Tensor, shift: Tensor) -> None:
+        """Change parameters so that outputs are ``scale`` times what they were, and ``shift`` more: (1,) each."""
+        for name in self.scaled:
+            getattr(self, name).mul_(scale)
+        getattr(self, self.shifted).add_(shift)
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

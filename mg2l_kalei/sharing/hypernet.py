@@ -37,8 +37,14 @@ class HypernetConfig:
     members: str = members_setting()
 
 
+GENERATED = ("weight", "bias", "common_weight", "common_bias")
+
+
 class LinearHypernet(FormedLinear):
     """A linear map of the one-hot number with a bias: W_i = own_i + common, b_i likewise."""
+
+    scaled = GENERATED
+    shifted = "common_bias"
 
     def __init__(self, weight: Tensor, places: Tensor | None = None) -> None:
         n_members, out_features, in_features = weight.shape
@@ -61,6 +67,9 @@ class MlpHypernet(FormedLinear):
     ``weight`` (H, out, in) is the head of the first, ``bias`` (H, out) that of the second, zero at first.
     ``embedding`` (G, E) is the network's, one for all of its layers; ``hidden`` (2, E, H) is of both generators.
     """
+
+    scaled = GENERATED
+    shifted = "common_bias"
 
     def __init__(self, weight: Tensor, embedding: nn.Parameter, hidden: Tensor, places: Tensor | None = None) -> None:
         n_hidden, out_features, in_features = weight.shape

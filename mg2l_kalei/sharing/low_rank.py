@@ -21,6 +21,8 @@ class LowRankConfig:
 class LowRankLinear(FormedLinear):
     """W_i = W + U_i D_i, with W (out, in), U (G, out, rank) and D (G, rank, in). U is zero at first: all are alike."""
 
+    scaled = ("weight", "up", "bias")
+
     def __init__(self, weight: Tensor, down: Tensor, places: Tensor | None = None) -> None:
         super().__init__(weight.shape[1], weight.shape[0], places)
         n_members, rank, _ = down.shape

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mg2l_kalei.sharing.base import FormedLinear, LayerRole
 
+LARGEST = 1 - 2**-20  # threshold to which a layer can be rescaled
 Members = slice | list[int]  # of a group, whose masks are looked at
 
 
@@ -47,6 +48,13 @@ class MaskedLinear(FormedLinear):
         self.weight = nn.Parameter(weight)
         self.thresholds = nn.Parameter(thresholds)
         self.bias = nn.Parameter(torch.zeros(self.out_features))
+
+    @torch.no_grad()
+    def rescale(self, scale: Tensor, shift: Tensor) -> None:
+        """Thresholds follow the weights, so that masks stay; they lie below 1, and so at most there."""
+        threshold = (self.thresholds.sigmoid() * scale).clamp(max=LARGEST)
+        super().rescale(scale, shift)
+        self.thresholds.copy_(torch.logit(threshold))
 
     def effective_weight(self) -> Tensor:
         return self.weight.detach().sign() * torch.relu(self.weight.abs() - self.thresholds.sigmoid())

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mg2l_kalei.learners.mappo import Mappo, within_the_trial
-from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages
+from mg2l_kalei.learners.mappo import Mappo
+from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages, within_the_trial
 from mg2l_kalei.types import Rollout, Step
 from tests.small_systems import (
     CONTINUOUS,
@@ -74,6 +74,14 @@ def test_an_agent_that_left_an_episode_is_back_in_the_next_and_nothing_between_c
     fourth = 8.0 + 0.5 * 2.0 - 5.0 + 0.5 * gae_lambda * last
     first = 1.0 + 0.5**3 * 5.0 - 3.0 + (0.5 * gae_lambda) ** 3 * fourth
     torch.testing.assert_close(got[[0, 3, 4]], torch.tensor([first, fourth, last])[:, None].expand(3, 3))
+
+
+def test_nothing_is_handed_back_to_who_has_left_for_good() -> None:
+    """It acts in step 0 alone, and critics have a value of everybody, who is there or not."""
+    alive, next_alive = ALIVE.clone(), torch.zeros_like(ALIVE)
+    alive[1:] = False
+    values = Values(torch.zeros(5, 3, 1), torch.full((5, 3, 1), 100.0))
+    assert (advantages(values, lived(alive, next_alive))[0] == 1).all()
 
 
 def test_what_is_given_is_left_as_it_was() -> None:

@@ -20,6 +20,7 @@ from tests.small_systems import (
     make_learner,
     random_rollout,
     update,
+    with_steps,
 )
 from tests.training.trainers import load_words
 
@@ -57,6 +58,18 @@ def test_values_stay_when_the_scale_of_returns_changes(sharing: str) -> None:
     for scale, shift in ((100.0, -30.0), (0.1, 5.0)):
         learner.critic.fit_returns(scale * draw(50, 4, N) + shift, alive)
         torch.testing.assert_close(values(learner, obs), before, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("first", [0.0, 0.01])
+def test_the_critic_learns_though_the_first_rollout_pays_little(first: float) -> None:
+    """As warehouses do: then the scale of returns grows a hundredfold at once."""
+    encoder = make_encoder("none")
+    learner = local(critic_lr=1e-2, gamma=0.0, n_epochs=10, n_minibatches=1, hidden=(16,))
+    for seed in range(12):
+        rollout = random_rollout(n_steps=20, n_rows=16, seed=seed)
+        paid = with_steps(rollout, reward=rollout.steps.obs[..., 0] * (1.0 if seed else first))
+        metrics = update(learner, encoder, acted_by(learner, encoder, paid))
+    assert float(metrics["train/explained_variance"]) > 0.7
 
 
 @pytest.mark.parametrize("memory", ["none", "episode"])

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from envs.core import EnvSpec
 from mg2l_kalei.encoders.references import NoEncoder, NoEncoderConfig
 from mg2l_kalei.learners.base import Setup
-from mg2l_kalei.learners.qmix import Qmix, QmixConfig, of_team
-from mg2l_kalei.learners.replayed import Trials
+from mg2l_kalei.learners.qmix import Qmix, QmixConfig
+from mg2l_kalei.learners.replayed import Trials, of_team
 from mg2l_kalei.networks import Memory, NetworkConfig, RecurrentMlp
 from mg2l_kalei.networks.mixers import MonotonicMixer
 from mg2l_kalei.networks.normaliser import Moments, RunningMoments
@@ -206,7 +206,7 @@ def test_values_along_trials_and_those_of_what_follows(golden: Arrays, learner: 
 def test_targets_on_standardised_rewards(golden: Arrays, learner: Qmix) -> None:
     trials = trials_of(golden)
     views = learner.views(*trials)
-    learner.rewards.update(of_team(trials.steps).unsqueeze(-1))
+    learner.rewards.update(of_team(trials.steps, learner.spec).unsqueeze(-1))
     with torch.no_grad():
         target = learner.target(*trials, views, learner.unrolled(learner.agents.body, views))
     mask = golden["mask"][..., 0].bool()

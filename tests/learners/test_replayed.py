@@ -8,7 +8,7 @@ import torch
 from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.encoders import ENCODERS
-from mg2l_kalei.learners.replayed import relived, updates_due
+from mg2l_kalei.learners.replayed import of_team, relived, updates_due
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.networks import GroupedMlp, NetworkConfig
 from mg2l_kalei.sharing.independent import SepsConfig, SepsSharing
@@ -46,6 +46,14 @@ def test_updates_are_counted_by_episodes() -> None:
     assert [updates_due(rate, rollout, 4) for rate in (1.0, 0.5, 2.0, 0.01)] == [12, 6, 24, 1]
     amid = rollout._replace(told=TaskLatent(torch.zeros(10, 4, 0), torch.zeros(10, 4, 2, 0)))  # nobody knows where
     assert [updates_due(rate, amid, 4) for rate in (1.0, 2.0, 0.01)] == [9, 18, 1]
+
+
+def test_what_all_are_paid_alike_is_the_teams_whoever_is_left() -> None:
+    reward, alive = torch.ones(3, 1, 2), torch.tensor([[[True, True]], [[True, False]], [[False, False]]])
+    steps = random_rollout(n_steps=3, n_rows=1).steps._replace(reward=reward, alive=alive)
+    spec = DISCRETE._replace(n_agents=2, shared_reward=True)
+    assert of_team(steps, spec).flatten().tolist() == [1, 1, 0]
+    assert of_team(steps, spec._replace(shared_reward=False)).flatten().tolist() == [1, 0.5, 0]
 
 
 def network() -> GroupedMlp:

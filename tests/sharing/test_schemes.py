@@ -47,6 +47,19 @@ def test_grouped_equals_a_loop_over_members(kind: str, leading: tuple[int, ...])
     torch.testing.assert_close(layer(x), loop, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 0.7, 8.0])
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_outputs_are_rescaled_by_changing_parameters(kind: str, scale: float) -> None:
+    """So that the layer goes on to learn as one that was made so."""
+    layer, x = make(kind).linear(IN, OUT, gain=1.0), draw(7, G, IN)
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            parameter.add_(draw(*parameter.shape) * (name != "thresholds"))
+    before = layer(x)
+    layer.rescale(torch.tensor([scale]), torch.tensor([0.3]))
+    torch.testing.assert_close(layer(x), scale * before + 0.3, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", SHARINGS)
 def test_a_member_sees_only_its_own_row(kind: str) -> None:
     layer = make(kind).linear(IN, OUT, gain=1.0)
