@@ -33,6 +33,8 @@ def finetune(words: Sequence[str]) -> int:
     folders, options = read_options(words, FinetuneOptions())
     path = only_run("finetune", folders)
     run = load_run(path, best=options.best, factory=options.factory, plugins=options.plugins, n_workers=None)
+    if not options.steps:
+        raise ConfigError([problem("command line", "steps", options.steps, "expected one number or several")])
     splits = tuple(run.family.splits)
     if options.split is not None and options.split not in splits:
         reason = f"{run.family.name} has {', '.join(splits)} alone{nearest(options.split, splits)}"
@@ -42,9 +44,10 @@ def finetune(words: Sequence[str]) -> int:
     for split in (options.split,) if options.split else held_out or splits:
         for steps in options.steps:
             result = fine_tuned_result(run, split, steps, fresh=options.scratch)
-            place = _write(run, result, f"{'scratch' if options.scratch else 'finetune'}-{steps}")
+            made = result.env_steps - (0 if options.scratch else run.env_steps)
+            place = _write(run, result, f"{'scratch' if options.scratch else 'finetune'}-{made}")
             returns = " ".join(f"{value:.4g}" for value in aggregate(result.returns[None]))
-            say(f"{result.split_label}: return of each episode {returns}, after {steps:,} steps on each task alone")
+            say(f"{result.split_label}: return of each episode {returns}, after {made:,} steps on each task alone")
             say(f"for a report: {place.path}")
     return 0
 

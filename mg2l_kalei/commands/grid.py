@@ -58,7 +58,7 @@ def asked(words: Sequence[str]) -> tuple[Sequence[str] | Path, GridOptions]:
 
 
 def _source(words: Sequence[str]) -> Sequence[str] | Path:
-    files = [word for word in words if "=" not in word]
+    files = [word for word in words if "=" not in word and not word.startswith("-")]
     if not words:
         raise ConfigError(["grid: expected a file, or settings such as algo=mappo,mg2l_kalei seed=0..4"])
     if not files:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from envs.core import setting
-from mg2l_kalei.config import ConfigError, RunConfig
+from mg2l_kalei.config import ConfigError, RunConfig, from_dict, to_dict
 from mg2l_kalei.config.options import only_run, read_options
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.plan import train
 from mg2l_kalei.training.saved_run import read_config, refuse_unconfirmed_code
+from mg2l_kalei.training.system import SCHEMA
 
 
 def _again(name: str) -> Any:
@@ -62,4 +63,5 @@ def _extended(config: RunConfig, options: ResumeOptions) -> RunConfig:
     given: dict[str, Any] = {name: value for name, value in vars(options).items() if value is not None}
     for confirmed in ("factory", "plugins"):
         given.pop(confirmed, None)
-    return dataclasses.replace(config, **{"max_hours": None, **given, "resume": "auto"})
+    extended = dataclasses.replace(config, **{"max_hours": None, **given, "resume": "auto"})
+    return from_dict(to_dict(extended), SCHEMA)  # which refuses what cannot be together

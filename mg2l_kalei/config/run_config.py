@@ -47,12 +47,13 @@ class RunConfig:
         None,
         "instead of n_iters: the least number of iterations that makes so many environment steps",
         low=1,
+        high=10**15,
         extends=True,
     )
     max_hours: float | None = setting(
         None, "hours after which a start saves and exits, as at a signal; null: no limit", above=0, extends=True
     )
-    n_rows: int = setting(128, "environment rows, hence trials per rollout", low=1)
+    n_rows: int = setting(128, "environment rows, hence trials per rollout", low=1, high=10_000_000)
     trial_steps: int = setting(
         0, "environment steps of a trial; 0: an episode, or two where beliefs are read as one begins", low=0
     )
@@ -81,7 +82,9 @@ class RunConfig:
         choices=PRECISIONS,
         is_late=True,
     )
-    n_threads: int = setting(0, "CPU threads of torch, and of MuJoCo; 0: torch's own choice", low=0, extends=True)
+    n_threads: int = setting(
+        0, "CPU threads of torch, and of MuJoCo; 0: torch's own choice", low=0, high=1024, extends=True
+    )
     results_dir: str = setting("results", "folder that run folders are put under", extends=True)
     resume: Literal["auto", "never"] = setting("auto", "go on from the run's last checkpoint, or not", extends=True)
     init_from: str | None = setting(None, "folder of a run whose final weights training starts from")

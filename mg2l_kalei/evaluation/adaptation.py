@@ -78,7 +78,7 @@ def evaluate(
         returns=mean.returns.reshape(*by_task, n_episodes),
         sampled_returns=None if sampled is None else sampled.returns.reshape(*by_task, n_episodes),
         step_reward=reward.mean(axis=1),
-        step_reward_error=reward.std(axis=1) / math.sqrt(n_trials),
+        step_reward_error=reward.std(axis=1, ddof=min(1, n_trials - 1)) / math.sqrt(n_trials),  # 0 of one
         probe=read_probes(latents, kept),
         latents=latents,
         won=mean.won.reshape(*by_task, n_episodes) if family.spec.can_be_won else None,

@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
     lines: tuple[Line, ...]
     sampled: Estimate | None  # the run with sampled latents
-    by_task: tuple[Estimate, ...]  # the run on each of its tasks
+    by_task: tuple[Estimate, ...]  # the run on each of its tasks; none where its seeds have tasks of their own
     score: Score | None
     notes: tuple[str, ...]  # what a reader must know before believing it
 
@@ -59,10 +59,11 @@ def compare(
     score = None
     if {"none", "oracle"} <= references.keys():
         score = adaptation_score(returns[label], returns["none"], returns["oracle"], generator)
+    n_same = len(run[0].tasks) if len({result.fingerprint for result in run}) == 1 else 0
     return Comparison(
         lines=lines,
         sampled=estimate(np.stack(sampled), generator) if len(sampled) == len(run) else None,
-        by_task=tuple(estimate(returns[label][:, [task]], generator) for task in range(len(run[0].tasks))),
+        by_task=tuple(estimate(returns[label][:, [task]], generator) for task in range(n_same)),
         score=score,
         notes=_notes(lines),
     )
@@ -95,6 +96,8 @@ def _notes(lines: Sequence[Line]) -> tuple[str, ...]:
     if any(len(line.seeds) == 1 for line in lines):
         notes.append("intervals of a single seed hold the noise of trials only, not that of training again")
     run = lines[0]
+    if len({result.fingerprint for result in run.seeds}) > 1:
+        notes.append(f"seeds of {run.label} have tasks of their own: there are no rows by task")
     for line in lines[1:]:
         if {result.fingerprint for result in line.seeds} != {result.fingerprint for result in run.seeds}:
             notes.append(f"{line.label} was evaluated on other tasks than {run.label}")

@@ -22,7 +22,7 @@ def adaptation_table(comparison: Comparison) -> str:
     if run.actions != "mode":
         size += f", actions {run.actions}"
     blocks = ["\n".join([f"{run.family}, {run.split_label}: {size}", *comparison.notes]), _return_block(comparison)]
-    if n_tasks > 1:
+    if n_tasks > 1 and comparison.by_task:
         blocks.append(_task_block(comparison))
     blocks.append(_probe_block(comparison.lines))
     return "\n\n".join(blocks) + "\n"
@@ -40,9 +40,10 @@ def _return_block(comparison: Comparison) -> str:
             rows.append(["  with sampled latents", *_intervals(comparison.sampled, decimals), "", ""])
     if comparison.score is not None:
         none = next(line for line in comparison.lines if line.label == "none")
-        share = 100 * comparison.score.gap.value / np.abs(none.estimate.value)
+        with np.errstate(divide="ignore", invalid="ignore"):  # a team that is paid nothing has no share
+            share = 100 * comparison.score.gap.value / np.abs(none.estimate.value)
         rows.append(["oracle - none", *_intervals(comparison.score.gap, decimals), "", ""])
-        rows.append(["  in % of |none|", *(f"{value:.0f} %" for value in share), "", ""])
+        rows.append(["  in % of |none|", *(f"{value:.0f} %" if np.isfinite(value) else "" for value in share), "", ""])
         rows.append([f"score of {comparison.lines[0].label}", *_intervals(comparison.score.score, 2), "", ""])
     return f"return of episode k: IQM [{CONFIDENCE:.0%} interval]\n" + aligned(rows)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mg2l_kalei.sharing.base import FormedLinear, LayerRole
 
-LARGEST = 1 - 2**-20  # threshold to which a layer can be rescaled
+THRESHOLDS = (1e-30, 1 - 2**-20)  # to which a layer can be rescaled
 Members = slice | list[int]  # of a group, whose masks are looked at
 
 
@@ -51,8 +51,8 @@ class MaskedLinear(FormedLinear):
 
     @torch.no_grad()
     def rescale(self, scale: Tensor, shift: Tensor) -> None:
-        """Thresholds follow the weights, so that masks stay; they lie below 1, and so at most there."""
-        threshold = (self.thresholds.sigmoid() * scale).clamp(max=LARGEST)
+        """Thresholds follow the weights, so that masks stay; one that would pass 1 stops there: none can be higher."""
+        threshold = (self.thresholds.sigmoid() * scale).clamp(*THRESHOLDS)
         super().rescale(scale, shift)
         self.thresholds.copy_(torch.logit(threshold))
 

@@ -181,8 +181,11 @@ def publish(
 def _imagination(system: System, model: WorldModel, split: str) -> Figure:
     """A real episode on one of the split's first tasks, beside what the model imagines of it."""
     config, family = system.config, system.family
-    generator = torch_generator(config.seed, "evaluation", "imagination", split, device=system.device)
-    env, team = family.make(N_IMAGINED, system.device, generator), Team(system.learner, system.encoder, generator)
+    generator, of_team = (
+        torch_generator(config.seed, "evaluation", *whose, split, device=system.device)
+        for whose in (("imagination",), ("imagination", "team"))
+    )
+    env, team = family.make(N_IMAGINED, system.device, generator), Team(system.learner, system.encoder, of_team)
     task = family.task_ids(split).repeat(N_IMAGINED)[:N_IMAGINED].to(system.device)
     trial = collect(env, team, task, family.spec.episode_steps, explore=None)
     shown = imagined_beside(model, system.encoder, trial, generator)

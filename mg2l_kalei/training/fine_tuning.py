@@ -57,12 +57,13 @@ def fine_tuned_result(run: LoadedRun, split: str, env_steps: int, *, fresh: bool
 def fine_tuned(run: LoadedRun, task: int, env_steps: int, *, fresh: bool = False) -> tuple[System, int]:
     """A copy of ``run``'s system trained on number ``task`` alone, and the environment steps that this took.
 
-    Whole iterations of at most ``env_steps`` in all, of as many rows as the run had or as the steps are enough for.
-    Optimisers and schedules begin anew.
+    Whole iterations of at most ``env_steps`` in all, of at most as many rows as the run had: fewer than one trial in
+    each iteration is lacking. Optimisers and schedules begin anew.
     """
     trial_steps = run.system.trial_steps
-    n_rows = min(run.config.n_rows, env_steps // trial_steps)
-    n_iters = env_steps // (n_rows * trial_steps)
+    n_trials = env_steps // trial_steps
+    n_iters = -(-n_trials // run.config.n_rows)
+    n_rows = n_trials // n_iters
     config = dataclasses.replace(run.config, n_rows=n_rows, n_iters=n_iters, total_env_steps=None)
     system = build(config, run.system.device, agents_of(run.folder.path))
     if not fresh:

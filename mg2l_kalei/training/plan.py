@@ -78,7 +78,7 @@ def _train_together(run: TrainingRun, callbacks: Sequence[Callback], processes: 
 
 
 def _train(run: TrainingRun, references: Mapping[str, RunConfig]) -> TrainingResult:
-    awaited = {}
+    awaited, is_lost = {}, False
     for line, reference in references.items():
         say(f"reference line {line}:")
         try:
@@ -87,15 +87,17 @@ def _train(run: TrainingRun, references: Mapping[str, RunConfig]) -> TrainingRes
             awaited[line] = reference
             say(f"{locked}; its table is made when that is done")
             continue
-        if of_line.exit_code:
+        if of_line.exit_code >= STOPPED:
             return run.result(of_line.exit_code, of_line.stopped_by)
+        is_lost |= bool(of_line.exit_code)  # trained, but what it has to show could not be written
 
     def finished(stop: StopSignal) -> dict[str, Path]:
         for reference in awaited.values():
             _await(reference, stop, run.deadline)
         return {line: run_dir(reference) for line, reference in references.items()}
 
-    return run.go(finished)
+    result = run.go(finished)
+    return result._replace(exit_code=result.exit_code or int(is_lost))
 
 
 def _await(config: RunConfig, stop: StopSignal, deadline: float | None) -> None:

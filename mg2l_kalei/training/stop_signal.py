@@ -37,6 +37,7 @@ class StopSignal:
     def __init__(self, deadline: float | None = None) -> None:
         self.received = 0
         self._deadline, self._is_timed = deadline, False
+        self._outer: float | None = None  # deadline of the block around, whose timer this one's takes the place of
         self._raises = self._leaves = False
 
     def __enter__(self) -> StopSignal:
@@ -45,7 +46,8 @@ class StopSignal:
         self._before = {number: signal.signal(number, self._note) for number in heard}
         self._is_timed = self._deadline is not None and can_hear and hasattr(signal, "setitimer")
         if self._is_timed and self._deadline is not None:
-            signal.setitimer(signal.ITIMER_REAL, max(self._deadline - time.monotonic(), 1e-3))
+            left, _ = signal.setitimer(signal.ITIMER_REAL, max(self._deadline - time.monotonic(), 1e-3))
+            self._outer = time.monotonic() + left if left else None
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -53,6 +55,8 @@ class StopSignal:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._outer is not None:
+            signal.setitimer(signal.ITIMER_REAL, max(self._outer - time.monotonic(), 1e-3))
 
     def check(self) -> None:
         """Raises StopRequested where a signal has been received."""

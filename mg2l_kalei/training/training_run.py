@@ -115,7 +115,8 @@ class TrainingRun:
                 self._save()
                 number = stop.received or signal.SIGTERM
                 reason = str(stopped) or signal.Signals(number).name
-        say(f"stopped and saved at iteration {self.trainer.iteration}; the same command goes on from there")
+        again = f"mg2l-kalei resume {self.folder.path}" if self.config.resume == "never" else "the same command"
+        say(f"stopped and saved at iteration {self.trainer.iteration}; {again} goes on from there")
         return self.result(STOPPED + number, reason, metrics=metric_log.last)
 
     def result(

@@ -75,3 +75,12 @@ def test_all_that_is_wrong_is_told_together(runs: dict[str, Path], capsys: pytes
     )
     assert program.main(["evaluate", "nowhere", "neither", "split=tests"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2  # what cannot be read has no splits to be wrong about
+
+
+def test_a_reference_whose_results_cannot_be_written_does_not_keep_the_run_from_being_trained(tmp_path: Path) -> None:
+    reference, run = (tiny(tmp_path, algo=algo, n_iters=1) for algo in ("mappo", "mg2l_full"))
+    place = folder_of(reference)
+    place.path.mkdir(parents=True)
+    place.evaluation.write_text("in the way")
+    assert train.main([*run, "references=true"]) == 1
+    assert any(folder_of(run).evaluation.iterdir())

@@ -59,6 +59,16 @@ def test_a_run_that_was_moved_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -
     assert read_config(moved).n_iters == 3 and remains(moved).step == "step-00000003"
 
 
+def test_what_cannot_be_together_is_refused_and_leaves_the_run_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*tiny(tmp_path, n_iters=1), "device=cpu"]
+    assert train.main(words) == 0
+    before = remains(folder_of(words))
+    assert program.main(["resume", str(folder_of(words).path), "gpu_id=0", "n_iters=2"]) == 2
+    assert "gpu_id=0 with device=cpu" in capsys.readouterr().err and remains(folder_of(words)) == before
+
+
 def test_a_length_on_the_command_line_is_stronger_than_another_in_a_file(tmp_path: Path) -> None:
     recipe = tmp_path / "long.yaml"
     kinds = "encoder: {kind: none}\nsharing: {kind: full}\nlearner: {kind: mappo}\n"

@@ -64,6 +64,20 @@ def test_other_tasks_or_training_lengths_of_a_reference_are_told(make_result: Ma
     assert "none was trained for another number of steps than ours" in table
 
 
+def test_tasks_of_several_seeds_are_told_apart_only_where_they_are_the_same(make_result: MakeResult) -> None:
+    same = [make_result([1.0, 5.0], seed=seed) for seed in (0, 1)]
+    assert "ours by task" in adaptation_table(_compare(same))
+    table = adaptation_table(_compare([same[0], same[1]._replace(fingerprint="others")]))
+    assert "ours by task" not in table and "seeds of ours have tasks of their own" in table
+
+
+def test_a_team_that_is_paid_nothing_has_no_share(make_result: MakeResult) -> None:
+    none, oracle = (make_result([level, level]) for level in (0.0, 1.0))
+    none = none._replace(returns=np.zeros_like(none.returns))
+    table = adaptation_table(_compare([oracle], none=[none], oracle=[oracle]))
+    assert "%" not in _row(table, "  in % of |none|").replace("in % of", "")
+
+
 def test_what_cannot_be_compared_is_refused(make_result: MakeResult) -> None:
     run = make_result([0.0, 0.0])
     with pytest.raises(ValueError, match=r"none: .*'other'.*'named'"):

@@ -19,7 +19,7 @@ import pytest
 from mg2l_kalei import __main__ as program
 from mg2l_kalei.evaluation.reports.estimates import sections_of
 from mg2l_kalei.evaluation.reports.pictures import figures_of
-from mg2l_kalei.evaluation.reports.stored import StoredRun
+from mg2l_kalei.evaluation.reports.stored import StoredRun, find_runs
 from mg2l_kalei.evaluation.reports.tables import to_latex
 from mg2l_kalei.evaluation.results import AdaptationResult, to_json
 from mg2l_kalei.evaluation.statistics import (
@@ -127,6 +127,21 @@ def test_what_adapting_costs_is_a_picture_with_a_line_of_all_numbers_of_steps(ma
     (section,) = sections_of(runs, 100)
     (axes,) = figures_of(section)["cost"]().axes
     assert [np.array(line.get_xdata()).tolist() for line in axes.lines] == [[0, 20], [100, 500]]
+
+
+def test_evaluations_on_other_tasks_of_the_family_and_what_was_set_aside_are_no_runs(
+    tmp_path: Path, make_result: Make
+) -> None:
+    own = stored(tmp_path / "results", make_result, "mappo", 0)
+    result = make_result([1.0, 2.0], n_trials=8)
+    (own / "tasks.json").write_text(json.dumps({"fingerprint": result.fingerprint}))
+    (own / "evaluation" / "ood-on-named.json").write_text(
+        to_json(result._replace(split="ood", fingerprint="others", latents=None))
+    )
+    aside = own.parent / "s0.old1"
+    shutil.copytree(own, aside / "finetune-10")
+    (run,) = find_runs([str(tmp_path)])
+    assert run.path == own and [each.split for each in run.results] == ["test"]
 
 
 def test_a_second_report_takes_the_pictures_of_the_first_away_and_nothing_else(

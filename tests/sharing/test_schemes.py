@@ -60,6 +60,15 @@ def test_outputs_are_rescaled_by_changing_parameters(kind: str, scale: float) ->
     torch.testing.assert_close(layer(x), scale * before + 0.3, rtol=1e-4, atol=1e-6)
 
 
+def test_thresholds_stay_finite_however_small_or_large_they_become() -> None:
+    layer = make("kaleidoscope").linear(IN, OUT, gain=1.0)
+    with torch.no_grad():
+        dict(layer.named_parameters())["thresholds"][0] = -200.0
+    for scale in (1e-20, 1e20):
+        layer.rescale(torch.tensor([scale]), torch.zeros(1))
+        assert all(parameter.isfinite().all() for parameter in layer.parameters())
+
+
 @pytest.mark.parametrize("kind", SHARINGS)
 def test_a_member_sees_only_its_own_row(kind: str) -> None:
     layer = make(kind).linear(IN, OUT, gain=1.0)

@@ -11,7 +11,7 @@ import pytest
 import train
 from envs.core import Refusal
 from mg2l_kalei import __main__ as program
-from mg2l_kalei.training.fine_tuning import fine_tuned_result
+from mg2l_kalei.training.fine_tuning import fine_tuned, fine_tuned_result
 from mg2l_kalei.training.saved_run import load_run
 from tests.small_runs import files_in, folder_of, tiny
 
@@ -46,6 +46,12 @@ def test_a_copy_learns_its_corner_and_the_run_stays_as_it_was(run: Path) -> None
         assert value.equal(before[name])
 
 
+def test_as_many_steps_are_made_as_rows_can_share(run: Path) -> None:
+    """70 trials in iterations of 16 rows at most are five of 14."""
+    _, made = fine_tuned(load_run(run), 0, 700)
+    assert made == 700
+
+
 def test_both_are_lines_of_a_report(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mg2l_kalei.commands.report.save_picture", lambda path, draw, *others: False)
     before = files_in(run)
@@ -62,7 +68,7 @@ def test_what_cannot_be_trained_on_one_task_is_refused_in_a_line(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files_in(run)
-    for words in (["steps=9"], ["split=test"]):
+    for words in (["steps=9"], ["steps=[]"], ["split=test"]):
         assert program.main(["finetune", str(run), *words]) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert files_in(run) == before

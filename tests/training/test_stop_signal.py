@@ -76,3 +76,13 @@ def test_output_that_is_closed_is_given_to_nobody_else() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert done.returncode > 2
+
+
+def test_a_time_limit_outlives_another_within_it() -> None:
+    """As while another process's reference is trained to its end."""
+    deadline = time.monotonic() + 0.2
+    with StopSignal(deadline) as outer:
+        with StopSignal(deadline + 60):
+            pass
+        time.sleep(0.4)
+        assert outer.received == signal.SIGALRM

@@ -64,7 +64,7 @@ def find_runs(paths: Sequence[str]) -> list[StoredRun]:
 def _runs_in(path: Path) -> Iterator[StoredRun]:
     folders = sorted(config.parent for config in path.rglob("config.yaml") if (config.parent / "evaluation").is_dir())
     for folder in folders:
-        if folder != path and SET_ASIDE.fullmatch(folder.name):
+        if any(map(SET_ASIDE.fullmatch, folder.relative_to(path).parts)):
             continue
         run = _run_in(RunFolder(folder))
         if run is not None:
@@ -76,14 +76,17 @@ def _run_in(folder: RunFolder) -> StoredRun | None:
     """The run in a folder; None: it was not evaluated."""
     settings = _settings(folder.config)
     results = [_result(path) for path in sorted(folder.evaluation.glob("*.json"))]
+    tasks = _content_of_tasks(folder.tasks)
+    wanted = tasks.get("fingerprint")  # others are of other tasks of the same family
     own = [result for result in results if result.family.split(" (")[0] == settings.get("env.kind")]
+    own = [result for result in own if wanted in (None, result.fingerprint)]
     if not own:
         return None
     places = (folder.path.glob("*"), folder.figures.glob("*"))
     files = sorted(file for place in places for file in place if file.suffix in FILMS)
     best = _one_of_each_split(own, folder.config)
     metrics = tuple(map(_evaluated, read_metrics(folder.metrics, holding='"evaluation/')))
-    return StoredRun(folder.path, folder.config, settings, _made_by(folder.tasks), best, metrics, tuple(files))
+    return StoredRun(folder.path, folder.config, settings, _made_by(tasks), best, metrics, tuple(files))
 
 
 def _evaluated(row: dict[str, Any]) -> dict[str, Any]:
@@ -147,11 +150,18 @@ def _result(path: Path) -> AdaptationResult:
         raise Refusal(f"{path}: no raw results of an evaluation: {reason}") from error
 
 
-def _made_by(tasks: Path) -> str:
-    """Version of the family, and what else its tasks depend on, the simulator first of all."""
+def _content_of_tasks(path: Path) -> dict[str, Any]:
+    """What ``tasks.json`` holds; nothing where it cannot be read."""
     try:
-        content = json.loads(read_bounded(tasks, MAX_TASKS_SIZE))
-        made_by = content.get("made_by", {})
-        return " ".join([f"version={content.get('version')}", *(f"{k}={to_text(v)}" for k, v in made_by.items())])
-    except (OSError, ValueError, AttributeError, RecursionError):
+        content = json.loads(read_bounded(path, MAX_TASKS_SIZE))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _made_by(tasks: dict[str, Any]) -> str:
+    """Version of the family, and what else its tasks depend on, the simulator first of all."""
+    made_by = tasks.get("made_by", {})
+    if not tasks or not isinstance(made_by, dict):
         return ""
+    return " ".join([f"version={tasks.get('version')}", *(f"{k}={to_text(v)}" for k, v in made_by.items())])
