@@ -31,6 +31,7 @@ from mg2l_kalei.losses.policy_gradient import (
     clipped_value_loss,
     explained_variance,
     generalized_advantages,
+    paid_together,
     standardised,
     within_the_trial,
 )
@@ -192,10 +193,13 @@ class Mappo(Learner):
         with self.frozen():
             value, next_value, critic_state = self._values(seen, latent)
         values = Values(moments.denormalise(value), moments.denormalise(next_value))
-        ends = (seen.terminated, seen.truncated, seen.next_alive)
+        lived = seen
+        if self.spec.shared_reward:
+            values, lived = paid_together(values, seen)
+        ends = (lived.terminated, lived.truncated, lived.next_alive)
         if config.horizon == "trial":
-            values, ends = within_the_trial(values, seen, config.gamma)
-        reward = torch.where(seen.alive, seen.reward, 0.0)
+            values, ends = within_the_trial(values, lived, config.gamma)
+        reward = torch.where(lived.alive, lived.reward, 0.0)
         advantage = generalized_advantages(reward, values, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda)
         returns = advantage + values.value
         is_first = moments.count == 0

@@ -19,6 +19,22 @@ class Values(NamedTuple):
     next_value: Tensor  # (T, B, N)   of its true successor
 
 
+def paid_together(values: Values, seen: Step) -> tuple[Values, Step]:
+    """Of agents that are all paid alike, who leaves has a part in what the team is paid and worth after that.
+
+    Those who are not there, (T, B, N), are given the mean of those who are, and counted as there while somebody is.
+    """
+    value, reward = (_means_of_others(x, seen.alive) for x in (values.value, seen.reward))
+    next_value = _means_of_others(values.next_value, seen.next_alive)
+    alive, next_alive = (x.any(-1, keepdim=True).expand_as(x) for x in (seen.alive, seen.next_alive))
+    return Values(value, next_value), seen._replace(reward=reward, alive=alive, next_alive=next_alive)
+
+
+def _means_of_others(x: Tensor, alive: Tensor) -> Tensor:
+    mean = torch.where(alive, x, 0.0).sum(-1, keepdim=True) / alive.sum(-1, keepdim=True).clamp(min=1)
+    return torch.where(alive, x, mean)
+
+
 def within_the_trial(values: Values, seen: Step, gamma: float) -> tuple[Values, tuple[Tensor, Tensor, Tensor]]:
     """Values and ends (T, B, ...) of a trial taken as one episode: what follows a step within it is the next step.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mg2l_kalei.learners.mappo import Mappo
-from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages, within_the_trial
+from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages, paid_together, within_the_trial
 from mg2l_kalei.types import Rollout, Step
 from tests.small_systems import (
     CONTINUOUS,
@@ -82,6 +82,22 @@ def test_nothing_is_handed_back_to_who_has_left_for_good() -> None:
     alive[1:] = False
     values = Values(torch.zeros(5, 3, 1), torch.full((5, 3, 1), 100.0))
     assert (advantages(values, lived(alive, next_alive))[0] == 1).all()
+
+
+def test_who_leaves_a_team_that_is_paid_alike_is_credited_for_what_it_is_paid_then() -> None:
+    """Two agents, of which one acts in step 0 alone: advantages of both are the same, where values are."""
+    there = torch.ones(5, 3, 2, dtype=torch.bool)
+    alive, next_alive = there.clone(), there.clone()
+    alive[1:, :, 1] = next_alive[:, :, 1] = False
+    one = lived()
+    steps = one._replace(alive=alive, next_alive=next_alive, reward=torch.where(alive, REWARD, 1e9))
+    values = [torch.where(there, draw(5, 3, 1, seed=seed), 1e9) for seed in (0, 1)]
+    values[0][1:, :, 1] = values[1][:, :, 1] = 1e9  # which critics may say of who is gone
+    own, team = paid_together(Values(values[0], values[1]), steps)
+    ends = (team.terminated, team.truncated, team.next_alive)
+    reward = torch.where(team.alive, team.reward, 0.0)
+    got = generalized_advantages(reward, own, *ends, gamma=0.5, gae_lambda=0.7)
+    torch.testing.assert_close(got[..., 1], got[..., 0])
 
 
 def test_what_is_given_is_left_as_it_was() -> None:
