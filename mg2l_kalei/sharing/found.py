@@ -58,7 +58,8 @@ class FoundGroups(ParameterSharing):
 
     def on_loaded(self, network: nn.Module) -> None:
         if self.finds and (layers := list(_with_places(network))):
-            self.found = tuple(layers[0].tolist())
+            places = tuple(layers[0].tolist())
+            self.found = () if places == self.members else places  # as all begin, before any fit
 
     def find(self, replay: TrialReplay, spec: EnvSpec, generator: torch.Generator) -> Groups:
         return find_groups(replay, spec, self.config, generator)

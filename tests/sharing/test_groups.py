@@ -157,6 +157,9 @@ def test_groups_that_are_given_or_loaded_are_not_looked_for_again(replay: TrialR
     members = SepsSharing.members_of(config, family.spec)
     fitted, loaded = (SepsSharing(config, members, generator()) for _ in range(2))
     source, network = (sharing.linear(4, 4, gain=1.0) for sharing in (fitted, loaded))
+    network.load_state_dict(source.state_dict())
+    loaded.on_loaded(network)
+    assert loaded.needs_fit(replay, START)  # nobody has looked yet
     fitted.fit(source, fitted.find(replay, family.spec, generator()), START)
     network.load_state_dict(source.state_dict())
     loaded.on_loaded(network)
