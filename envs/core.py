@@ -242,6 +242,13 @@ class TaskFamily(ABC):
         """The family whose batches have scenes, where those that are trained on save themselves the trouble."""
         return self
 
+    def places(self, obs: Tensor) -> Tensor | None:
+        """Where agents are in the plane of their scenes, (..., N, 2), by observations (..., N, obs_dim) alone.
+
+        None: these do not tell. So what a world model imagines can be drawn.
+        """
+        return None
+
     @abstractmethod
     def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> EnvBatch:
         """A batch of ``n_rows`` rows on ``device``; ``generator`` (of that device) drives all its randomness."""

@@ -184,6 +184,9 @@ class Corners(TaskFamily):
         """Staying in the middle, the point with the least mean distance to the four corners."""
         return -self.config.episode_steps * math.sqrt(2)
 
+    def places(self, obs: Tensor) -> Tensor:
+        return obs[..., :2]
+
     def make(self, n_rows: int, device: torch.device, generator: torch.Generator) -> CornersBatch:
         return CornersBatch(self, n_rows, device, generator)
 

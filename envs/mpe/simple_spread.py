@@ -33,6 +33,9 @@ class SimpleSpread(Scenario):
         is_shared = n <= 2 or self.config.local_ratio == 0  # a collision of two is one of either
         return Layout((kind,), (LANDMARK,) * n, shared_reward=is_shared)
 
+    def places(self, obs: Tensor) -> Tensor:
+        return obs[..., 2:4]
+
     def _batch(self, world: World, n_rows: int, generator: torch.Generator) -> SimpleSpreadBatch:
         return SimpleSpreadBatch(self, world, n_rows, generator)
 

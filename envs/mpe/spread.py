@@ -84,6 +84,9 @@ class Spread(TaskFamily):
         if config.landmarks != "anywhere":
             self.made_by = {"landmarks": config.landmarks}
 
+    def places(self, obs: Tensor) -> Tensor:
+        return obs[..., :2]
+
     def make(
         self,
         n_rows: int,

@@ -37,6 +37,9 @@ class SpreadRoles(TaskFamily):
         self.spec = spread_spec(n, n, config.episode_steps, config.is_discrete)
         self.true_groups = tuple(range(n))
 
+    def places(self, obs: Tensor) -> Tensor:
+        return obs[..., :2]
+
     def make(
         self, n_rows: int, device: torch.device, generator: torch.Generator, dtype: torch.dtype = torch.float32
     ) -> SpreadRolesBatch:

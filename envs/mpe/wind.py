@@ -53,6 +53,9 @@ class Wind(TaskFamily):
         )
         self.spec = spread_spec(config.n_agents, config.n_agents, config.episode_steps, config.is_discrete)
 
+    def places(self, obs: Tensor) -> Tensor:
+        return obs[..., :2]
+
     def make(
         self,
         n_rows: int,

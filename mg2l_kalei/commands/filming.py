@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from envs.core import EnvBatch, Observation, Picture, Refusal, Scene, StepResult
+from envs.core import EnvBatch, Marker, Observation, Picture, Refusal, Scene, StepResult
 from mg2l_kalei.acting.collector import collect
+from mg2l_kalei.evaluation.imagination import imagined_beside
 from mg2l_kalei.evaluation.probe import task_probabilities
 from mg2l_kalei.evaluation.render import Film, trial_captions
 from mg2l_kalei.evaluation.statistics import Array
@@ -26,12 +27,8 @@ def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, n_steps: int =
     cannot be drawn here.
     """
     family = run.family
-    device, actions = run.system.device, run.config.eval_actions
-    env = _Filmed(family.drawn().make(1, device, torch_generator(seed, "film", device=device)), family.name)
-    number = torch.tensor([task], device=device)
     n_steps = min(n_steps, n_episodes * family.spec.episode_steps)
-    explore = run.system.learner.sampling(run.env_steps) if actions == "sampled" else None
-    rollout = collect(env, run.team(seed), number, n_steps, explore=explore)
+    env, rollout = _played(run, task, n_steps, seed)
     reward, starts = (x[:, 0].cpu().numpy() for x in (rollout.steps.reward, rollout.steps.episode_start))
     shown = family.tasks[task]
     return Film(
@@ -41,6 +38,45 @@ def film_trial(run: LoadedRun, task: int, *, n_episodes: int = 1, n_steps: int =
         tasks=tuple(other.name for other in family.splits[shown.split]),
         true_task=family.splits[shown.split].index(shown),
     )
+
+
+def film_imagined(run: LoadedRun, task: int, *, n_steps: int = 300, seed: int = 0) -> Film:
+    """An episode on task number ``task``, or its first ``n_steps``, as it went and as the world model imagines it.
+
+    It is imagined from the start on, along the actions that were taken. Raises Refusal where the run has no model, or
+    observations do not tell where agents are.
+    """
+    family, model = run.family, run.system.world_model
+    if model is None:
+        raise Refusal(f"{run.folder.path} has no world model: nothing is imagined")
+    if family.places(torch.zeros(family.spec.n_agents, family.spec.obs_dim)) is None:
+        raise Refusal(f"observations of {family.name} do not tell where agents are: what is imagined cannot be drawn")
+    env, rollout = _played(run, task, min(n_steps, family.spec.episode_steps), seed)
+    generator = torch_generator(seed, "film", "imagined", device=run.system.device)
+    shown = imagined_beside(model, run.system.encoder, rollout, generator)
+    places = family.places(torch.from_numpy(shown.imagined_obs))
+    assert places is not None
+    ahead = [_with_ghosts(scene, now.tolist()) for scene, now in zip(env.scenes[1:], places, strict=False)]
+    name = family.tasks[task].name
+    return Film([env.scenes[0], *ahead], [f"{name} · step {t} · light: imagined" for t in range(len(ahead) + 1)])
+
+
+def _with_ghosts(scene: Scene | Picture, places: list[list[float]]) -> Scene | Picture:
+    """The scene, and below its agents others where they are imagined."""
+    if not isinstance(scene, Scene):
+        raise Refusal("scenes that are pictures cannot be drawn into")
+    size = next(marker.radius for marker in scene.markers if marker.role == "agent")
+    ghosts = [Marker(x, y, size, "imagined", False) for x, y in places]
+    return scene._replace(markers=(*ghosts, *scene.markers))
+
+
+def _played(run: LoadedRun, task: int, n_steps: int, seed: int) -> tuple[_Filmed, Rollout]:
+    """A trial's first steps, played as the run's evaluations are, and what was filmed of them."""
+    device, family = run.system.device, run.family
+    env = _Filmed(family.drawn().make(1, device, torch_generator(seed, "film", device=device)), family.name)
+    explore = run.system.learner.sampling(run.env_steps) if run.config.eval_actions == "sampled" else None
+    number = torch.tensor([task], device=device)
+    return env, collect(env, run.team(seed), number, n_steps, explore=explore)
 
 
 def _belief(run: LoadedRun, rollout: Rollout, split: str, n_episodes: int) -> Array | None:

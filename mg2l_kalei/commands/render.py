@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from envs.core import TaskFamily, setting
-from mg2l_kalei.commands.filming import film_trial
+from mg2l_kalei.commands.filming import film_imagined, film_trial
 from mg2l_kalei.config import ConfigError
 from mg2l_kalei.config.options import file_named, only_run, read_options
 from mg2l_kalei.config.settings import nearest, problem
@@ -21,10 +21,11 @@ class RenderOptions:
     episodes: int = setting(1, "episodes of the trial", low=1)
     steps: int = setting(300, "that the film has at most, from the trial's start: the GIF grows with them", low=1)
     seed: int = setting(0, "of the trial", low=0)
+    imagined: bool = setting(False, "one episode, and light where the run's world model imagines its agents meanwhile")
     best: bool = setting(False, "take the best checkpoint instead of the latest")
     factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
     plugins: tuple[str, ...] = setting((), "the runs' plugins, if they name some: none is run that is not named here")
-    out: str | None = setting(None, "the GIF; null: figures/trial-<task>-<seed>.gif in the run's folder")
+    out: str | None = setting(None, "the GIF; null: figures/trial-<task>-<seed>.gif (imagined-...) in the run's folder")
 
 
 def render(words: Sequence[str]) -> int:
@@ -35,9 +36,13 @@ def render(words: Sequence[str]) -> int:
     if named is None:
         run.folder.refuse_links()
     task = _task_number(run.family, options.task)
-    out = named or run.folder.figures / f"trial-{task}-{options.seed}.gif"
-    film = film_trial(run, task, n_episodes=options.episodes, n_steps=options.steps, seed=options.seed)
-    write_gif(film, out)
+    kind = "imagined" if options.imagined else "trial"
+    out = named or run.folder.figures / f"{kind}-{task}-{options.seed}.gif"
+    if options.imagined:
+        write_gif(film_imagined(run, task, n_steps=options.steps, seed=options.seed), out)
+        say(str(out))
+        return 0
+    write_gif(film_trial(run, task, n_episodes=options.episodes, n_steps=options.steps, seed=options.seed), out)
     n_steps = options.episodes * run.family.spec.episode_steps
     if n_steps > options.steps:
         say(f"the first {options.steps} of {n_steps} steps: steps={n_steps} films them all", is_error=True)

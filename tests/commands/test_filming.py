@@ -14,6 +14,7 @@ import train
 from envs.core import CannotDraw, Scene
 from envs.toy import CornersBatch
 from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.evaluation.render import Film
 from mg2l_kalei.learners.mappo import Mappo
 from mg2l_kalei.types import ActionSample, Clock
 from tests.small_runs import folder_of, tiny
@@ -72,3 +73,21 @@ def test_a_run_whose_evaluations_sample_actions_is_evaluated_and_filmed_so(
     assert (folder.evaluation / "train-16-3x2-sampled.json").is_file()
     assert program.main(["render", str(folder.path)]) == 0
     assert told == {True}
+
+
+def test_what_is_imagined_is_filmed_beside_what_happened(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("mg2l_kalei.training.assessment.save_picture", lambda path, draw: False)
+    words = tiny(tmp_path, algo="mappo_model", n_iters=3)
+    assert train.main(words) == 0
+    films: list[Film] = []
+    monkeypatch.setattr("mg2l_kalei.commands.render.write_gif", lambda film, path: films.append(film))
+    assert program.main(["render", str(folder_of(words).path), "imagined=true"]) == 0
+    (film,) = films
+    roles = [[marker.role for marker in scene.markers] for scene in film.scenes if isinstance(scene, Scene)]
+    assert len(film.captions) == len(roles) == 4
+    assert [of_scene.count("imagined") for of_scene in roles] == [0, 2, 2, 2]
+    capsys.readouterr()
+    assert program.main(["render", str(run.path), "imagined=true"]) == 2
+    assert capsys.readouterr().err.endswith("has no world model: nothing is imagined\n")

@@ -13,7 +13,7 @@ import torch
 
 from envs import ENVS, families, make_family
 from envs.check import check_family, unusual
-from envs.core import MAX_TASKS, TaskFamily
+from envs.core import MAX_TASKS, Scene, TaskFamily
 from tests.representatives import one_per_kind
 
 FIXED = ("mpe-world-tasks", "mujoco-ant-dir", "mujoco-cheetah-cripple")  # tasks are held out, but none is drawn
@@ -52,6 +52,17 @@ def test_the_family_is_honest_at_other_sizes(name: str, settings: dict[str, Any]
 def test_training_tasks_come_first_as_encoders_number_them_from_zero(name: str) -> None:
     splits = [task.split for task in family(name).tasks]
     assert "train" not in splits[splits.count("train") :]
+
+
+@pytest.mark.parametrize("name", ["toy-corners", "mpe-spread", "mpe-spread-roles", "mpe-wind", "mpe-simple-spread"])
+def test_agents_are_where_their_observations_say(name: str) -> None:
+    played = family(name)
+    env = played.make(2, torch.device("cpu"), torch.Generator().manual_seed(0))
+    seen, scene = env.reset(torch.zeros(2, dtype=torch.int64)), env.scene(1)
+    told = played.places(seen.obs[1])
+    assert told is not None and isinstance(scene, Scene)
+    drawn = [(marker.x, marker.y) for marker in scene.markers if marker.role == "agent"]
+    torch.testing.assert_close(told, torch.tensor(drawn))
 
 
 @pytest.mark.parametrize("name", ENVS)
