@@ -42,7 +42,7 @@ def finetune(words: Sequence[str]) -> int:
     run.folder.refuse_links()
     held_out = tuple(split for split in splits if split != "train")
     for split in (options.split,) if options.split else held_out or splits:
-        for steps in options.steps:
+        for steps in sorted(set(options.steps)):  # the fewest first, which may be refused
             result = fine_tuned_result(run, split, steps, fresh=options.scratch)
             made = result.env_steps - (0 if options.scratch else run.env_steps)
             place = _write(run, result, f"{'scratch' if options.scratch else 'finetune'}-{made}")

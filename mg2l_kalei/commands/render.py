@@ -33,6 +33,9 @@ def render(words: Sequence[str]) -> int:
     folders, options = read_options(words, RenderOptions())
     path, named = only_run("render", folders), file_named(options.out, ".gif")
     run = load_run(path, best=options.best, factory=options.factory, plugins=options.plugins, n_workers=None)
+    if options.imagined and options.episodes > 1:
+        reason = "one episode is imagined, from its start on"
+        raise ConfigError([problem("command line", "episodes", options.episodes, reason)])
     if named is None:
         run.folder.refuse_links()
     task = _task_number(run.family, options.task)

@@ -59,7 +59,8 @@ def read(value: Any, rule: Rule) -> Any:
     fits = isinstance(items, (list, tuple)) and rule.length in (None, len(items))
     scalars = [_scalar(item, rule.scalar) for item in items] if fits else [None]
     if not all(_is_legal(scalar, rule) for scalar in scalars):
-        strange = [item for item in items if isinstance(item, str) and item not in (rule.choices or ())] if fits else []
+        words = [value] if isinstance(value, str) else items if fits else []
+        strange = [word for word in words if isinstance(word, str) and word not in (rule.choices or ())]
         suggestion = nearest(strange[0], rule.choices) if rule.choices and strange else ""
         raise ValueError(f"expected {describe(rule)}{suggestion}")
     return tuple(scalars) if rule.is_list else scalars[0]

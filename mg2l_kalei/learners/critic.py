@@ -79,17 +79,18 @@ class Critic(nn.Module):
     def fit_returns(self, returns: Tensor, alive: Tensor, processes: Processes = ALONE) -> None:
         """Take returns (..., N) of those alive (..., N) into the moments; rescale the last layer to keep its values.
 
+        All of them but what hangs on a mask whose threshold would pass 1, see ``MaskedLinear.rescale``.
+
         PopArt (van Hasselt et al. 2016): without it, bootstrapped values grow with the moments they are scaled by.
         """
         moments = self.moments
-        is_first, mean, std = moments.var.sqrt() <= moments.min_std, moments.mean.clone(), moments.std.clone()
-        is_first |= moments.count == 0
+        is_first, mean, std = moments.count == 0, moments.mean.clone(), moments.std.clone()
         if len(mean) > 1:
             moments.update(returns, alive, processes)
         else:
             counted = returns.flatten() if alive.all() else returns[alive]
             moments.update(counted.unsqueeze(-1), processes=processes)
-        # Values that mean nothing yet, as all returns were the same, are left: better around their mean than around 0.
+        # Values that mean nothing yet are left as they are: better around the mean return than around 0.
         mean, std = torch.where(is_first, moments.mean, mean), torch.where(is_first, moments.std, std)
         if self.is_local:
             self.body.output.rescale((std / moments.std).float(), ((mean - moments.mean) / moments.std).float())

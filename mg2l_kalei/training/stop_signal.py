@@ -83,6 +83,8 @@ class StopSignal:
             self._leaves = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received and number == getattr(signal, "SIGALRM", None):
+            return  # a time limit is nobody's second signal: what is being saved is saved
         if self._leaves:
             _tell(number)
         if self.received or self._leaves:
