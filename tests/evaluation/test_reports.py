@@ -18,6 +18,7 @@ import pytest
 
 from mg2l_kalei import __main__ as program
 from mg2l_kalei.evaluation.reports.estimates import sections_of
+from mg2l_kalei.evaluation.reports.methods import methods_of
 from mg2l_kalei.evaluation.reports.pictures import figures_of
 from mg2l_kalei.evaluation.reports.stored import StoredRun, find_runs
 from mg2l_kalei.evaluation.reports.tables import to_latex
@@ -127,6 +128,19 @@ def test_what_adapting_costs_is_a_picture_with_a_line_of_all_numbers_of_steps(ma
     (section,) = sections_of(runs, 100)
     (axes,) = figures_of(section)["cost"]().axes
     assert [np.array(line.get_xdata()).tolist() for line in axes.lines] == [[0, 20], [100, 500]]
+
+
+def test_methods_that_differ_in_more_than_steps_on_each_task_are_lines_of_their_own(make_result: Make) -> None:
+    settings = [
+        {"algo": algo, "encoder.kind": "none", "learner.actor_lr": lr}
+        for algo, lr in (("x-10+finetune-10", 1.0), ("x-10+finetune-50", 1.0), ("x-10+finetune-50", 2.0))
+    ]
+    runs = [StoredRun(Path(), Path(), each, "", (make_result([1.0]),), (), ()) for each in settings]
+    assert [(method.label, method.line) for method in methods_of(runs)] == [
+        ("x-10+finetune-10", "x-10+finetune"),
+        ("x-10+finetune-50", "x-10+finetune"),
+        ("x-10+finetune-50 learner.actor_lr=2.0", "x-10+finetune learner.actor_lr=2.0"),
+    ]
 
 
 def test_evaluations_on_other_tasks_of_the_family_and_what_was_set_aside_are_no_runs(

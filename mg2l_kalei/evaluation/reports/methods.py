@@ -16,7 +16,7 @@ from mg2l_kalei.evaluation.results import AdaptationResult
 # In what a run may differ from its reference lines and still be compared with them.
 FREE = ("algo", "encoder.", "sharing.", "context.", "network.memory", "network.inputs", "learner.horizon")
 
-ADAPTED = re.compile(r"\+(?:finetune|scratch)-(\d+)$")  # ends the recipe of what ``finetune`` trained on each task
+ADAPTED = re.compile(r"\+(finetune|scratch)-(\d+)$")  # ends the recipe of what ``finetune`` trained on each task
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,7 @@ class Method:
     """Runs that differ in their seeds alone."""
 
     label: str
+    line: str  # the label without ``task_steps``: what differs in these alone is one line of a figure
     role: str  # "none", "oracle", "rl2"; "" for any other
     runs: tuple[StoredRun, ...]
 
@@ -35,7 +36,7 @@ class Method:
     def task_steps(self) -> int | None:
         """Environment steps of training on each task alone; None: it was trained on all of them together."""
         adapted = ADAPTED.search(str(self.settings.get("algo")))
-        return int(adapted.group(1)) if adapted else None
+        return int(adapted.group(2)) if adapted else None
 
 
 def families_of(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
@@ -64,14 +65,16 @@ def methods_of(runs: Sequence[StoredRun]) -> tuple[Method, ...]:
     firsts: dict[str, Mapping[str, Any]] = {}
     methods: dict[str, Method] = {}
     for group in groups:
-        settings = group[0].settings
-        role, recipe = _role(settings), str(settings.get("algo"))
-        firsts.setdefault(recipe, settings)
-        first = firsts.setdefault(role or recipe, settings)
-        label = " ".join([role or recipe, *_differing(first, settings)])
+        role, recipe = _role(group[0].settings), str(group[0].settings.get("algo"))
+        kind = ADAPTED.sub(r"+\1", recipe)
+        settings = {**group[0].settings, "algo": kind}
+        firsts.setdefault(kind, settings)
+        differing = _differing(firsts.setdefault(role or kind, settings), settings)
+        label, line = (" ".join([role or name, *differing]) for name in (recipe, kind))
         while label in methods:  # which differs from the first in the same kind of an axis
-            label = " ".join([label, *_differing(methods[label].settings, settings)])
-        methods[label] = Method(label, role, tuple(sorted(group, key=lambda run: run.seed)))
+            more = _differing(methods[label].settings, group[0].settings)
+            label, line = (" ".join([name, *more]) for name in (label, line))
+        methods[label] = Method(label, line, role, tuple(sorted(group, key=lambda run: run.seed)))
     return tuple(methods.values())
 
 

@@ -121,7 +121,7 @@ def cost_figure(section: Section) -> Figure:
     lines: dict[str, list[tuple[float, ...]]] = {}
     looks: dict[str, tuple[str, str]] = {}
     for entry, look in zip(entries, styles, strict=True):
-        steps, label = entry.method.task_steps, _line_of(entry)
+        steps, label = entry.method.task_steps, entry.method.line
         estimates = zip(*entry.estimate, strict=True)
         points = [(float(k * episode_steps), *each) for k, each in enumerate(estimates)]
         lines.setdefault(label, []).extend(points if steps is None else [(float(steps), *points[-1][1:])])
@@ -139,20 +139,16 @@ def cost_figure(section: Section) -> Figure:
 
 def _canvas(section: Section, entries: Sequence[Entry]) -> Canvas:
     shown = entries[:LINES_SHOWN]
-    order = sorted({_line_of(entry) for entry in section.entries})  # which have one colour in all figures of a section
+    order = sorted(
+        {entry.method.line for entry in section.entries}
+    )  # which have one colour in all figures of a section
     styles = dict(zip(order, line_styles(order), strict=True))
     n_lines = sum(1 + wrapped(entry.label).count("\n") for entry in shown)
     height = max(SIZE[1], ROOM + LABEL_GAP * n_lines)
     figure = new_figure(SIZE[0], height, section.title)
     axes = figure.subplots()
     axes.locator_params(nbins=TICKS)
-    return Canvas(figure, axes, shown, [styles[_line_of(entry)] for entry in shown])
-
-
-def _line_of(entry: Entry) -> str:
-    """Its label, without the number of steps that it was trained on each task alone."""
-    steps = entry.method.task_steps
-    return entry.label if steps is None else entry.label.replace(f"-{steps}", "", 1)
+    return Canvas(figure, axes, shown, [styles[entry.method.line] for entry in shown])
 
 
 def _banded(axes: Axes, curve: tuple[Array, Array, Array, Array], colour: str, dash: str, marker: str = "") -> None:
