@@ -67,6 +67,11 @@ class Learner(ABC):
         """Why this learner cannot learn in environments like these, a line each."""
         return ()
 
+    @classmethod
+    def wanted_for_parts(cls, config: Any) -> str:
+        """The setting, ``key=value``, with which it would learn from parts of episodes; "": it does, as it is set."""
+        return ""
+
     @property
     def actor(self) -> nn.Module:
         """The network that acts."""

@@ -99,6 +99,10 @@ class Mappo(Learner):
         if config.critic_input == "obs" and config.reward_scale == "agent":
             yield "reward_scale=agent with critic_input=obs: its returns are on one scale for all agents"
 
+    @classmethod
+    def wanted_for_parts(cls, config: MappoConfig) -> str:
+        return "horizon=episode" if config.horizon == "trial" else ""
+
     def __init__(self, config: MappoConfig, setup: Setup) -> None:
         super().__init__(config, setup)
         encoder, network = setup.encoder, setup.network

@@ -124,6 +124,10 @@ class Qmix(Learner):
         if config.epsilon_end > config.epsilon_start:
             yield f"epsilon_end={config.epsilon_end:g} is more than epsilon_start={config.epsilon_start:g}"
 
+    @classmethod
+    def wanted_for_parts(cls, config: QmixConfig) -> str:
+        return "time_limits=bootstrap" if config.time_limits == "terminal" else ""
+
     def __init__(self, config: QmixConfig, setup: Setup) -> None:
         super().__init__(config, setup)
         sharing = setup.make_sharing()

@@ -257,14 +257,12 @@ def _impossible(config: RunConfig) -> Iterable[str]:
 def _impossible_to_imagine(config: RunConfig) -> Iterable[str]:
     """What cannot be combined with a world model, a line each."""
     kind = f"world_model.kind={config.kinds['world_model']}"
-    if getattr(config.learner, "time_limits", "bootstrap") == "terminal":
-        yield f"{kind} imagines parts of an episode: expected learner.time_limits=bootstrap"
-    elif config.network.is_recurrent:
+    if config.network.is_recurrent:
         yield f"{kind} begins in the midst of trials, where network.memory={config.network.memory} remembers nothing"
     elif config.network.inputs:
         yield f"{kind} learns from the midst of trials, whose first step recalls nothing: expected network.inputs=[]"
-    elif getattr(config.learner, "horizon", "episode") == "trial":
-        yield f"{kind} imagines parts of an episode: expected learner.horizon=episode"
+    elif wanted := LEARNERS[config.kinds["learner"]][0].wanted_for_parts(config.learner):
+        yield f"{kind} imagines parts of an episode: expected learner.{wanted}"
     if config.context.source == "replay":
         yield f"{kind} goes on with beliefs of the trial's own history; expected context.source=online"
 

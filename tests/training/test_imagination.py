@@ -131,7 +131,7 @@ def test_a_team_goes_on_as_if_it_had_lived_through_the_past(encoder: str) -> Non
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--algo=qmix"], "expected learner.time_limits=bootstrap"),
+        (["--algo=qmix", "network.memory=none"], "expected learner.time_limits=bootstrap"),
         (["--algo=rl2"], "network.memory=trial remembers nothing"),
         (["--algo=mappo", "network.inputs=[action]"], "expected network.inputs=\\[\\]"),
         (["--algo=varibad"], "expected learner.horizon=episode"),
