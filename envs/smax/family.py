@@ -101,7 +101,7 @@ class Enemies(BattleFamily):
                     split = "test" if (target, move) == ("weakest", "hold") else "train"
                     task = Task(f"{name}-{target}-{move}", params, tuple(features), split)
                     drawn.append((task, (MAPS[name].registered, t, m)))
-        return tuple(sorted(drawn, key=lambda each: each[0].split != "train"))  # which come first
+        return tuple(sorted(drawn, key=lambda each: each[0].split != "train"))  # to train on first
 
 
 def _spec(maps: list[Map], episode_steps: int) -> EnvSpec:

@@ -43,7 +43,7 @@ def updates_due(per_episode: float, fresh: Rollout, episode_steps: int, processe
     Where rows begin in the midst of episodes, of so many for as many steps as an episode has at most.
     """
     if fresh.told is not None:
-        return max(1, round(per_episode * fresh.steps.ends.numel() * processes.size / episode_steps))
+        return max(1, round(per_episode * fresh.steps.ends.numel() / episode_steps))
     n_episodes = int(processes.sum(fresh.steps.episode_start.sum()))
     return max(1, round(per_episode * n_episodes))
 

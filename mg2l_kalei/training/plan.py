@@ -92,23 +92,24 @@ def _train(run: TrainingRun, references: Mapping[str, RunConfig]) -> TrainingRes
         is_lost |= bool(of_line.exit_code)  # trained, but what it has to show could not be written
 
     def finished(stop: StopSignal) -> dict[str, Path]:
+        nonlocal is_lost
         for reference in awaited.values():
-            _await(reference, stop, run.deadline)
+            is_lost |= bool(_await(reference, stop, run.deadline))
         return {line: run_dir(reference) for line, reference in references.items()}
 
     result = run.go(finished)
     return result._replace(exit_code=result.exit_code or int(is_lost))
 
 
-def _await(config: RunConfig, stop: StopSignal, deadline: float | None) -> None:
-    """Until another process has trained a run, which is then finished here if it was left.
+def _await(config: RunConfig, stop: StopSignal, deadline: float | None) -> int:
+    """Until another process has trained a run, which is then finished here if it was left: the exit code of that.
 
     Trained is enough: that process may still hold the run's lock, waiting for this one's run as its own reference.
     """
     code = None
     while code is None:
         if is_trained(config):
-            return
+            return 0
         try:
             with RunFolder(run_dir(config)).lock():
                 pass
@@ -119,6 +120,7 @@ def _await(config: RunConfig, stop: StopSignal, deadline: float | None) -> None:
     if code >= STOPPED:
         stop.received = code - STOPPED
         stop.check()
+    return code
 
 
 def reference_configs(config: RunConfig) -> dict[str, RunConfig]:

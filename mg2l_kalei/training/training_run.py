@@ -115,8 +115,8 @@ class TrainingRun:
                 self._save()
                 number = stop.received or signal.SIGTERM
                 reason = str(stopped) or signal.Signals(number).name
-        again = f"mg2l-kalei resume {self.folder.path}" if self.config.resume == "never" else "the same command"
-        say(f"stopped and saved at iteration {self.trainer.iteration}; {again} goes on from there")
+        but = " without resume=never" if self.config.resume == "never" else ""
+        say(f"stopped and saved at iteration {self.trainer.iteration}; the same command{but} goes on from there")
         return self.result(STOPPED + number, reason, metrics=metric_log.last)
 
     def result(
