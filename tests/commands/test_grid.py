@@ -80,6 +80,8 @@ def test_everything_that_is_wrong_is_said_before_anything_is_played(tmp_path: Pa
         from mg2l_kalei.commands.grid import grid
 
         grid(["seed=0,1", "index=7"])
+    with pytest.raises(ConfigError, match="--list: expected --key=value"):
+        grid(["seed=0,1", "--list"])
     assert not list(tmp_path.iterdir())
 
 

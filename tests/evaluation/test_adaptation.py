@@ -85,6 +85,21 @@ def test_each_task_and_trial_lands_in_its_own_cell(make_rollout: MakeRollout, ma
     assert (result.seed, result.env_steps, result.split_label) == (5, 77, "ood tasks")
 
 
+@pytest.mark.parametrize(("n_trials", "expected"), [(1, 0.0), (2, 50.0), (5, 158.11388 / 5**0.5)])
+def test_the_error_of_rewards_is_a_standard_error(
+    n_trials: int, expected: float, make_rollout: MakeRollout, make_family: MakeFamily
+) -> None:
+    """Of trials that are paid 0, 100, 200, ...; of one alone there is none."""
+
+    def play(task: Tensor, n_steps: int, sample: bool) -> Rollout:
+        reward = (100.0 * torch.arange(len(task)))[None, :, None].expand(n_steps, -1, 2)
+        ended = (torch.arange(1, n_steps + 1) % 4 == 0)[:, None].expand(-1, len(task))
+        return make_rollout(reward, ended, task=task, local=torch.zeros(n_steps, len(task), 2, 1))
+
+    result = evaluate(play, make_family([Task("a", {}, (0.0,))]), "train", 1, n_trials)
+    np.testing.assert_allclose(result.step_reward_error, expected, rtol=1e-5)
+
+
 def test_trials_too_short_for_their_episodes_are_refused(make_rollout: MakeRollout, make_family: MakeFamily) -> None:
     def play_half(task: Tensor, n_steps: int, sample: bool) -> Rollout:
         n_steps //= 2

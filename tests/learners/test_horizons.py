@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from envs.core import EnvSpec
 from mg2l_kalei.learners.mappo import Mappo
 from mg2l_kalei.losses.policy_gradient import Values, generalized_advantages, paid_together, within_the_trial
 from mg2l_kalei.types import Rollout, Step
@@ -107,10 +108,30 @@ def test_what_is_given_is_left_as_it_was() -> None:
     assert all(map(torch.equal, given, (*values, TERMINATED, TRUNCATED, ALIVE)))
 
 
-def targets(horizon: str, rollout: Rollout) -> Tensor:
+@pytest.mark.parametrize("horizon", ["episode", "trial"])
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_mappo_credits_who_left_where_all_are_paid_alike(is_shared: bool, horizon: str) -> None:
+    """Agent 2 leaves in step 4 of the one episode, and the team is paid in step 6."""
+    rollout = random_rollout()
+    alive, next_alive = (torch.ones_like(rollout.steps.alive) for _ in range(2))
+    alive[5:, :, 2] = next_alive[4:, :, 2] = False
+    nothing = torch.zeros_like(rollout.steps.reward)
+    paid = nothing.clone()
+    paid[6] = 10.0
+    spec, no_end = CONTINUOUS._replace(shared_reward=is_shared), torch.zeros_like(rollout.steps.truncated)
+    usual, credited = (
+        targets(horizon, with_steps(rollout, reward=reward, alive=alive, next_alive=next_alive, truncated=no_end), spec)
+        for reward in (nothing, paid)
+    )
+    gain = (credited - usual)[4]
+    assert (gain[:, :2] > 1).all() and (gain[:, 2] > 1).all() == is_shared
+    assert (gain[:, 2].abs() < 1e-3).all() != is_shared
+
+
+def targets(horizon: str, rollout: Rollout, spec: EnvSpec = CONTINUOUS) -> Tensor:
     """Returns (T, B, N) that a learner takes a rollout's steps to have, in units of reward."""
-    encoder = make_encoder("none")
-    learner = make_learner(encoder, horizon=horizon)
+    encoder = make_encoder("none", spec)
+    learner = make_learner(encoder, spec, horizon=horizon)
     assert isinstance(learner, Mappo)
     rollout = acted_by(learner, encoder, rollout)
     T, B, N = rollout.steps.reward.shape
