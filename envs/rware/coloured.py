@@ -45,7 +45,8 @@ class Coloured(WarehouseFamily):
     def __init__(self, name: str, config: ColouredConfig, generator: np.random.Generator) -> None:
         super().__init__(f"{name} ({config.regime})", config, generator)
         if config.roles == "fixed":
-            self.spec = self.spec._replace(agent_types=self._ordered())
+            self.true_groups = self._ordered()
+            self.spec = self.spec._replace(agent_types=self.true_groups)
 
     def _crew(self) -> Crew:
         _, n_agents, n_requests = registered(self.config.registration)

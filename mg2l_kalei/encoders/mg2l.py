@@ -23,8 +23,8 @@ from mg2l_kalei.encoders.mg2l_config import Mg2lConfig as Mg2lConfig
 from mg2l_kalei.encoders.mg2l_config import problems_of
 from mg2l_kalei.encoders.objectives import OBJECTIVES
 from mg2l_kalei.encoders.objectives.base import Inferred, Level
-from mg2l_kalei.encoders.pooling import PoolState
-from mg2l_kalei.encoders.poolings import POOLINGS
+from mg2l_kalei.encoders.pooling import AttentionPooling, PoolingOfRoles, PoolState
+from mg2l_kalei.encoders.poolings import POOLINGS, OverAgents
 from mg2l_kalei.encoders.posterior import prior_where
 from mg2l_kalei.encoders.transitions import TransitionEncoder
 from mg2l_kalei.losses.inference import Gaussian, kl_to_prior
@@ -60,10 +60,21 @@ class Mg2lEncoder(TaskEncoder):
         n_features = config.n_reward_features if pooling.uses_reward_features else 0
         self.n_consecutive = 2 if config.second_order else 1
         self.transition_encoder = TransitionEncoder(
-            spec, config.hidden, n_train, generator, second_order=config.second_order, n_reward_features=n_features
+            spec,
+            config.hidden,
+            n_train,
+            generator,
+            agent_id=config.agent_id,
+            second_order=config.second_order,
+            n_reward_features=n_features,
         )
         self.time_pooling = pooling(config, width, generator)
-        self.agent_pooling = pooling.over_agents(config, width, generator)
+        over_agents = pooling.over_agents(config, width, generator)
+        if config.agent_id:
+            assert isinstance(over_agents, AttentionPooling)  # see ``problems_of``
+            self.agent_pooling: OverAgents = PoolingOfRoles(over_agents, spec.n_agents, width, generator)
+        else:
+            self.agent_pooling = over_agents
         self.global_layer, self.local_layer = (pooling.posterior(config, width, generator) for _ in range(2))
         self.prototypes = nn.Parameter(torch.randn(n_train, config.latent_dim, generator=generator))
         kinds = [kind for kind in map(OBJECTIVES.__getitem__, config.objectives) if kind.is_on(config)]

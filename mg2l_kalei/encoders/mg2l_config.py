@@ -24,6 +24,12 @@ class Mg2lConfig:
         False,
         "see changes of observations, in this step and the one before it: where observations hide velocities",
     )
+    agent_id: bool = setting(
+        False,
+        "tell agents apart: predict what each is paid in each task, and map what each lived through by weights of its "
+        "own before z is made of it; for tasks that differ in who is paid for what",
+        is_late=True,
+    )
     pooling: str = setting(
         "attention_head",
         "aggregation over time; regression: of rewards on features learned by predicting them, for tasks that pay "
@@ -112,6 +118,8 @@ def problems_of(config: Mg2lConfig, use: EncoderUse) -> Iterator[str]:
     if context.batch % 2:
         yield f"context.batch={context.batch} is odd: contexts are drawn in pairs"
     yield from POOLINGS[config.pooling].problems(config, context.length)
+    if config.agent_id and config.pooling == "gaussian_product":
+        yield "encoder.agent_id=true: pooling=gaussian_product is of agents that are alike; expected another pooling"
     on = {name for name in config.objectives if OBJECTIVES[name].is_on(config)}
     told = "[" + ",".join(config.objectives) + "]"
     if ordered := [name for name in ("trajectory", "mixture") if name in on]:

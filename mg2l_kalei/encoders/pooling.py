@@ -100,6 +100,20 @@ class AttentionPooling(Pooling):
         return weight, weight * value
 
 
+class PoolingOfRoles(nn.Module):
+    """Attention over agents that are told apart: each one's x^i goes through a linear map of its own before."""
+
+    def __init__(self, pooling: AttentionPooling, n_agents: int, dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.pooling = pooling
+        maps = [linear(dim, dim, generator).weight.detach().T for _ in range(n_agents)]
+        self.maps = nn.Parameter(torch.stack(maps))  # (N, dim, dim)
+
+    def pool(self, x: Tensor) -> Tensor:
+        """(..., N, dim) -> (..., dim)."""
+        return self.pooling.pool((x.unsqueeze(-2) @ self.maps).squeeze(-2))
+
+
 class WindowedAttentionPooling(Pooling):
     """Multi-head attention blocks over the last ``window`` embeddings, then the PIA head over their outputs.
 

@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 import torch
 
 from mg2l_kalei.encoders.gaussian_product import GaussianProductPooling, GivenPosterior, ProductOverAgents
-from mg2l_kalei.encoders.pooling import AttentionPooling, Pooling, RecurrentPooling, WindowedAttentionPooling
+from mg2l_kalei.encoders.pooling import (
+    AttentionPooling,
+    Pooling,
+    PoolingOfRoles,
+    RecurrentPooling,
+    WindowedAttentionPooling,
+)
 from mg2l_kalei.encoders.posterior import PosteriorLayer
 from mg2l_kalei.encoders.regression import RegressionPooling
 from mg2l_kalei.encoders.retention import RetentionPooling
@@ -16,7 +22,7 @@ from mg2l_kalei.encoders.transformer import TransformerPooling
 
 N_TRANSFORMER_BLOCKS = 2
 
-OverAgents = AttentionPooling | ProductOverAgents  # ``pool``: x^i (..., N, width) -> x (..., width)
+OverAgents = AttentionPooling | PoolingOfRoles | ProductOverAgents  # ``pool``: x^i (..., N, width) -> x (..., width)
 Posterior = PosteriorLayer | GivenPosterior
 
 

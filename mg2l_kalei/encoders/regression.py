@@ -26,16 +26,20 @@ FIRST_SPREAD = 0.3  # of the weights at first
 class RewardFeatures(nn.Module):
     """r = common + w . features + noise, both linear in what is known of (o, a, o'), with a vector w for each task.
 
-    Learned by predicting the rewards of training tasks, and by nothing else.
+    Learned by predicting the rewards of training tasks, and by nothing else. With ``n_agents`` above 1 there is a w for
+    each agent in each task: all have features in common, and learn from one another what may be paid for.
     """
 
     noise: Tensor  # ()   variance, the running mean of the squared error
     embedding_layers: tuple[nn.Module, ...] = ()  # no gradient of an embedding reaches it or what is before it
 
-    def __init__(self, in_features: int, n_features: int, n_tasks: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, in_features: int, n_features: int, n_tasks: int, generator: torch.Generator, n_agents: int = 1
+    ) -> None:
         super().__init__()
+        self.n_agents = n_agents
         self.common, self.features = linear(in_features, 1, generator), linear(in_features, n_features, generator)
-        self.weights = nn.Parameter(FIRST_SPREAD * torch.randn(n_tasks, n_features, generator=generator))
+        self.weights = nn.Parameter(FIRST_SPREAD * torch.randn(n_tasks * n_agents, n_features, generator=generator))
         self.register_buffer("noise", torch.ones(()))
 
     def forward(self, known: Tensor, reward: Tensor) -> Tensor:
@@ -53,19 +57,25 @@ class RewardFeatures(nn.Module):
     def error(
         self, known: Tensor, reward: Tensor, task: Tensor, alive: Tensor | None = None, processes: Processes = ALONE
     ) -> Tensor:
-        """Mean squared error of predicting each reward (..., 1) by the weights of training task (..., 1) int64.
+        """Mean squared error of predicting each reward (..., N, 1) by the weights of training task (..., N, 1) int64.
 
-        Over the entries where ``alive`` (...) is True; None: over all. It is taken into the running mean ``noise``.
+        Over the entries where ``alive`` (..., N) is True; None: over all. It is taken into the running mean ``noise``.
         """
-        w = self._centred_weights()[task.squeeze(-1)]
+        of = task if self.n_agents == 1 else task * self.n_agents + numbers_of(task)
+        w = self._centred_weights()[of.squeeze(-1)]
         predicted = self.common(known) + (self.features(known) * w).sum(-1, keepdim=True)
         error = mean_squared_error(predicted, reward, alive, processes)
         self.noise.lerp_(processes.mean(error.detach()), NOISE_RATE)
         return error
 
     def _centred_weights(self) -> Tensor:
-        """(n_tasks, n_features); what they share is in ``common``."""
+        """(n_tasks n_agents, n_features); what they share is in ``common``."""
         return self.weights - self.weights.mean(dim=0)
+
+
+def numbers_of(task: Tensor) -> Tensor:
+    """Of agents, (N, 1) int64, for tasks (..., N, 1)."""
+    return torch.arange(task.shape[-2], device=task.device).unsqueeze(-1)
 
 
 class RegressionPooling(Pooling):

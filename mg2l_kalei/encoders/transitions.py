@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from envs.core import EnvSpec
 from mg2l_kalei.encoders.pooling import linear
-from mg2l_kalei.encoders.regression import RewardFeatures
+from mg2l_kalei.encoders.regression import RewardFeatures, numbers_of
 from mg2l_kalei.losses.masking import mean_squared_error
 from mg2l_kalei.networks.normaliser import RunningMoments
 from mg2l_kalei.processes import ALONE, Processes
@@ -18,14 +18,20 @@ ACTIVATION: type[nn.Module] = nn.GELU  # ReLU would save about 4 % of an iterati
 
 
 class LastLayer(nn.Module):
-    """One more layer, at which the reward joins; beside it, a linear head predicts the reward of each training task."""
+    """One more layer, at which the reward joins; beside it, a linear head predicts the reward of each training task.
 
-    def __init__(self, in_features: int, width: int, n_tasks: int, generator: torch.Generator) -> None:
+    With ``n_agents`` above 1, the reward of each agent in each task.
+    """
+
+    def __init__(
+        self, in_features: int, width: int, n_tasks: int, generator: torch.Generator, n_agents: int = 1
+    ) -> None:
         super().__init__()
+        self.n_agents = n_agents
         self.linear = linear(in_features + 1, width, generator)
         self.norm = nn.LayerNorm(width)
         self.activation = ACTIVATION()
-        self.reward_heads = linear(in_features, n_tasks, generator)
+        self.reward_heads = linear(in_features, n_tasks * n_agents, generator)
 
     @property
     def embedding_layers(self) -> tuple[nn.Module, ...]:
@@ -40,19 +46,21 @@ class LastLayer(nn.Module):
     def error(
         self, known: Tensor, reward: Tensor, task: Tensor, alive: Tensor | None = None, processes: Processes = ALONE
     ) -> Tensor:
-        """Mean squared error of predicting each reward (..., 1) by the head of training task (..., 1) int64.
+        """Mean squared error of predicting each reward (..., N, 1) by the head of training task (..., N, 1) int64.
 
-        Over the entries where ``alive`` (...) is True; None: over all.
+        Over the entries where ``alive`` (..., N) is True; None: over all.
         """
-        return mean_squared_error(self.reward_heads(known).gather(-1, task), reward, alive, processes)
+        head = task if self.n_agents == 1 else task * self.n_agents + numbers_of(task)
+        return mean_squared_error(self.reward_heads(known).gather(-1, head), reward, alive, processes)
 
 
 class TransitionEncoder(nn.Module):
     """(o, a, r, o') of one agent to an embedding: (..., N, *) -> (..., N, hidden[-1]).
 
     The reward joins (o, a, o') at the last layer. Before it, the reward (standardised) that each training task would
-    have paid is predicted: what the layers must know to tell tasks apart by their rewards. With ``n_reward_features``,
-    ``RewardFeatures`` of that number are in the last layer's place: embeddings are (..., N, n_reward_features + 1).
+    have paid is predicted: what the layers must know to tell tasks apart by their rewards; with ``agent_id``, that each
+    agent would have been paid. With ``n_reward_features``, ``RewardFeatures`` of that number are in the last layer's
+    place: embeddings are (..., N, n_reward_features + 1).
     With ``second_order``, o' is told by the change from o, and the change before it and its action are seen too, where
     they are known: forces show in this where observations hide velocities.
     """
@@ -64,6 +72,7 @@ class TransitionEncoder(nn.Module):
         n_tasks: int,
         generator: torch.Generator,
         *,
+        agent_id: bool = False,
         second_order: bool = False,
         n_reward_features: int = 0,
     ) -> None:
@@ -79,10 +88,11 @@ class TransitionEncoder(nn.Module):
             layers += [linear(in_features, width, generator), nn.LayerNorm(width), ACTIVATION()]
             in_features = width
         self.body = nn.Sequential(*layers)
+        n_told_apart = spec.n_agents if agent_id else 1
         self.last: LastLayer | RewardFeatures = (
-            RewardFeatures(in_features, n_reward_features, n_tasks, generator)
+            RewardFeatures(in_features, n_reward_features, n_tasks, generator, n_told_apart)
             if n_reward_features
-            else LastLayer(in_features, hidden[-1], n_tasks, generator)
+            else LastLayer(in_features, hidden[-1], n_tasks, generator, n_told_apart)
         )
 
     @property

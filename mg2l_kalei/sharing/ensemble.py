@@ -21,7 +21,7 @@ class KaleidoscopeEnsemble(KaleidoscopeSharing):
             return {}
         member = (self.n_intervals - 1) % self.n_members
         for layer in masked_layers(network):
-            drawn = self._initial_thresholds(layer.weight.shape, generator)[member]
+            drawn = self._initial_thresholds(layer.weight.shape, layer.scale, generator)[member]
             with torch.no_grad():
                 layer.thresholds[member] = drawn.to(layer.thresholds)
             chosen = torch.zeros_like(layer.thresholds, dtype=torch.bool)

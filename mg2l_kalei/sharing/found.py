@@ -67,8 +67,7 @@ class FoundGroups(ParameterSharing):
     def fit(self, network: nn.Module, found: Groups, clock: Clock, adam: torch.optim.Optimizer | None = None) -> None:
         new = matched(found.of_agents, self.found, self.n_members) if self.found else found.of_agents
         n_moved = sum(a != b for a, b in zip(new, self.found or new, strict=True))
-        for child, parent in split_off(new, self.found).items():
-            _copy_member(network, adam, parent, child)
+        _copy_members(network, adam, split_off(new, self.found))
         self.last_fit, self.latents, self.found = clock.env_steps, found.latents, new
         for places in _with_places(network):
             places.copy_(torch.tensor(new))
@@ -108,14 +107,18 @@ def _with_places(network: nn.Module) -> Iterator[Tensor]:
 
 
 def split_off(new: Sequence[int], old: Sequence[int]) -> dict[int, int]:
-    """Groups of agents (N,) that nobody was in before, each with the old one that most of its agents were in."""
-    before = {group: [o for n, o in zip(new, old, strict=True) if n == group] for group in set(new) - set(old) if old}
-    return {group: max(sorted(set(parents)), key=parents.count) for group, parents in before.items()}
+    """Groups of agents (N,) in which none of them was before, each with the old one that most of them were in."""
+    before = {group: [o for n, o in zip(new, old, strict=True) if n == group] for group in set(new) if old}
+    return {
+        group: max(sorted(set(parents)), key=parents.count) for group, parents in before.items() if group not in parents
+    }
 
 
 @torch.no_grad()
-def _copy_member(network: nn.Module, adam: torch.optim.Optimizer | None, source: int, target: int) -> None:
-    """Member ``source``'s weights, and what Adam remembers of them, become ``target``'s too."""
+def _copy_members(network: nn.Module, adam: torch.optim.Optimizer | None, parents: dict[int, int]) -> None:
+    """What members' parents had, weights and what Adam remembers of them, becomes theirs too, all at once."""
+    if not parents:
+        return
     for module in network.modules():
         if not isinstance(getattr(module, "places", None), Tensor):
             continue
@@ -124,4 +127,4 @@ def _copy_member(network: nn.Module, adam: torch.optim.Optimizer | None, source:
             moments = {} if adam is None else adam.state.get(parameter, {})
             for x in (parameter, *moments.values()):
                 if isinstance(x, Tensor) and x.shape == parameter.shape:
-                    x[target] = x[source]
+                    x[list(parents)] = x[list(parents.values())]

@@ -79,11 +79,9 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
     ) -> GroupedLinear:
         if not role.is_masked:
             return super().linear(in_features, out_features, gain=gain)
-        weight = orthogonal_weight(out_features, in_features, gain, self.generator)
-        # Far below 0, sigmoid(s) = exp(s): log(gain) makes thresholds as small as the weights, or a policy's last layer
-        # (gain 0.01) would be half masked from the start. Not in the paper, whose gains are near 1.
-        thresholds = self._initial_thresholds(weight.shape, self.generator) + min(0.0, math.log(gain))
-        return MaskedLinear(weight, thresholds, self.places, role=role)
+        weight, scale = orthogonal_weight(out_features, in_features, gain, self.generator), min(1.0, gain)
+        thresholds = self._initial_thresholds(weight.shape, scale, self.generator)
+        return MaskedLinear(weight, thresholds, self.places, role=role, scale=scale)
 
     def parameter_groups(self, network: nn.Module) -> list[dict[str, Any]]:
         # The sigmoid is flat at the initial thresholds: under the epsilon of 1e-5 usual in PPO they would hardly move.
@@ -169,9 +167,11 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         """Of the members that somebody is."""
         return list(self.used) if isinstance(self.used, list) else list(range(self.n_members))
 
-    def _initial_thresholds(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    def _initial_thresholds(self, shape: torch.Size, scale: float, generator: torch.Generator) -> Tensor:
+        # Far below 0, sigmoid(s) = exp(s): log(scale) makes thresholds as small as the weights, or a policy's last
+        # layer (gain 0.01) would be half masked from the start. Not in the paper, whose gains are near 1.
         uniform = torch.rand(self.n_members, *shape, generator=generator, device=generator.device)
-        return -(uniform * self.config.threshold_scale + self.config.threshold_bias)
+        return math.log(scale) - (uniform * self.config.threshold_scale + self.config.threshold_bias)
 
     def _remember(self, main_loss: Tensor, diversity: Tensor) -> None:
         if self.main_losses.device != main_loss.device:  # made before the network's device was known
@@ -203,7 +203,8 @@ class KaleidoscopeSharing(FoundGroups, FullSharing):
         weight = nn.init.kaiming_uniform_(
             torch.empty(shape, device=generator.device), a=math.sqrt(5), generator=generator
         ).to(device)
-        thresholds = self._initial_thresholds(shape, generator).to(device)
+        weight *= layer.scale
+        thresholds = self._initial_thresholds(shape, layer.scale, generator).to(device)
         with torch.no_grad():
             layer.weight.copy_(torch.where(chosen, weight, layer.weight))
             layer.thresholds.copy_(torch.where(chosen, thresholds, layer.thresholds))

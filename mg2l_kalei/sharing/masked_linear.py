@@ -41,10 +41,16 @@ class MaskedLinear(FormedLinear):
     of_members = ("thresholds",)
 
     def __init__(
-        self, weight: Tensor, thresholds: Tensor, places: Tensor | None = None, *, role: LayerRole = LayerRole()
+        self,
+        weight: Tensor,
+        thresholds: Tensor,
+        places: Tensor | None = None,
+        *,
+        role: LayerRole = LayerRole(),
+        scale: float = 1.0,
     ) -> None:
         super().__init__(weight.shape[1], weight.shape[0], places)
-        self.role = role
+        self.role, self.scale = role, scale  # what is drawn for it later is as small as what it began with
         self.weight = nn.Parameter(weight)
         self.thresholds = nn.Parameter(thresholds)
         self.bias = nn.Parameter(torch.zeros(self.out_features))

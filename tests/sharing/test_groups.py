@@ -192,6 +192,27 @@ def test_masks_that_no_group_uses_count_for_nothing(replay: TrialReplay) -> None
     assert "sharing/mask_difference_0_2" in sharing.metrics(network)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "moved"),
+    [
+        ((0, 0, 0, 0, 1), (0, 0, 0, 1, 0), [4]),  # 3 takes over a number that 4 has left
+        ((0, 0, 1, 1, 2), (1, 0, 0, 2, 2), [1, 3]),
+    ],
+)
+def test_who_is_moved_to_a_number_that_others_had_takes_its_own_weights_along(
+    old: tuple[int, ...], new: tuple[int, ...], moved: list[int]
+) -> None:
+    spec = blind_spread().spec._replace(n_agents=5)
+    sharing = SepsSharing(SepsConfig(), SepsSharing.members_of(SepsConfig(), spec), generator())
+    network = GroupedMlp(sharing, 6, 5, NetworkConfig(hidden=(16,)))
+    sharing.fit(network, Groups(old, None, 0.0), START)
+    x = torch.randn(4, 5, 6, generator=generator())
+    before = network(x)
+    sharing.fit(network, Groups(new, None, 0.0), START)
+    changed = (network(x) - before).abs().amax((0, 2)) > 1e-6
+    assert changed.nonzero().flatten().tolist() == moved
+
+
 def test_nothing_is_learned_from_the_rollout_that_groups_were_found_in() -> None:
     trainer = make_trainer(tiny("seps", "mpe-spread-roles"))
     actor = trainer.system.learner.actor

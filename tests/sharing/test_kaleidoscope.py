@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -193,8 +195,12 @@ def test_a_reset_touches_every_dead_weight_and_nothing_else() -> None:
         weight, thresholds = network.state_dict()[f"{name}.weight"], network.state_dict()[f"{name}.thresholds"]
         assert torch.equal(weight != before.pop(f"{name}.weight"), entries)
         assert torch.equal(thresholds != before.pop(f"{name}.thresholds"), entries.expand(G, -1, -1))
-        assert (weight[entries].abs() <= weight.shape[1] ** -0.5).all()  # Kaiming-uniform(sqrt 5): 1 / sqrt(fan in)
-        assert (thresholds[:, entries] <= -0.5).all() and (thresholds[:, entries] >= -2.5).all()
+        scale = 0.01 if name == "output" else 1.0  # the head's gain: it began as small
+        drawn = thresholds[:, entries] - math.log(scale)
+        assert (
+            weight[entries].abs() <= scale * weight.shape[1] ** -0.5
+        ).all()  # Kaiming-uniform(sqrt 5): 1 / sqrt(fan in)
+        assert (drawn <= -0.5).all() and (drawn >= -2.5).all()
     assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
 
 

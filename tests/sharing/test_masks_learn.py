@@ -7,6 +7,7 @@ import torch
 
 from mg2l_kalei.sharing.kaleidoscope import mask_differences, masked_layers
 from mg2l_kalei.training.meta_trainer import MetaTrainer
+from mg2l_kalei.types import Metrics
 from tests.training.trainers import load_words, make_trainer
 
 N_ITERS = 40
@@ -26,9 +27,14 @@ OPTIMUM, INDISTINCT = 8.0, 4.0  # of agents that tell themselves apart, and of t
 
 def trained(*words: str) -> tuple[MetaTrainer, float]:
     """The trainer, and the mean return of its last five rollouts."""
+    trainer, logged = followed(*words)
+    return trainer, sum(float(metrics["train/episode_return"]) for metrics in logged[-5:]) / 5
+
+
+def followed(*words: str) -> tuple[MetaTrainer, list[Metrics]]:
+    """The trainer, and what each iteration logged."""
     trainer = make_trainer(load_words(*WORDS, *words))
-    returns = [float(trainer.iterate()["train/episode_return"]) for _ in range(N_ITERS)]
-    return trainer, sum(returns[-5:]) / 5
+    return trainer, [trainer.iterate() for _ in range(N_ITERS)]
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +73,7 @@ def test_masks_carry_the_role(learnt: tuple[MetaTrainer, float]) -> None:
 
 
 def test_masks_are_of_use_after_resets() -> None:
-    trainer, reached = trained("sharing.reset_interval=1000", "sharing.reset_probability=0.5")
-    assert reached > 0.9 * OPTIMUM
+    trainer, logged = followed("sharing.reset_interval=1000", "sharing.reset_probability=0.5")
+    assert sum(float(metrics["sharing/reset_weights"]) for metrics in logged if "sharing/reset_weights" in metrics) > 9
+    assert sum(float(metrics["train/episode_return"]) for metrics in logged[-5:]) / 5 > 0.9 * OPTIMUM
     assert mask_differences(trainer.system.learner.actor)[0, 1] > 0.1
