@@ -1,8 +1,8 @@
-"""How fast should thresholds learn? Two agents who must take turns on the same observation, by width, ids and seeds.
+"""How fast should thresholds learn, and where begin? Two agents who must take turns on the same observation.
 
-``python -m benchmarks.mask_sweep OUT.json`` trains ``toy-turns`` for 10,240 environment steps per line and seed, and
-prints for each line the mean return of the last five rollouts (8 is the most, 4 what agents who act alike can have) and
-how far the two masks differ, over five seeds.
+``python -m benchmarks.mask_sweep OUT.json [LINE ...]`` trains ``toy-turns`` for 10,240 environment steps per line (all,
+or those that are named), width and seed, with and without ids, and prints for each the mean return of the last five
+rollouts (8 is the most, 4 what agents who act alike can have) and how far the two masks differ, over five seeds.
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 
 SEEDS, WIDTHS, LAST = range(5), (32, 64, 128), 5
 SETTINGS = ("--env=toy-turns", "n_rows=32", "n_epochs=4", "n_minibatches=4", "n_iters=40")
+ALIKE = ("sharing.threshold_bias=5", "sharing.threshold_scale=5")  # as published: masks differ in 1 % of the weights
+APART = ("sharing.threshold_bias=1", "sharing.threshold_scale=6")
 LINES = {
     "full": ("sharing=full",),
     "independent": ("sharing=independent",),
-    **{f"rate {rate}": (f"sharing.threshold_lr={rate}",) for rate in ("null", "0.01", "0.03", "0.1", "0.3")},
+    **{f"rate {rate}": (f"sharing.threshold_lr={rate}", *ALIKE) for rate in ("null", "0.01", "0.03", "0.1", "0.3")},
+    **{f"apart, rate {rate}": (f"sharing.threshold_lr={rate}", *APART) for rate in ("null", "0.03", "0.1", "0.3")},
 }
 
 
-def main(out: Path) -> None:
+def main(out: Path, named: list[str]) -> None:
     results = {}
-    for has_ids, width, (line, words) in itertools.product((False, True), WIDTHS, LINES.items()):
+    lines = {line: LINES[line] for line in named or LINES}
+    for has_ids, width, (line, words) in itertools.product((False, True), WIDTHS, lines.items()):
         setting = (f"network.agent_id={str(has_ids).lower()}", f"network.hidden=[{width},{width}]")
         seeds = [_train((*SETTINGS, *setting, *words, f"seed={seed}")) for seed in SEEDS]
         results[f"{line}, width {width}, {'ids' if has_ids else 'no ids'}"] = seeds
@@ -50,4 +54,4 @@ def _train(words: tuple[str, ...]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])
