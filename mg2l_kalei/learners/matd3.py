@@ -33,7 +33,7 @@ from mg2l_kalei.learners.deterministic import (
     straight_through,
 )
 from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
-from mg2l_kalei.learners.replayed import relived
+from mg2l_kalei.learners.replayed import ReplayLearner, relived
 from mg2l_kalei.learners.samples import acted
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.losses.masking import masked_mean
@@ -41,7 +41,7 @@ from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.sharing.ensemble import KaleidoscopeEnsemble
 from mg2l_kalei.sharing.independent import IndependentConfig, IndependentSharing
 from mg2l_kalei.sharing.kaleidoscope import PUBLISHED
-from mg2l_kalei.types import ActionSample, Clock, Metrics, State, Step
+from mg2l_kalei.types import ActionSample, Clock, Metrics, State
 
 ADAM_EPS = 1e-8
 ACTOR_STEPS = ("together", "in_turn")
@@ -90,12 +90,10 @@ class Matd3Config:
     )
 
 
-class Matd3(Learner):
+class Matd3(ReplayLearner):
     """See the module's docstring."""
 
-    is_on_policy = False
     supports_memory = False
-    replays = Step._fields
     config: Matd3Config
 
     def __init__(self, config: Matd3Config, setup: Setup) -> None:
@@ -157,7 +155,7 @@ class Matd3(Learner):
         for targets in self.targets.values():
             targets.take_buffers()
         n_steps = seen.ends.numel() * self.processes.size
-        n_updates = max(1, round(self.config.updates_per_step * n_steps))
+        n_updates = self.due(self.config.updates_per_step * n_steps)
         batches = self._batches(experience, n_updates, generator)
         metrics = averaged([self.learn_from(batch, generator) for batch in batches])
         return metrics | self.after_update(clock, generator)

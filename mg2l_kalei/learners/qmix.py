@@ -18,7 +18,7 @@ from envs.core import EnvSpec, setting
 from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
-from mg2l_kalei.learners.replayed import Trials, of_team, relived, updates_due
+from mg2l_kalei.learners.replayed import ReplayLearner, Trials, episodes_in, of_team, relived
 from mg2l_kalei.learners.samples import acted
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.losses.temporal_difference import lambda_targets
@@ -109,12 +109,10 @@ class Views(NamedTuple):
 Along = tuple[Tensor, Tensor | None]  # values (T, B, N, A), and states after each step (T, B, N, hidden)
 
 
-class Qmix(Learner):
+class Qmix(ReplayLearner):
     """See the module's docstring. Rewards are the team's."""
 
-    is_on_policy = False
     needs_team = True
-    replays = Step._fields
     config: QmixConfig
 
     @classmethod
@@ -185,7 +183,8 @@ class Qmix(Learner):
         self.team.moments.update(fresh.state, processes=processes)
         self.targets.take_buffers()
         n_trials = min(-(-config.batch // processes.size), replay.capacity)
-        n_updates = updates_due(config.updates_per_episode, experience.fresh, self.spec.episode_steps, processes)
+        n_episodes = episodes_in(experience.fresh, self.spec.episode_steps, processes)
+        n_updates = self.due(config.updates_per_episode * n_episodes)
         steps = []
         for _ in range(n_updates if len(replay) >= n_trials else 0):
             trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder)

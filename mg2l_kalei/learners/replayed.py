@@ -1,8 +1,8 @@
-"""Trials lived through again: what off-policy learners look at, with the latents that the encoder now infers."""
+"""What off-policy learners have in common: trials lived through again, with the latents that the encoder now infers."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,8 +11,36 @@ from envs.core import EnvSpec
 from mg2l_kalei.buffers.sequences import whole_trials
 from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.learners.base import Learner, Setup
 from mg2l_kalei.processes import ALONE, Processes
-from mg2l_kalei.types import Rollout, Step, TaskLatent
+from mg2l_kalei.types import Rollout, State, Step, TaskLatent
+
+ROUNDING = 1e-6  # of updates: what is owed falls short by
+
+
+class ReplayLearner(Learner):
+    """A learner from replayed trials, whose updates come at a rate that need not be whole."""
+
+    is_on_policy = False
+    replays = Step._fields
+
+    def __init__(self, config: Any, setup: Setup) -> None:
+        super().__init__(config, setup)
+        self.owed = 0.0  # part of an update that its rate asks for and that is not made yet
+
+    def due(self, n_updates: float) -> int:
+        """How many to make now, if so many more are asked for."""
+        self.owed += n_updates
+        whole = int(self.owed + ROUNDING)
+        self.owed -= whole
+        return whole
+
+    def state_dict(self) -> State:
+        return {**super().state_dict(), "owed": self.owed}
+
+    def load_state_dict(self, state: State) -> None:
+        super().load_state_dict(state)
+        self.owed = state.get("owed", 0.0)
 
 
 class Trials(NamedTuple):
@@ -37,15 +65,14 @@ def relived(replay: TrialReplay, trial: Tensor, encoder: TaskEncoder) -> Trials:
     return Trials(steps, encoder.latents(Rollout(steps, task, nothing)))
 
 
-def updates_due(per_episode: float, fresh: Rollout, episode_steps: int, processes: Processes = ALONE) -> int:
-    """Of so many for each episode that begins in the fresh rollout, in all processes; at least one.
+def episodes_in(fresh: Rollout, episode_steps: int, processes: Processes = ALONE) -> float:
+    """How many episodes begin in the fresh rollout, in all processes.
 
-    Where rows begin in the midst of episodes, of so many for as many steps as an episode has at most.
+    Where rows begin in the midst of episodes: its steps, in episodes of as many as one has at most.
     """
     if fresh.told is not None:
-        return max(1, round(per_episode * fresh.steps.ends.numel() / episode_steps))
-    n_episodes = int(processes.sum(fresh.steps.episode_start.sum()))
-    return max(1, round(per_episode * n_episodes))
+        return fresh.steps.ends.numel() / episode_steps
+    return float(processes.sum(fresh.steps.episode_start.sum()))
 
 
 def of_team(seen: Step, spec: EnvSpec) -> Tensor:

@@ -133,10 +133,11 @@ def test_the_actors_target_goes_as_many_times_the_way_as_there_are_steps(actor_s
 
 def test_as_many_updates_are_made_as_environment_steps_ask_for() -> None:
     """In a rollout of 9 steps in 4 rows; more batches than its 36 steps hold are drawn anew."""
-    for rate, n in ((0.5, 18), (0.1, 4), (1e-6, 1)):
+    for rate, n, after_two in ((0.5, 18, 36), (0.1, 3, 7), (1e-6, 0, 0)):
         learner = make_learner(updates_per_step=rate, batch=8)
-        learn(learner, random_rollout())
-        assert learner.n_updates == n
+        for expected in (n, after_two):
+            learn(learner, random_rollout())
+            assert learner.n_updates == expected
 
 
 def test_trials_drawn_together_show_each_of_their_steps_once() -> None:

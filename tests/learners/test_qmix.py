@@ -160,7 +160,7 @@ def played(payoff: Tensor, mixer: str) -> tuple[float, float]:
 
 def test_a_sum_cannot_say_what_a_monotonic_mixer_can() -> None:
     error, paid = played(PRODUCT, "qmix")
-    assert error < 0.1 and paid == 4
+    assert error < 0.3 and paid == 4
     error, _ = played(PRODUCT, "vdn")
     assert error > 0.9
 

@@ -8,13 +8,13 @@ import torch
 from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.encoders import ENCODERS
-from mg2l_kalei.learners.replayed import of_team, relived, updates_due
+from mg2l_kalei.learners.replayed import ReplayLearner, episodes_in, of_team, relived
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.networks import GroupedMlp, NetworkConfig
 from mg2l_kalei.sharing.independent import SepsConfig, SepsSharing
 from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing
 from mg2l_kalei.types import Step, TaskLatent, Transition
-from tests.small_systems import DISCRETE, draw, generator, make_encoder, random_rollout, with_steps
+from tests.small_systems import DISCRETE, draw, generator, make_encoder, make_learner, random_rollout, with_steps
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -43,9 +43,23 @@ def test_latents_of_replayed_trials_are_those_of_living_through_them_now(kind: s
 
 def test_updates_are_counted_by_episodes() -> None:
     rollout = random_rollout(n_steps=9, n_rows=4)  # three episodes begin in each row
-    assert [updates_due(rate, rollout, 4) for rate in (1.0, 0.5, 2.0, 0.01)] == [12, 6, 24, 1]
+    assert episodes_in(rollout, 4) == 12
     amid = rollout._replace(told=TaskLatent(torch.zeros(10, 4, 0), torch.zeros(10, 4, 2, 0)))  # nobody knows where
-    assert [updates_due(rate, amid, 4) for rate in (1.0, 2.0, 0.01)] == [9, 18, 1]
+    assert episodes_in(amid, 4) == 9
+
+
+def made_learner() -> ReplayLearner:
+    learner = make_learner(make_encoder("none", DISCRETE), DISCRETE, kind="qmix")
+    assert isinstance(learner, ReplayLearner)
+    return learner
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.03, 0.1, 0.3, 1.0, 1.7])
+def test_a_rate_is_kept_over_many_rollouts_and_a_restart(rate: float) -> None:
+    learner, restored = (made_learner() for _ in range(2))
+    made = sum(learner.due(15 * rate) for _ in range(50))
+    restored.load_state_dict(learner.state_dict())
+    assert made + sum(restored.due(15 * rate) for _ in range(50)) == pytest.approx(1500 * rate, abs=1e-3)
 
 
 def test_what_all_are_paid_alike_is_the_teams_whoever_is_left() -> None:
