@@ -25,6 +25,7 @@ from mg2l_kalei.evaluation.report import aligned, decimals_for
 from mg2l_kalei.evaluation.reports.methods import ADAPTED, Method, families_of, methods_of, refuse_unlike
 from mg2l_kalei.evaluation.reports.stored import find_runs
 from mg2l_kalei.evaluation.results import AdaptationResult
+from mg2l_kalei.training.system import SCHEMA
 
 UNKNOWN = "not measured"
 
@@ -42,7 +43,7 @@ def certify_family(family: str, words: Sequence[str]) -> int:
     paths, _ = read_options(words, CertifyOptions())
     if not paths:
         raise ConfigError([f"tasks certify {family}: expected folders of runs, or files of raw results"])
-    runs = find_runs(paths)
+    runs = find_runs(paths, SCHEMA)
     others = [of for name, of in families_of(runs).items() if name != family]
     if others:
         stranger = others[0][0]

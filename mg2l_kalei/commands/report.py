@@ -23,6 +23,7 @@ from mg2l_kalei.evaluation.reports.page import to_html
 from mg2l_kalei.evaluation.reports.pictures import figures_of
 from mg2l_kalei.evaluation.reports.stored import find_runs
 from mg2l_kalei.evaluation.reports.tables import rows_of, to_csv, to_latex, to_markdown, write_parquet
+from mg2l_kalei.training.system import SCHEMA
 
 MAX_LIST = 1 << 20  # bytes of the list of pictures that is read
 
@@ -43,7 +44,7 @@ def report(words: Sequence[str]) -> int:
         raise ConfigError(["report: expected folders of runs, or files of raw results"])
     if Path(options.out).exists() and not Path(options.out).is_dir():
         raise ConfigError([problem("command line", "out", options.out, "a file, expected a folder")])
-    runs = find_runs(paths)
+    runs = find_runs(paths, SCHEMA)
     sections = sections_of(runs, options.resamples)
     out = Path(options.out)
     _write_tables(sections, out)

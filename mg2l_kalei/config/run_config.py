@@ -22,6 +22,7 @@ AXES = ("env", "encoder", "sharing", "learner", "world_model")
 GROUPS = ("network", "context", "replay")  # settings without kinds
 ACTIONS = ("mode", "sampled")
 PRECISIONS = ("fp32", "tf32", "bf16")
+UNLIKE_IN_SEEDS = ("seed", "replay.max_gib", "env.n_workers", "env.worker_timeout")
 HASHED_ONCE = {"eval_episodes": 3, "eval_trials": 32}  # extend a run now, but are in the hash: so names stay
 
 
@@ -122,6 +123,27 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of ``to_dict``, or some of them, by dotted key."""
     sections = {key: value if isinstance(value, dict) else {"": value} for key, value in settings.items()}
     return {dotted(key, name) if name else key: v for key, inner in sections.items() for name, v in inner.items()}
+
+
+def identifying(stored: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """Of a stored ``to_dict``, by dotted key, what makes it this run and no other but for its seed.
+
+    Late settings at their defaults are left out: what was stored by an earlier release has none of them.
+    """
+    kept, sections = flat(stored), {"": RunConfig, **schema.groups}
+    for axis, kinds in schema.axes.items():
+        _, sections[axis] = kinds.get(kept.get(dotted(axis, "kind")), (None, None))
+    for section, config in sections.items():
+        if config is None:  # a kind that is not here
+            continue
+        extending = {name for name, rule in rules(config).items() if rule.extends}
+        for field in dataclasses.fields(config):
+            key = dotted(section, field.name) if section else field.name
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            is_late = field.metadata.get("is_late") and kept.get(key) == default
+            if is_late or field.name in extending:
+                kept.pop(key, None)
+    return {key: value for key, value in kept.items() if key not in UNLIKE_IN_SEEDS}
 
 
 def to_yaml(config: RunConfig) -> str:

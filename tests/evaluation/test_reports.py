@@ -32,6 +32,7 @@ from mg2l_kalei.evaluation.statistics import (
     resampled_aggregate,
     resampled_counts,
 )
+from mg2l_kalei.training.system import SCHEMA
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "rliable.json").read_text())
 METHODS = {  # recipe: encoder, sharing, memory, level
@@ -143,6 +144,21 @@ def test_methods_that_differ_in_more_than_steps_on_each_task_are_lines_of_their_
     ]
 
 
+def test_seeds_of_two_releases_are_one_method_unless_a_setting_that_came_between_them_matters(
+    tmp_path: Path, make_result: Make
+) -> None:
+    for seed, new in enumerate(("", ", agent_id: false", ", agent_id: true")):
+        result = make_result([1.0, 2.0], n_trials=8)._replace(seed=seed, latents=None)
+        (tmp_path / f"x{seed}-s{seed}.json").write_text(to_json(result))
+        text = settings_of("mg2l_kalei").replace("{kind: mg2l}", f"{{kind: mg2l{new}}}")
+        (tmp_path / f"x{seed}.yaml").write_text(text)
+    methods = methods_of(find_runs([str(tmp_path)], SCHEMA))
+    assert [(method.label, len(method.runs)) for method in methods] == [
+        ("mg2l_kalei", 2),
+        ("mg2l_kalei encoder.agent_id=true", 1),
+    ]
+
+
 def test_evaluations_on_other_tasks_of_the_family_and_what_was_set_aside_are_no_runs(
     tmp_path: Path, make_result: Make
 ) -> None:
@@ -154,7 +170,7 @@ def test_evaluations_on_other_tasks_of_the_family_and_what_was_set_aside_are_no_
     )
     aside = own.parent / "s0.old1"
     shutil.copytree(own, aside / "finetune-10")
-    (run,) = find_runs([str(tmp_path)])
+    (run,) = find_runs([str(tmp_path)], SCHEMA)
     assert run.path == own and [each.split for each in run.results] == ["test"]
 
 
@@ -189,6 +205,9 @@ def test_published_files_are_read_beside_their_settings(
     files = [str(tmp_path / "x-s0-test.json.gz"), str(held_out)]
     assert program.main(["report", *files, *words[2:]]) == 0
     assert "1 runs, 2 tables" in capsys.readouterr().out  # one run, though its files were named one by one
+    (tmp_path / "y-s0.json").write_text(to_json(result))
+    assert program.main(words) == 0
+    assert "results of 1 lines are left out, as no settings stand beside them: y.yaml" in capsys.readouterr().out
     (tmp_path / "x-s0.json").write_text(to_json(result))
     assert program.main(words) == 2
     assert "are both of seed 0 and split test" in capsys.readouterr().err

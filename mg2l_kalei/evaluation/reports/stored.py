@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import yaml
 
 from envs.core import Refusal
-from mg2l_kalei.config.run_config import RunConfig, flat
-from mg2l_kalei.config.settings import rules, to_text
+from mg2l_kalei.config.run_config import Schema, flat, identifying
+from mg2l_kalei.config.settings import to_text
 from mg2l_kalei.disk.durable import read_bounded
 from mg2l_kalei.disk.metric_log import read_metrics
+from mg2l_kalei.disk.output import say
 from mg2l_kalei.disk.run_folder import MAX_TASKS_SIZE, RunFolder
 from mg2l_kalei.evaluation.results import AdaptationResult, from_json
 
@@ -46,7 +47,7 @@ class StoredRun(NamedTuple):
         return self.results[0].seed
 
 
-def find_runs(paths: Sequence[str]) -> list[StoredRun]:
+def find_runs(paths: Sequence[str], schema: Schema) -> list[StoredRun]:
     """Runs with an evaluation, in the order of ``paths``: folders of runs, folders that hold such, published files.
 
     Raises Refusal where a path holds no evaluation at all, or a file cannot be read as one.
@@ -54,27 +55,31 @@ def find_runs(paths: Sequence[str]) -> list[StoredRun]:
     found: dict[Path, StoredRun] = {}
     files = [path for path in map(Path, paths) if path.is_file()]
     for path in [path for path in map(Path, paths) if path not in files]:
-        runs = {run.path.resolve(): run for run in _runs_in(path)}
+        runs = {run.path.resolve(): run for run in _runs_in(path, schema)}
         if not runs:
             raise Refusal(f"{path} holds no evaluated run (evaluation/*.json), nor published results (NAME-sSEED.json)")
         found = {**found, **runs}
-    return [*{**found, **{run.path.resolve(): run for run in _published(files)}}.values()]
+    return [*{**found, **{run.path.resolve(): run for run in _published(files, schema)}}.values()]
 
 
-def _runs_in(path: Path) -> Iterator[StoredRun]:
+def _runs_in(path: Path, schema: Schema) -> Iterator[StoredRun]:
     folders = sorted(config.parent for config in path.rglob("config.yaml") if (config.parent / "evaluation").is_dir())
     for folder in folders:
         if any(map(SET_ASIDE.fullmatch, folder.relative_to(path).parts)):
             continue
-        run = _run_in(RunFolder(folder))
+        run = _run_in(RunFolder(folder), schema)
         if run is not None:
             yield run
-    yield from _published(sorted(file for file in path.glob("*.json*") if PUBLISHED.fullmatch(file.name)))
+    published = sorted(file for file in path.glob("*.json*") if PUBLISHED.fullmatch(file.name))
+    described = [file for file in published if _settings_file(file).is_file()]
+    if described and (lacking := {_settings_file(file).name for file in published if file not in described}):
+        say(f"{path}: results of {len(lacking)} lines are left out, as no settings stand beside them: {min(lacking)}")
+    yield from _published(described or published, schema)
 
 
-def _run_in(folder: RunFolder) -> StoredRun | None:
+def _run_in(folder: RunFolder, schema: Schema) -> StoredRun | None:
     """The run in a folder; None: it was not evaluated."""
-    settings = _settings(folder.config)
+    settings = identifying(_content(folder.config), schema)
     results = [_result(path) for path in sorted(folder.evaluation.glob("*.json"))]
     tasks = _content_of_tasks(folder.tasks)
     wanted = tasks.get("fingerprint")  # others are of other tasks of the same family
@@ -106,21 +111,26 @@ def _one_of_each_split(results: Sequence[AdaptationResult], config: Path) -> tup
     return tuple(result for _, result in chosen.values())
 
 
-def _published(paths: Sequence[Path]) -> Iterator[StoredRun]:
+def _published(paths: Sequence[Path], schema: Schema) -> Iterator[StoredRun]:
     """Files of the same settings and seed are one run's."""
     results: dict[tuple[Path, int], list[tuple[Path, AdaptationResult]]] = defaultdict(list)
     for path in paths:
-        match = PUBLISHED.fullmatch(path.name)
-        if match is None:
-            raise Refusal(f"{path} is not called NAME-sSEED.json, nor NAME-sSEED-SPLIT.json, which may end in .gz")
         result = _result(path)
-        of_run = results[path.with_name(f"{match['name']}.yaml"), result.seed]
+        of_run = results[_settings_file(path), result.seed]
         if again := [other for other, of_split in of_run if of_split.split == result.split]:
             raise Refusal(f"{path} and {again[0]} are both of seed {result.seed} and split {result.split}")
         of_run.append((path, result))
     for (settings_file, _), of_run in results.items():
-        settings = _settings(settings_file)
+        settings = identifying(_content(settings_file), schema)
         yield StoredRun(of_run[0][0], settings_file, settings, "", tuple(result for _, result in of_run), (), ())
+
+
+def _settings_file(path: Path) -> Path:
+    """Of published results."""
+    match = PUBLISHED.fullmatch(path.name)
+    if match is None:
+        raise Refusal(f"{path} is not called NAME-sSEED.json, nor NAME-sSEED-SPLIT.json, which may end in .gz")
+    return path.with_name(f"{match['name']}.yaml")
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -132,12 +142,6 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Refusal(f"{path}: expected a mapping of settings")
     return content
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    watching = {name for name, rule in rules(RunConfig).items() if rule.extends}
-    watching |= {"seed", "replay.max_gib", "env.n_workers", "env.worker_timeout"}
-    return {key: value for key, value in flat(_content(path)).items() if key not in watching}
 
 
 def _result(path: Path) -> AdaptationResult:
