@@ -132,7 +132,7 @@ def identifying(stored: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """
     kept, sections = flat(stored), {"": RunConfig, **schema.groups}
     for axis, kinds in schema.axes.items():
-        _, sections[axis] = kinds.get(kept.get(dotted(axis, "kind")), (None, None))
+        _, sections[axis] = kinds.get(str(kept.get(dotted(axis, "kind"))), (None, None))
     for section, config in sections.items():
         if config is None:  # a kind that is not here
             continue

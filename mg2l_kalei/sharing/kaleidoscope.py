@@ -41,8 +41,8 @@ class KaleidoscopeConfig(GroupingConfig):
         choices=("magnitude", "signed"),
     )
     diversity_floor: float = setting(1e-6, "least mean diversity that the coefficient divides by", above=0.0)
-    threshold_bias: float = setting(1.0, "initial thresholds lie at least this far below 0, before the sigmoid")
-    threshold_scale: float = setting(6.0, "width of the uniform range of initial thresholds below that", low=0.0)
+    threshold_bias: float = setting(5.0, "initial thresholds lie at least this far below 0, before the sigmoid")
+    threshold_scale: float = setting(5.0, "width of the uniform range of initial thresholds below that", low=0.0)
     threshold_lr: float | None = setting(
         0.1, "Adam's learning rate for thresholds, decaying as the others'; null: that of the weights", above=0.0
     )
@@ -54,7 +54,7 @@ class KaleidoscopeConfig(GroupingConfig):
 
 # For value-based learners, whose losses do not average near zero, and which take many more and smaller steps. Ours are
 # the thresholds' epsilon, their shift by a layer's gain, and the floor.
-PUBLISHED = KaleidoscopeConfig(main_loss_average="signed", threshold_bias=5.0, threshold_scale=5.0, threshold_lr=None)
+PUBLISHED = KaleidoscopeConfig(main_loss_average="signed", threshold_lr=None)
 
 
 class KaleidoscopeSharing(FoundGroups, FullSharing):
