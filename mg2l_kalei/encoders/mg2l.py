@@ -23,7 +23,7 @@ from mg2l_kalei.encoders.mg2l_config import Mg2lConfig as Mg2lConfig
 from mg2l_kalei.encoders.mg2l_config import problems_of
 from mg2l_kalei.encoders.objectives import OBJECTIVES
 from mg2l_kalei.encoders.objectives.base import Inferred, Level
-from mg2l_kalei.encoders.pooling import AttentionPooling, PoolingOfRoles, PoolState
+from mg2l_kalei.encoders.pooling import PoolingOfRoles, PoolState
 from mg2l_kalei.encoders.poolings import POOLINGS, OverAgents
 from mg2l_kalei.encoders.posterior import prior_where
 from mg2l_kalei.encoders.transitions import TransitionEncoder
@@ -69,12 +69,9 @@ class Mg2lEncoder(TaskEncoder):
             n_reward_features=n_features,
         )
         self.time_pooling = pooling(config, width, generator)
-        over_agents = pooling.over_agents(config, width, generator)
+        self.agent_pooling: OverAgents = pooling.over_agents(config, width, generator)
         if config.agent_id:
-            assert isinstance(over_agents, AttentionPooling)  # see ``problems_of``
-            self.agent_pooling: OverAgents = PoolingOfRoles(over_agents, spec.n_agents, width, generator)
-        else:
-            self.agent_pooling = over_agents
+            self.agent_pooling = PoolingOfRoles(self.agent_pooling, spec.n_agents, width, generator)
         self.global_layer, self.local_layer = (pooling.posterior(config, width, generator) for _ in range(2))
         self.prototypes = nn.Parameter(torch.randn(n_train, config.latent_dim, generator=generator))
         kinds = [kind for kind in map(OBJECTIVES.__getitem__, config.objectives) if kind.is_on(config)]

@@ -118,9 +118,13 @@ def problems_of(config: Mg2lConfig, use: EncoderUse) -> Iterator[str]:
     if context.batch % 2:
         yield f"context.batch={context.batch} is odd: contexts are drawn in pairs"
     yield from POOLINGS[config.pooling].problems(config, context.length)
-    if config.agent_id and config.pooling == "gaussian_product":
-        yield "encoder.agent_id=true: pooling=gaussian_product is of agents that are alike; expected another pooling"
     on = {name for name in config.objectives if OBJECTIVES[name].is_on(config)}
+    if config.agent_id:
+        if not POOLINGS[config.pooling].tells_agents_apart:
+            yield f"encoder.agent_id=true: {config.pooling} is of agents that are alike; expected another pooling"
+        for name in config.objectives:
+            if name in on and not OBJECTIVES[name].tells_agents_apart:
+                yield f"encoder.agent_id=true: {name} decodes what happens to all agents alike; leave one of them out"
     told = "[" + ",".join(config.objectives) + "]"
     if ordered := [name for name in ("trajectory", "mixture") if name in on]:
         if context.order != "trial":

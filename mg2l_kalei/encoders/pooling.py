@@ -101,9 +101,9 @@ class AttentionPooling(Pooling):
 
 
 class PoolingOfRoles(nn.Module):
-    """Attention over agents that are told apart: each one's x^i goes through a linear map of its own before."""
+    """A pooling over agents that are told apart: each one's x^i goes through a linear map of its own before."""
 
-    def __init__(self, pooling: AttentionPooling, n_agents: int, dim: int, generator: torch.Generator) -> None:
+    def __init__(self, pooling: Any, n_agents: int, dim: int, generator: torch.Generator) -> None:
         super().__init__()
         self.pooling = pooling
         maps = [linear(dim, dim, generator).weight.detach().T for _ in range(n_agents)]
@@ -111,7 +111,8 @@ class PoolingOfRoles(nn.Module):
 
     def pool(self, x: Tensor) -> Tensor:
         """(..., N, dim) -> (..., dim)."""
-        return self.pooling.pool((x.unsqueeze(-2) @ self.maps).squeeze(-2))
+        pooled: Tensor = self.pooling.pool((x.unsqueeze(-2) @ self.maps).squeeze(-2))
+        return pooled
 
 
 class WindowedAttentionPooling(Pooling):

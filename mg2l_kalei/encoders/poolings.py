@@ -22,7 +22,7 @@ from mg2l_kalei.encoders.transformer import TransformerPooling
 
 N_TRANSFORMER_BLOCKS = 2
 
-OverAgents = AttentionPooling | PoolingOfRoles | ProductOverAgents  # ``pool``: x^i (..., N, width) -> x (..., width)
+OverAgents = AttentionPooling | ProductOverAgents | PoolingOfRoles  # ``pool``: x^i (..., N, width) -> x (..., width)
 Posterior = PosteriorLayer | GivenPosterior
 
 
@@ -48,6 +48,7 @@ class PoolingKind(NamedTuple):
         attention_over_agents  # whose ``pool`` makes x of x^i
     )
     posterior: Callable[[Any, int, torch.Generator], Posterior] = hidden_layer_posterior  # of what was pooled
+    tells_agents_apart: bool = True  # whether x^i may be mapped agent by agent before x is made of them
 
     def __call__(self, config: Any, width: int, generator: torch.Generator) -> Pooling:
         return self.make(config, width, generator)
@@ -97,6 +98,8 @@ def retention(config: Any, width: int, generator: torch.Generator) -> Pooling:
 def without_features(config: Any, context_length: int) -> Iterator[str]:
     if not config.reward_prediction_coef:
         yield "encoder.reward_prediction_coef=0 leaves encoder.pooling=regression without features: it trains them"
+    elif "reward_prediction" not in config.objectives:
+        yield "encoder.pooling=regression has no features without reward_prediction among encoder.objectives"
 
 
 def forgets_most(config: Any, context_length: int) -> Iterator[str]:
@@ -109,7 +112,9 @@ POOLINGS: dict[str, PoolingKind] = {
     "attention_blocks": PoolingKind(attention_blocks, forgets_most),
     "recurrent": PoolingKind(recurrent),
     "regression": PoolingKind(regression, without_features, uses_reward_features=True, posterior=linear_posterior),
-    "gaussian_product": PoolingKind(gaussian_product, over_agents=product_over_agents, posterior=given_posterior),
+    "gaussian_product": PoolingKind(
+        gaussian_product, over_agents=product_over_agents, posterior=given_posterior, tells_agents_apart=False
+    ),
     "transformer": PoolingKind(transformer, forgets_most),
     "retention": PoolingKind(retention),
 }

@@ -80,5 +80,7 @@ def _together(results: Sequence[AdaptationResult]) -> AdaptationResult:
     names = ("returns", "step_reward", "step_reward_error")
     arrays: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in results]) for name in names}
     probe = ProbeReadings(first.probe.steps, np.full_like(first.probe.accuracy, np.nan), 1 / n_tasks)
+    if first.won is not None:
+        arrays["won"] = np.concatenate([result.won for result in results if result.won is not None])
     tasks = tuple(result.tasks[0] for result in results)
     return first._replace(**arrays, tasks=tasks, probe=probe, sampled_returns=None, latents=None)

@@ -19,7 +19,6 @@ from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
 from tests.encoders.test_departures import mg2l, streamed, with_departures
 from tests.encoders.test_mg2l_learning import sampler
 from tests.small_systems import as_contexts, generator, random_play, random_rollout, with_steps
-from tests.training.trainers import load_words, make_trainer
 
 POOLINGS = [pooling for pooling in rules(Mg2lConfig)["pooling"].choices or () if pooling != "gaussian_product"]
 every_pooling = pytest.mark.parametrize("pooling", POOLINGS)
@@ -42,11 +41,6 @@ def test_who_lived_through_what_shows_in_z_and_not_in_what_each_infers_alone(poo
     before, after = encoder.latents(rollout), encoder.latents(with_steps(rollout, **of_agents))
     torch.testing.assert_close(after.local, before.local[:, :, order], rtol=1e-5, atol=1e-5)
     assert (before.global_[1:] - after.global_[1:]).abs().amax(-1).min() > 1e-4
-
-
-def test_a_product_of_gaussians_is_of_agents_that_are_alike() -> None:
-    with pytest.raises(ValueError, match="agents that are alike"):
-        make_trainer(load_words("--algo=mg2l_full", "encoder.agent_id=true", "encoder.pooling=gaussian_product"))
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------

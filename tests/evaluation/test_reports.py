@@ -32,6 +32,7 @@ from mg2l_kalei.evaluation.statistics import (
     resampled_aggregate,
     resampled_counts,
 )
+from mg2l_kalei.training.fine_tuning import _together
 from mg2l_kalei.training.system import SCHEMA
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "rliable.json").read_text())
@@ -269,3 +270,12 @@ def test_two_hundred_runs_take_seconds(tmp_path: Path, make_result: Make) -> Non
     assert program.main(["report", str(tmp_path / "results"), f"out={tmp_path / 'out'}"]) == 0
     assert sum(os.times()[:4]) - started < 20  # seconds of all processors, children's too
     assert len(list((tmp_path / "out" / "figures").glob("*.png"))) == 12 * 4
+
+
+def test_won_episodes_of_all_tasks_are_put_together(make_result: Make) -> None:
+    results = [
+        make_result([1.0], n_tasks=1, n_trials=2)._replace(won=np.full((1, 2, 1), float(i), np.float32))
+        for i in range(3)
+    ]
+    together = _together(results)
+    assert together.won is not None and together.won.shape == together.returns.shape and together.won.mean() == 1.0

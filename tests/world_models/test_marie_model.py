@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from mg2l_kalei.world_models.marie import Marie, MarieConfig
 from mg2l_kalei.world_models.marie.config import TOKENIZERS
 from mg2l_kalei.world_models.marie.imagination import DreamedRows
 from tests.small_systems import generator
+from tests.training.trainers import make_trainer, tiny
 from tests.world_models import swirl
 
 MOMENTS = Moments(torch.tensor([3, 8, 8]), torch.tensor([0, 4, 17]))
@@ -110,3 +112,11 @@ def test_a_team_that_is_paid_together_is_paid_alike_in_imagination() -> None:
         rewards.append(played(env, 1)[0].reward)
     torch.testing.assert_close(rewards[1], rewards[0].mean(-1, keepdim=True).expand(3, 2))
     assert rewards[0].std(-1).any(), "agents are predicted different rewards"
+
+
+@pytest.mark.parametrize("reward_head", ["hl_gauss", "smooth_l1"])
+def test_episodes_of_one_step_of_one_token_have_no_next_token_to_learn(reward_head: str) -> None:
+    trainer = make_trainer(tiny("marie", "toy-arms", **SMALL, first_trials=4, reward_head=reward_head, episode_steps=1))
+    metrics = [trainer.iterate() for _ in range(3)]
+    assert "world_model/obs_loss" in metrics[-1]
+    assert all(math.isfinite(float(value)) for row in metrics for value in row.values())

@@ -18,6 +18,10 @@ from mg2l_kalei.types import Metrics
 class Contrast(Objective):
     """InfoNCE bound on I(z; M), between pairs of contexts of a task and with a learned prototype of each task."""
 
+    @classmethod
+    def is_on(cls, config: Any) -> bool:
+        return bool(config.pairwise_coef or config.prototype_coef)
+
     def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
         config, z, task = self.config, inferred.all_global.z, inferred.task
         half = len(task) // 2

@@ -65,6 +65,10 @@ class OutcomePredictor(OutcomeDecoder):
 class RewardPrediction(Objective):
     """Prediction of each training task's reward from what the transition encoder sees, before the reward joins."""
 
+    @classmethod
+    def is_on(cls, config: Any) -> bool:
+        return bool(config.reward_prediction_coef)
+
     def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
         error = inferred.reward_error
         return self.config.reward_prediction_coef * error, {"encoder/reward_error": error.detach()}
@@ -74,6 +78,7 @@ class OutcomePrediction(Objective):
     """Prediction, from z and from each z^i, of what happens in the context that each is paired with."""
 
     network_name = "predictor"
+    tells_agents_apart = False
 
     def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
         super().__init__(config, transition_encoder, generator)
@@ -102,6 +107,7 @@ class DynamicsPrediction(Objective):
     """Prediction, from z, of transitions of its own context: an ablation of the paper."""
 
     network_name = "dynamics_decoder"
+    tells_agents_apart = False
 
     def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
         super().__init__(config, transition_encoder, generator)

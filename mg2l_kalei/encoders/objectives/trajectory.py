@@ -31,6 +31,7 @@ class Trajectory(Objective):
 
     network_name = "trajectory_decoder"
     sees_every_step = True
+    tells_agents_apart = False
     trains_all_by_local = True
 
     def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
@@ -83,7 +84,7 @@ class Mixture(Objective):
         shape = (*z.shape[:-1], -1)
         surprise = self.network(given.expand(shape), outcome.expand(shape), z) / inferred.local.z.shape[-2]
         kl = kl_to_prior(q).mean()
-        metrics: Metrics = {"encoder/team_surprise": surprise.detach(), "encoder/kl": kl.detach()}
+        metrics: Metrics = {"encoder/team_surprise": surprise.detach(), "encoder/mixture_kl": kl.detach()}
         return surprise + self.config.kl_coef * kl, metrics
 
 

@@ -54,28 +54,28 @@ def next_token_loss(dynamics: Dynamics, blocks: Blocks, out: Tensor, likeness: T
     follows[1:, ..., 0] = (blocks.episode[1:] == blocks.episode[:-1]).unsqueeze(-1)
     known = (follows & blocks.alive.unsqueeze(-1)).permute(1, 2, 0, 3).flatten(2)[..., 1:]
     logits = dynamics.next_token(places.permute(1, 2, 0, 3, 4).flatten(2, 3)[:, :, :-1][known])
-    if likeness is not None:
-        return F.cross_entropy(logits, likeness[target[known]])
-    return F.cross_entropy(logits, target[known])
+    return mean_cross_entropy(logits, target[known] if likeness is None else likeness[target[known]])
 
 
 def reward_loss(outcome: Outcome, truth: Truth, bins: Bins | None) -> Tensor:
     """Smooth L1 of rewards, or cross-entropy of their classes (HL-Gauss)."""
-    reward = truth.reward[truth.counts]
-    if bins is None:
-        return F.smooth_l1_loss(outcome.reward[truth.counts], reward)
-    return F.cross_entropy(outcome.reward[truth.counts], bins.probabilities(reward, SPREAD))
+    reward, predicted = truth.reward[truth.counts], outcome.reward[truth.counts]
+    if bins is not None:
+        return mean_cross_entropy(predicted, bins.probabilities(reward, SPREAD))
+    return F.smooth_l1_loss(predicted, reward) if len(reward) else predicted.sum()
 
 
 def legal_loss(outcome: Outcome, truth: Truth) -> dict[str, Tensor]:
     """Cross-entropy of each action's being legal; of continuous ones, nothing."""
     if outcome.legal is None or truth.next_legal is None:
         return {}
-    return {
-        "legal": F.cross_entropy(
-            outcome.legal[truth.counts].flatten(0, 1), truth.next_legal[truth.counts].flatten().long()
-        )
-    }
+    logits, legal = outcome.legal[truth.counts].flatten(0, 1), truth.next_legal[truth.counts].flatten().long()
+    return {"legal": mean_cross_entropy(logits, legal)}
+
+
+def mean_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """0 where nothing is known, as of episodes of a single step: not a mean of nothing."""
+    return F.cross_entropy(logits, target) if len(logits) else logits.sum()
 
 
 def binary_loss(logits: Tensor, target: Tensor, counts: Tensor) -> Tensor:
