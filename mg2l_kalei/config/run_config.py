@@ -126,23 +126,24 @@ def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identifying(stored: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """Of a stored ``to_dict``, by dotted key, what makes it this run and no other but for its seed.
+    """Of a stored ``to_dict``, by dotted key, what its seeds have in common and makes it this run and no other.
 
-    Late settings at their defaults are left out: what was stored by an earlier release has none of them.
+    Late axes and settings that an earlier release did not store yet are there with their defaults.
     """
-    kept, sections = flat(stored), {"": RunConfig, **schema.groups}
+    kept = {dotted(axis, "kind"): kind for axis, kind in LATE_AXES.items()} | flat(stored)
+    sections: dict[str, Any] = {"": RunConfig, **schema.groups}
     for axis, kinds in schema.axes.items():
         _, sections[axis] = kinds.get(str(kept.get(dotted(axis, "kind"))), (None, None))
     for section, config in sections.items():
         if config is None:  # a kind that is not here
             continue
-        extending = {name for name, rule in rules(config).items() if rule.extends}
+        for name, rule in rules(config).items():
+            if rule.extends:
+                kept.pop(dotted(section, name) if section else name, None)
         for field in dataclasses.fields(config):
-            key = dotted(section, field.name) if section else field.name
-            default = list(field.default) if isinstance(field.default, tuple) else field.default
-            is_late = field.metadata.get("is_late") and kept.get(key) == default
-            if is_late or field.name in extending:
-                kept.pop(key, None)
+            if field.metadata.get("is_late"):
+                default = list(field.default) if isinstance(field.default, tuple) else field.default
+                kept.setdefault(dotted(section, field.name) if section else field.name, default)
     return {key: value for key, value in kept.items() if key not in UNLIKE_IN_SEEDS}
 
 

@@ -64,13 +64,13 @@ class Mg2lEncoder(TaskEncoder):
             config.hidden,
             n_train,
             generator,
-            agent_id=config.agent_id,
+            tells_agents_apart=config.tells_agents_apart,
             second_order=config.second_order,
             n_reward_features=n_features,
         )
         self.time_pooling = pooling(config, width, generator)
         self.agent_pooling: OverAgents = pooling.over_agents(config, width, generator)
-        if config.agent_id:
+        if config.tells_agents_apart:
             self.agent_pooling = PoolingOfRoles(self.agent_pooling, spec.n_agents, width, generator)
         self.global_layer, self.local_layer = (pooling.posterior(config, width, generator) for _ in range(2))
         self.prototypes = nn.Parameter(torch.randn(n_train, config.latent_dim, generator=generator))

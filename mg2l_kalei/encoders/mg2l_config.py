@@ -11,7 +11,7 @@ from mg2l_kalei.encoders.objectives import OBJECTIVES
 from mg2l_kalei.encoders.objectives.local import LOCAL_OBJECTIVES
 from mg2l_kalei.encoders.poolings import POOLINGS
 
-ALL = "encoder.local_gradient=all_layers"
+ALL, APART = "encoder.local_gradient=all_layers", "encoder.tells_agents_apart=true"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Mg2lConfig:
         False,
         "see changes of observations, in this step and the one before it: where observations hide velocities",
     )
-    agent_id: bool = setting(
+    tells_agents_apart: bool = setting(
         False,
         "tell agents apart: predict what each is paid in each task, and map what each lived through by weights of its "
         "own before z is made of it; for tasks that differ in who is paid for what",
@@ -119,12 +119,12 @@ def problems_of(config: Mg2lConfig, use: EncoderUse) -> Iterator[str]:
         yield f"context.batch={context.batch} is odd: contexts are drawn in pairs"
     yield from POOLINGS[config.pooling].problems(config, context.length)
     on = {name for name in config.objectives if OBJECTIVES[name].is_on(config)}
-    if config.agent_id:
-        if not POOLINGS[config.pooling].tells_agents_apart:
-            yield f"encoder.agent_id=true: {config.pooling} is of agents that are alike; expected another pooling"
+    if config.tells_agents_apart:
+        if not POOLINGS[config.pooling].can_tell_agents_apart:
+            yield f"{APART}: {config.pooling} is of agents that are alike; expected another encoder.pooling"
         for name in config.objectives:
-            if name in on and not OBJECTIVES[name].tells_agents_apart:
-                yield f"encoder.agent_id=true: {name} decodes what happens to all agents alike; leave one of them out"
+            if name in on and not OBJECTIVES[name].can_tell_agents_apart:
+                yield f"{APART}: {name} decodes what happens to all agents alike; leave it out of encoder.objectives"
     told = "[" + ",".join(config.objectives) + "]"
     if ordered := [name for name in ("trajectory", "mixture") if name in on]:
         if context.order != "trial":

@@ -48,7 +48,7 @@ class PoolingKind(NamedTuple):
         attention_over_agents  # whose ``pool`` makes x of x^i
     )
     posterior: Callable[[Any, int, torch.Generator], Posterior] = hidden_layer_posterior  # of what was pooled
-    tells_agents_apart: bool = True  # whether x^i may be mapped agent by agent before x is made of them
+    can_tell_agents_apart: bool = True  # whether x^i may be mapped agent by agent before x is made of them
 
     def __call__(self, config: Any, width: int, generator: torch.Generator) -> Pooling:
         return self.make(config, width, generator)
@@ -113,7 +113,7 @@ POOLINGS: dict[str, PoolingKind] = {
     "recurrent": PoolingKind(recurrent),
     "regression": PoolingKind(regression, without_features, uses_reward_features=True, posterior=linear_posterior),
     "gaussian_product": PoolingKind(
-        gaussian_product, over_agents=product_over_agents, posterior=given_posterior, tells_agents_apart=False
+        gaussian_product, over_agents=product_over_agents, posterior=given_posterior, can_tell_agents_apart=False
     ),
     "transformer": PoolingKind(transformer, forgets_most),
     "retention": PoolingKind(retention),

@@ -58,9 +58,9 @@ class TransitionEncoder(nn.Module):
     """(o, a, r, o') of one agent to an embedding: (..., N, *) -> (..., N, hidden[-1]).
 
     The reward joins (o, a, o') at the last layer. Before it, the reward (standardised) that each training task would
-    have paid is predicted: what the layers must know to tell tasks apart by their rewards; with ``agent_id``, that each
-    agent would have been paid. With ``n_reward_features``, ``RewardFeatures`` of that number are in the last layer's
-    place: embeddings are (..., N, n_reward_features + 1).
+    have paid is predicted: what the layers must know to tell tasks apart by their rewards; with ``tells_agents_apart``,
+    that each agent would have been paid. With ``n_reward_features``, ``RewardFeatures`` of that number are in the last
+    layer's place: embeddings are (..., N, n_reward_features + 1).
     With ``second_order``, o' is told by the change from o, and the change before it and its action are seen too, where
     they are known: forces show in this where observations hide velocities.
     """
@@ -72,7 +72,7 @@ class TransitionEncoder(nn.Module):
         n_tasks: int,
         generator: torch.Generator,
         *,
-        agent_id: bool = False,
+        tells_agents_apart: bool = False,
         second_order: bool = False,
         n_reward_features: int = 0,
     ) -> None:
@@ -88,7 +88,7 @@ class TransitionEncoder(nn.Module):
             layers += [linear(in_features, width, generator), nn.LayerNorm(width), ACTIVATION()]
             in_features = width
         self.body = nn.Sequential(*layers)
-        n_told_apart = spec.n_agents if agent_id else 1
+        n_told_apart = spec.n_agents if tells_agents_apart else 1
         self.last: LastLayer | RewardFeatures = (
             RewardFeatures(in_features, n_reward_features, n_tasks, generator, n_told_apart)
             if n_reward_features

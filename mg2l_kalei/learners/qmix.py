@@ -186,7 +186,7 @@ class Qmix(ReplayLearner):
         n_episodes = episodes_in(experience.fresh, self.spec.episode_steps, processes)
         n_updates = self.due(config.updates_per_episode * n_episodes)
         steps = []
-        for _ in range(n_updates if len(replay) >= n_trials else 0):
+        for _ in range(n_updates if len(replay) >= n_trials else 0):  # what was due before is not made up for
             trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder)
             steps.append(self.learn(trials))
         names = steps[0] if steps else ()

@@ -15,7 +15,7 @@ from mg2l_kalei.learners.base import Learner, Setup
 from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.types import Rollout, State, Step, TaskLatent
 
-ROUNDING = 1e-6  # of updates: what is owed falls short by
+ROUNDING = 1e-6  # of an update, by which a sum of rates may fall short of a whole one
 
 
 class ReplayLearner(Learner):
@@ -29,7 +29,7 @@ class ReplayLearner(Learner):
         self.owed = 0.0  # part of an update that its rate asks for and that is not made yet
 
     def due(self, n_updates: float) -> int:
-        """How many to make now, if so many more are asked for."""
+        """How many to make now, if so many more are asked for; what that is short of is owed."""
         self.owed += n_updates
         whole = int(self.owed + ROUNDING)
         self.owed -= whole

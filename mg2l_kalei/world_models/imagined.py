@@ -114,8 +114,9 @@ class ImaginedRows:
         """The members' variance by that of observations, mean over what varies of the living: (B,); 0 of one member."""
         if len(next_obs) == 1:
             return torch.zeros_like(next_obs[0, :, 0, 0])
-        varies = self.network.obs.var > 1e-10  # as errors are measured
-        of_agents = (next_obs.var(0) / self.network.obs.scale.square())[..., varies].sum(-1) / varies.sum().clamp(min=1)
+        varies = self.network.obs.var > 1e-10  # as in the errors that are logged beside it
+        variance = torch.where(varies, next_obs.var(0) / self.network.obs.scale.square(), 0.0)
+        of_agents = variance.sum(-1) / varies.sum().clamp(min=1)  # (B, N)
         return torch.where(alive, of_agents, 0.0).sum(-1) / alive.sum(-1).clamp(min=1)
 
     def _ends(self, goes_on: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ every_pooling = pytest.mark.parametrize("pooling", POOLINGS)
 @every_pooling
 def test_streaming_equals_batch(pooling: str) -> None:
     rollout = with_departures(random_rollout())
-    encoder = mg2l(rollout, pooling=pooling, agent_id=True)
+    encoder = mg2l(rollout, pooling=pooling, tells_agents_apart=True)
     batch = encoder.latents(rollout)
     torch.testing.assert_close(streamed(encoder, rollout), batch, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(encoder.encode(as_contexts(rollout)).global_, batch.global_[-1], rtol=1e-5, atol=1e-5)
@@ -36,7 +36,7 @@ def test_streaming_equals_batch(pooling: str) -> None:
 @every_pooling
 def test_who_lived_through_what_shows_in_z_and_not_in_what_each_infers_alone(pooling: str) -> None:
     rollout, order = random_rollout(), torch.tensor([2, 0, 1])
-    encoder = mg2l(rollout, pooling=pooling, agent_id=True)
+    encoder = mg2l(rollout, pooling=pooling, tells_agents_apart=True)
     of_agents = {name: getattr(rollout.steps, name)[:, :, order] for name in ("obs", "action", "reward", "next_obs")}
     before, after = encoder.latents(rollout), encoder.latents(with_steps(rollout, **of_agents))
     torch.testing.assert_close(after.local, before.local[:, :, order], rtol=1e-5, atol=1e-5)
@@ -58,13 +58,13 @@ def accuracy(z: Tensor, label: Tensor) -> float:
     return nearest_neighbour_accuracy(z[:half], label[:half], z[half:], label[half:]).item()
 
 
-def inferred(agent_id: bool) -> tuple[float, float]:
+def inferred(tells_agents_apart: bool) -> tuple[float, float]:
     """Accuracies on other trials: of z, which task it is; of z^i, whose landmark is which, in tasks not trained on."""
     family = three_in_four_tasks()
     seen, unseen = (random_play(family, torch.arange(n) % 4, seed) for n, seed in ((256, 0), (128, 10)))
     held_out = random_play(family, 4 + torch.arange(128) % 2, 20)
     small: dict[str, Any] = {"latent_dim": 8, "hidden": (64, 64), "nested_contexts": False, "kl_coef": 0.01}
-    config = dataclasses.replace(Mg2lConfig(), **small, pooling="regression", agent_id=agent_id)
+    config = dataclasses.replace(Mg2lConfig(), **small, pooling="regression", tells_agents_apart=tells_agents_apart)
     encoder = Mg2lEncoder(config, family.spec, family.features(), 4, generator())
     encoder.fit_normaliser(seen.transition)
     contexts = sampler(seen, family.spec, ContextConfig(batch=32, length=16))
@@ -81,9 +81,9 @@ def inferred(agent_id: bool) -> tuple[float, float]:
 
 
 def test_agents_that_are_told_apart_infer_who_is_paid_for_what() -> None:
-    of_task, of_own = inferred(agent_id=True)
+    of_task, of_own = inferred(tells_agents_apart=True)
     assert of_task > 0.9 and of_own > 0.9
 
 
 def test_agents_that_are_alike_cannot() -> None:
-    assert inferred(agent_id=False)[0] < 0.45  # of four tasks
+    assert inferred(tells_agents_apart=False)[0] < 0.45  # of four tasks

@@ -148,7 +148,9 @@ def test_methods_that_differ_in_more_than_steps_on_each_task_are_lines_of_their_
 def test_seeds_of_two_releases_are_one_method_unless_a_setting_that_came_between_them_matters(
     tmp_path: Path, make_result: Make
 ) -> None:
-    for seed, new in enumerate(("", ", agent_id: false", ", agent_id: true")):
+    for seed, new in enumerate(
+        ("", ", tells_agents_apart: false}\nworld_model: {kind: none", ", tells_agents_apart: true")
+    ):
         result = make_result([1.0, 2.0], n_trials=8)._replace(seed=seed, latents=None)
         (tmp_path / f"x{seed}-s{seed}.json").write_text(to_json(result))
         text = settings_of("mg2l_kalei").replace("{kind: mg2l}", f"{{kind: mg2l{new}}}")
@@ -156,7 +158,7 @@ def test_seeds_of_two_releases_are_one_method_unless_a_setting_that_came_between
     methods = methods_of(find_runs([str(tmp_path)], SCHEMA))
     assert [(method.label, len(method.runs)) for method in methods] == [
         ("mg2l_kalei", 2),
-        ("mg2l_kalei encoder.agent_id=true", 1),
+        ("mg2l_kalei encoder.tells_agents_apart=true", 1),
     ]
 
 
@@ -208,7 +210,7 @@ def test_published_files_are_read_beside_their_settings(
     assert "1 runs, 2 tables" in capsys.readouterr().out  # one run, though its files were named one by one
     (tmp_path / "y-s0.json").write_text(to_json(result))
     assert program.main(words) == 0
-    assert "results of 1 lines are left out, as no settings stand beside them: y.yaml" in capsys.readouterr().out
+    assert "1 lines without settings are left out; the first lacks y.yaml" in capsys.readouterr().out
     (tmp_path / "x-s0.json").write_text(to_json(result))
     assert program.main(words) == 2
     assert "are both of seed 0 and split test" in capsys.readouterr().err

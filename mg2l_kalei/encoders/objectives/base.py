@@ -46,7 +46,7 @@ class Objective(ABC):
 
     network_name: ClassVar[str] = ""
     sees_every_step: ClassVar[bool] = False  # whether it needs what was inferred after each transition: L = K
-    tells_agents_apart: ClassVar[bool] = True  # False: it says of all agents alike what a latent means
+    can_tell_agents_apart: ClassVar[bool] = True  # False: it says of all agents alike what a latent means
     trains_all_by_local: ClassVar[bool] = False  # whether it trains z^i's layers below the local one, at any setting
 
     def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:

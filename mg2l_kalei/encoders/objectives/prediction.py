@@ -78,7 +78,7 @@ class OutcomePrediction(Objective):
     """Prediction, from z and from each z^i, of what happens in the context that each is paired with."""
 
     network_name = "predictor"
-    tells_agents_apart = False
+    can_tell_agents_apart = False
 
     def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
         super().__init__(config, transition_encoder, generator)
@@ -107,7 +107,7 @@ class DynamicsPrediction(Objective):
     """Prediction, from z, of transitions of its own context: an ablation of the paper."""
 
     network_name = "dynamics_decoder"
-    tells_agents_apart = False
+    can_tell_agents_apart = False
 
     def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
         super().__init__(config, transition_encoder, generator)

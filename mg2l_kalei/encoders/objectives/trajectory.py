@@ -31,7 +31,7 @@ class Trajectory(Objective):
 
     network_name = "trajectory_decoder"
     sees_every_step = True
-    tells_agents_apart = False
+    can_tell_agents_apart = False
     trains_all_by_local = True
 
     def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:

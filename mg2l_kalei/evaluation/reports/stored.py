@@ -73,7 +73,7 @@ def _runs_in(path: Path, schema: Schema) -> Iterator[StoredRun]:
     published = sorted(file for file in path.glob("*.json*") if PUBLISHED.fullmatch(file.name))
     described = [file for file in published if _settings_file(file).is_file()]
     if described and (lacking := {_settings_file(file).name for file in published if file not in described}):
-        say(f"{path}: results of {len(lacking)} lines are left out, as no settings stand beside them: {min(lacking)}")
+        say(f"{path}: {len(lacking)} lines without settings are left out; the first lacks {min(lacking)}")
     yield from _published(described or published, schema)
 
 
@@ -115,8 +115,9 @@ def _published(paths: Sequence[Path], schema: Schema) -> Iterator[StoredRun]:
     """Files of the same settings and seed are one run's."""
     results: dict[tuple[Path, int], list[tuple[Path, AdaptationResult]]] = defaultdict(list)
     for path in paths:
+        settings_file = _settings_file(path)
         result = _result(path)
-        of_run = results[_settings_file(path), result.seed]
+        of_run = results[settings_file, result.seed]
         if again := [other for other, of_split in of_run if of_split.split == result.split]:
             raise Refusal(f"{path} and {again[0]} are both of seed {result.seed} and split {result.split}")
         of_run.append((path, result))
