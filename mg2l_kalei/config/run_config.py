@@ -22,7 +22,6 @@ AXES = ("env", "encoder", "sharing", "learner", "world_model")
 GROUPS = ("network", "context", "replay")  # settings without kinds
 ACTIONS = ("mode", "sampled")
 PRECISIONS = ("fp32", "tf32", "bf16")
-UNLIKE_IN_SEEDS = ("seed", "replay.max_gib", "env.n_workers", "env.worker_timeout")
 HASHED_ONCE = {"eval_episodes": 3, "eval_trials": 32}  # extend a run now, but are in the hash: so names stay
 
 
@@ -131,6 +130,7 @@ def identifying(stored: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     Late axes and settings that an earlier release did not store yet are there with their defaults.
     """
     kept = {dotted(axis, "kind"): kind for axis, kind in LATE_AXES.items()} | flat(stored)
+    kept.pop("seed", None)
     sections: dict[str, Any] = {"": RunConfig, **schema.groups}
     for axis, kinds in schema.axes.items():
         _, sections[axis] = kinds.get(str(kept.get(dotted(axis, "kind"))), (None, None))
@@ -144,7 +144,7 @@ def identifying(stored: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
             if field.metadata.get("is_late"):
                 default = list(field.default) if isinstance(field.default, tuple) else field.default
                 kept.setdefault(dotted(section, field.name) if section else field.name, default)
-    return {key: value for key, value in kept.items() if key not in UNLIKE_IN_SEEDS}
+    return kept
 
 
 def to_yaml(config: RunConfig) -> str:

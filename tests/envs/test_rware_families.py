@@ -185,7 +185,7 @@ def test_roles_are_split_and_even() -> None:
     assert len({tuple(task.params["colours"]) for task in made.tasks}) == 6
     assert made.spec.agent_types == ()
     fixed = family("rware-color")
-    assert fixed.spec.agent_types == (0, 0, 1, 1)
+    assert fixed.spec.agent_types == fixed.true_groups == (0, 0, 1, 1) and made.true_groups == ()
     assert fixed.seen_only and fixed.tasks[0].params["colours"] == [0, 0, 1, 1]
     assert family("rware-color", roles="hidden", registration="medium-16ag").spec.n_agents == 16
 

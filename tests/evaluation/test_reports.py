@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from mg2l_kalei import __main__ as program
+from mg2l_kalei.config.run_config import identifying
 from mg2l_kalei.evaluation.reports.estimates import sections_of
 from mg2l_kalei.evaluation.reports.methods import methods_of
 from mg2l_kalei.evaluation.reports.pictures import figures_of
@@ -145,21 +146,34 @@ def test_methods_that_differ_in_more_than_steps_on_each_task_are_lines_of_their_
     ]
 
 
+OLD, OFF, ON = "", ", tells_agents_apart: false}\nworld_model: {kind: none", ", tells_agents_apart: true"
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ((OLD, OFF, ON), [("mg2l_kalei", 2), ("mg2l_kalei encoder.tells_agents_apart=true", 1)]),
+        ((ON, OLD, OFF), [("mg2l_kalei", 1), ("mg2l_kalei encoder.tells_agents_apart=false", 2)]),
+    ],
+)
 def test_seeds_of_two_releases_are_one_method_unless_a_setting_that_came_between_them_matters(
-    tmp_path: Path, make_result: Make
+    tmp_path: Path, make_result: Make, kept: Sequence[str], expected: list[tuple[str, int]]
 ) -> None:
-    for seed, new in enumerate(
-        ("", ", tells_agents_apart: false}\nworld_model: {kind: none", ", tells_agents_apart: true")
-    ):
+    for seed, new in enumerate(kept):
         result = make_result([1.0, 2.0], n_trials=8)._replace(seed=seed, latents=None)
         (tmp_path / f"x{seed}-s{seed}.json").write_text(to_json(result))
         text = settings_of("mg2l_kalei").replace("{kind: mg2l}", f"{{kind: mg2l{new}}}")
         (tmp_path / f"x{seed}.yaml").write_text(text)
     methods = methods_of(find_runs([str(tmp_path)], SCHEMA))
-    assert [(method.label, len(method.runs)) for method in methods] == [
-        ("mg2l_kalei", 2),
-        ("mg2l_kalei encoder.tells_agents_apart=true", 1),
-    ]
+    assert [(method.label, len(method.runs)) for method in methods] == expected
+
+
+def test_what_merely_watches_a_run_makes_no_other_method() -> None:
+    often, seldom = (
+        identifying({"seed": seed, "world_model": {"kind": "continuous", "score_interval": n, "width": 8}}, SCHEMA)
+        for seed, n in ((0, 1), (1, 9))
+    )
+    assert often == seldom and often["world_model.width"] == 8
 
 
 def test_evaluations_on_other_tasks_of_the_family_and_what_was_set_aside_are_no_runs(

@@ -192,3 +192,14 @@ def test_what_members_say_of_those_who_have_gone_is_no_doubt(model: ContinuousMo
     alive = torch.tensor([[True, True], [True, False]])
     doubt = env._disagreement(said, alive)
     assert doubt[0] > 0 and doubt[1] == 0
+
+
+def test_an_entry_that_never_varies_is_no_reason_for_less_doubt(model: ContinuousModel) -> None:
+    network, width = copy.deepcopy(model.network), swirl.SPEC.obs_dim
+    env = ImaginedRows.__new__(ImaginedRows)
+    env.network = network
+    said, alive = torch.zeros(3, 2, 2, width), torch.ones(2, 2, dtype=torch.bool)
+    said[1, ..., 0] = 5.0
+    before = env._disagreement(said, alive)
+    network.obs.var[1:] = 0.0
+    torch.testing.assert_close(env._disagreement(said, alive), before * width)
