@@ -32,6 +32,8 @@ LINES = {
 
 
 def main(out: Path, named: list[str]) -> None:
+    if strange := [line for line in named if line not in LINES]:
+        raise SystemExit(f"{strange[0]}: expected any of {', '.join(LINES)}")
     results = {}
     lines = {line: LINES[line] for line in named or LINES}
     for has_ids, width, (line, words) in itertools.product((False, True), WIDTHS, lines.items()):
