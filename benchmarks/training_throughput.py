@@ -25,6 +25,7 @@ import torch
 from benchmarks.matrix_products import Product, Recorded, seconds_alone
 from mg2l_kalei.config import load
 from mg2l_kalei.processes import Processes, joined
+from mg2l_kalei.training.heap import keep_freed_memory
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build, choose_device
 from mg2l_kalei.types import Metrics
@@ -43,6 +44,7 @@ def trainer(recipe: str, words: list[str], bad_batch: Path, processes: Processes
     config = load([f"--algo={recipe}", *steady, *words], SCHEMA, CONFIG_DIR).config
     if config.n_threads:
         torch.set_num_threads(config.n_threads)
+    keep_freed_memory()
     device, warning = choose_device(config)
     if warning:
         sys.exit(warning)

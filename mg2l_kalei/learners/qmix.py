@@ -24,7 +24,7 @@ from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.losses.temporal_difference import lambda_targets
 from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments
 from mg2l_kalei.networks.mixers import MIXERS, Mixer
-from mg2l_kalei.sharing.base import ParameterSharing, frozen
+from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.types import ActionSample, Clock, Metrics, State, Step, TaskLatent
 
 TIME_LIMITS = ("bootstrap", "terminal")
@@ -221,8 +221,7 @@ class Qmix(ReplayLearner):
         config, body = self.config, self.targets["agents"]
         with self.cast():
             best = of_legal(self.after(self.agents.body, views, online), seen.next_legal).argmax(-1)
-            with frozen(body):  # whose weights would be formed at each step
-                next_q = self.after(body, views, self.unrolled(body, views))
+            next_q = self.after(body, views, self.unrolled(body, views))
             next_q = next_q.gather(-1, best.unsqueeze(-1)).squeeze(-1)  # (T, B, N)
             condition = self.team.seen(seen.next_state, latent.global_[1:])
             next_value = self.targets["mixer"](torch.where(seen.next_alive, next_q, 0.0), condition)

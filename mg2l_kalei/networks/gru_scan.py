@@ -29,13 +29,14 @@ class GruScan(torch.autograd.Function):
         before, after, new = (x.new_empty(length, *start.shape) for _ in range(3))
         added = x.new_empty(length, *start.shape[:-1], 3 * units)  # by the state; its first two thirds become r and u
         views = (before, after, new, added, *_reset_update_new(added), added[..., : 2 * units])
-        of_input = (x[..., : 2 * units], x[..., 2 * units :])
+        of_input = (x[..., : 2 * units] + bias[..., : 2 * units], x[..., 2 * units :])
+        new_bias = bias[..., 2 * units :]
         state, keeps = start, [1.0] * length if kept is None else kept
         for b, a, n, gates, r, u, new_by, r_u, x_r_u, x_n, k in zip(*views, *of_input, keeps, strict=True):
             torch.mul(state, k, out=b)
-            torch.baddbmm(bias, b, weight, out=gates)
+            torch.bmm(b, weight, out=gates)  # with a bias it would copy that into its rows first
             r_u.add_(x_r_u).sigmoid_()
-            torch.addcmul(x_n, r, new_by, out=n).tanh_()
+            torch.addcmul(x_n, r, new_by.add_(new_bias), out=n).tanh_()
             state = torch.lerp(n, b, u, out=a)
         ctx.save_for_backward(before, added, new, kept, weight)
         return after
@@ -60,10 +61,11 @@ class GruScan(torch.autograd.Function):
             torch.add(g, running, out=now)
             thirds.mul_(now_thrice)
             running = torch.baddbmm(now * u, of_gates, backwards).mul_(k)
-        of_x = torch.cat([by_added[..., : 2 * units], by_new.mul_(of_state)], dim=-1)
         by_member = by_added.transpose(0, 1).flatten(1, 2)  # (G, L S, 3H)
         of_weight = before.transpose(0, 1).flatten(1, 2).mT @ by_member
-        return of_x, running, None, of_weight, by_member.sum(1, keepdim=True)
+        of_bias = by_member.sum(1, keepdim=True)
+        torch.mul(by_new, of_state, out=of_new)  # no longer needed: the input's gradient is in the same place
+        return by_added, running, None, of_weight, of_bias
 
 
 def _reset_update_new(gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:

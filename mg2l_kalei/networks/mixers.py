@@ -51,7 +51,7 @@ class MonotonicMixer(Mixer):
 
     def forward(self, q: Tensor, condition: Tensor) -> Tensor:
         first = self.first_weight(condition).abs().unflatten(-1, (-1, self.width))  # (..., N, width)
-        mixed = (q.unsqueeze(-2) @ first).squeeze(-2) + self.first_bias(condition)  # (..., width)
+        mixed = (q.unsqueeze(-1) * first).sum(-2) + self.first_bias(condition)  # (..., width)
         second = self.second_weight(condition).abs()  # (..., width)
         value: Tensor = (F.elu(mixed) * second).sum(-1) + self.value(condition).squeeze(-1)
         return value

@@ -39,12 +39,8 @@ class GroupedGru(nn.Module):
         """x (L, S, G, in_features) -> the state after each step (L, S, G, size)."""
         gates, state, start = self.input(x), memory.state, memory.start
         kept = None if start is None else (~start).to(x.dtype)[..., None, None].expand(-1, -1, self.n_places, 1)
-        if len(x) == 1 or not torch.is_grad_enabled():  # nothing has to be kept for a backward pass
-            states = []
-            for t, of_step in enumerate(gates):
-                state = self._step(of_step, state if kept is None else state * kept[t])
-                states.append(state)
-            return torch.stack(states)
+        if len(x) == 1:
+            return self._step(gates[0], state if kept is None else state * kept[0])[None]
         weight, bias = self.recurrence.matrices(self.n_places)
         if len(weight) == 1:  # everybody's rows are those of one product
             kept = None if kept is None else kept.flatten(1, 2)[:, None]

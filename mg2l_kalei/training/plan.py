@@ -20,6 +20,7 @@ from mg2l_kalei.disk.run_folder import RunFolder, RunFolderLocked
 from mg2l_kalei.processes import Processes, ProcessLost, joined
 from mg2l_kalei.training.callbacks import Callback, TrainingResult
 from mg2l_kalei.training.following import follow
+from mg2l_kalei.training.heap import keep_freed_memory
 from mg2l_kalei.training.plugins import load_plugins
 from mg2l_kalei.training.saved_run import LoadedRun, is_trained
 from mg2l_kalei.training.stop_signal import STOPPED, StopSignal
@@ -44,6 +45,7 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = (), *, folder: Path
     load_plugins(config.plugins)
     if config.n_threads:
         torch.set_num_threads(config.n_threads)
+    keep_freed_memory()
     deadline = None if config.max_hours is None else time.monotonic() + 3600 * config.max_hours  # of all together
     with joined(on_gpu=config.device != "cpu") as processes:
         # Before references, lest they be in vain.
