@@ -122,6 +122,18 @@ def test_a_run_killed_again_and_again_ends_as_an_unbroken_one(
     assert remains(folder_of(words)) == unbroken[0]
 
 
+@pytest.mark.parametrize(("env", "algo"), [("toy-arms", "mg2l_kalei_qmix"), ("toy-corners", "mg2l_kalei_matd3")])
+def test_a_run_that_learns_from_a_replay_does_so_too(processes: Processes, tmp_path: Path, env: str, algo: str) -> None:
+    unbroken, killed = (tiny(tmp_path / name, env, algo) for name in ("unbroken", "killed"))
+    assert processes.wait(processes.start(unbroken)) == 0, processes.log.read_text()
+    counted = re.search(r"(\d+) moments", processes.log.read_text())
+    assert counted
+    assert processes.wait(processes.start(killed, int(0.6 * int(counted[1])))) == KILLED
+    assert processes.wait(processes.start(killed)) == 0, processes.log.read_text()
+    assert remains(folder_of(killed)) == remains(folder_of(unbroken))
+    assert any("train/td_loss" in row or "train/critic_loss" in row for row in remains(folder_of(killed)).metrics)
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, TERMINATED), (signal.SIGINT, INTERRUPTED), (signal.SIGHUP, HUNG_UP)]
 )
