@@ -111,7 +111,8 @@ def score_of(run: Resampled, none: Resampled, oracle: Resampled) -> Score:
     gap = Estimate(oracle_at - none_at, *percentile_interval(oracles - nones))
     has_gap = gap.low > 0
     value = (run_at - none_at) / np.where(has_gap, gap.value, np.nan)
-    values = (runs - nones) / np.where(has_gap, oracles - nones, np.nan)
+    with np.errstate(divide="ignore"):  # of a resample that has no gap, the score is infinite
+        values = (runs - nones) / np.where(has_gap, oracles - nones, np.nan)
     return Score(Estimate(value, *percentile_interval(values)), gap, has_gap)
 
 

@@ -250,6 +250,20 @@ def test_runs_that_must_not_be_compared_are_refused_in_a_line(
     assert said in line and str(next(iter(changed.values()))) in line and not out.exists()
 
 
+def test_variants_of_a_family_that_are_unlike_have_tables_apart(
+    tmp_path: Path, make_result: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored(tmp_path, make_result, "mappo", 0)
+    for recipe in ("oracle", "mg2l_kalei"):
+        config = stored(tmp_path, make_result, recipe, 0, fingerprint="others") / "config.yaml"
+        config.write_text(config.read_text().replace("{kind: named}", "{kind: named, n_agents: 3}"))
+    out = tmp_path / "out"
+    assert program.main(["report", str(tmp_path), f"out={out}"]) == 0
+    assert "3 runs, 2 tables" in capsys.readouterr().out
+    titles = [line for line in (out / "report.md").read_text().splitlines() if line.startswith("## ")]
+    assert [re.findall("n_agents=(\\w+)", title) for title in titles] == [["null"], ["3"]]
+
+
 FAMILIES: dict[str, tuple[str, ...]] = {"a": ("train", "test"), "b": ("train", "test"), "c": ("train", "test")}
 FAMILIES |= {name: ("train", "test", "ood") for name in ("d", "e")}
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mg2l_kalei.evaluation.comparison import ENOUGH_SEEDS
-from mg2l_kalei.evaluation.reports.methods import Method, families_of, methods_of, reference_of, refuse_unlike
+from mg2l_kalei.evaluation.reports.methods import Method, methods_of, reference_of, variants_of
 from mg2l_kalei.evaluation.reports.stored import StoredRun
 from mg2l_kalei.evaluation.results import AdaptationResult
 from mg2l_kalei.evaluation.statistics import (
@@ -77,7 +77,7 @@ class Entry(NamedTuple):
 
 
 class Section(NamedTuple):
-    """One family and split."""
+    """One family, in one variant where there are several that must not be compared, and split."""
 
     family: str
     split: str
@@ -97,14 +97,13 @@ class Section(NamedTuple):
 def sections_of(runs: Sequence[StoredRun], n_resamples: int) -> list[Section]:
     """Every family and split that the runs were evaluated on. Raises Refusal where runs must not be compared."""
     wanted = []
-    for family in families_of(runs).values():
-        refuse_unlike(family)
-        methods = methods_of(family)
-        splits = {result.split for run in family for result in run.results}
-        wanted += [(methods, split) for split in SPLITS if split in splits]
+    for name, variant in variants_of(runs).items():
+        methods = methods_of(variant)
+        splits = {result.split for run in variant for result in run.results}
+        wanted += [(name, methods, split) for split in SPLITS if split in splits]
     counts_of = _shared_counts(n_resamples)
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda each: _section(each[0], each[1], counts_of), wanted))
+        return list(pool.map(lambda each: _section(each[0], each[1], each[2], counts_of), wanted))
 
 
 def _shared_counts(n_resamples: int) -> Counts:
@@ -117,10 +116,9 @@ def _shared_counts(n_resamples: int) -> Counts:
     return counts_of
 
 
-def _section(methods: Sequence[Method], split: str, counts_of: Counts) -> Section:
+def _section(name: str, methods: Sequence[Method], split: str, counts_of: Counts) -> Section:
     played = {method: results for method in methods if (results := _on_split(method, split))}
     returns = {method: _stacked(results) for method, results in played.items()}
-    family = next(iter(played.values()))[0].family
     counts = {method: counts_of(values.shape[:3], place) for place, (method, values) in enumerate(returns.items())}
     resampled: dict[Method, Resampled] = {
         method: (aggregate(values), resampled_aggregate(values, counts[method])) for method, values in returns.items()
@@ -143,7 +141,7 @@ def _section(methods: Sequence[Method], split: str, counts_of: Counts) -> Sectio
         entries.append(Entry(method, results, estimate, score, beats[method], compared, profile, curve))
         notes += _notes_on(method, results, [line for line in (none, oracle) if line and line is not method], played)
     entries.sort(key=lambda entry: -entry.estimate.value[-1])
-    return Section(family, split, tuple(entries), levels, (*_notes(entries), *notes))
+    return Section(name, split, tuple(entries), levels, (*_notes(entries), *notes))
 
 
 def _pairs(returns: Mapping[Method, Array], counts: Mapping[Method, Array]) -> dict[Method, dict[str, Estimate]]:

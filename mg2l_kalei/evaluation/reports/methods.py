@@ -47,6 +47,37 @@ def families_of(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
     return dict(families)
 
 
+def variants_of(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
+    """Runs that may be compared, by family and, where settings of its own make runs unlike, by these settings too.
+
+    Raises Refusal where runs of the same settings of their family must not be compared.
+    """
+    named: dict[str, list[StoredRun]] = {}
+    for of_family in families_of(runs).values():
+        by_settings: dict[str, list[StoredRun]] = defaultdict(list)
+        for run in of_family:
+            by_settings[str(_of_env(run))].append(run)
+        variants: list[list[StoredRun]] = []
+        for alike in by_settings.values():
+            refuse_unlike(alike)
+            fitting = [variant for variant in variants if unlikeness([*variant, *alike]) is None]
+            if fitting:
+                fitting[0].extend(alike)
+            else:
+                variants.append(alike)
+        settings = [_of_env(variant[0]) for variant in variants]
+        keys = dict.fromkeys(key for of in settings for key in of)
+        told_by = [key for key in keys if any(of.get(key) != settings[0].get(key) for of in settings)]
+        for of, variant in zip(settings, variants, strict=True):
+            told = [f"{key}={to_text(of.get(key))}" for key in told_by]
+            named[" ".join([variant[0].results[0].family, *told])] = variant
+    return named
+
+
+def _of_env(run: StoredRun) -> dict[str, Any]:
+    return {key: value for key, value in run.settings.items() if key.startswith("env.")}
+
+
 def methods_of(runs: Sequence[StoredRun]) -> tuple[Method, ...]:
     """Methods of one family: reference lines are called by their role, others by their recipe.
 
@@ -124,7 +155,13 @@ TRAITS = (
 
 
 def refuse_unlike(runs: Sequence[StoredRun]) -> None:
-    """Raise Refusal, naming what differs, where runs of one family must not be compared.
+    """Raise Refusal, naming what differs, where runs of one family must not be compared."""
+    if unlike := unlikeness(runs):
+        raise Refusal(unlike)
+
+
+def unlikeness(runs: Sequence[StoredRun]) -> str | None:
+    """In what runs of one family differ that must not be compared; None: in nothing.
 
     Seeds may have other tasks than each other: all runs of the same seed have to have the same.
     """
@@ -139,4 +176,5 @@ def refuse_unlike(runs: Sequence[StoredRun]) -> None:
                 other, expected = first_of.setdefault((trait.name, result.split, *scope), (run, value))
                 if value != expected:
                     pair = f"{run.path} has {value}, {other.path} has {expected}"
-                    raise Refusal(f"{trait.name} differs, so these runs must not be compared: {pair}")
+                    return f"{trait.name} differs, so these runs must not be compared: {pair}"
+    return None
