@@ -1,4 +1,4 @@
-"""Do reports come out of stored results alone, equal rliable, and refuse what must not be compared?"""
+"""Do reports come out of stored results alone, and equal rliable?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,38 +35,10 @@ from mg2l_kalei.evaluation.statistics import (
 )
 from mg2l_kalei.training.fine_tuning import _together
 from mg2l_kalei.training.system import SCHEMA
+from tests.evaluation.stored_runs import METHODS, Make, settings_of, stored
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "rliable.json").read_text())
-METHODS = {  # recipe: encoder, sharing, memory, level
-    "mappo": ("none", "full", "none", 0.0),
-    "oracle": ("oracle", "full", "none", 10.0),
-    "rl2": ("none", "full", "trial", 3.0),
-    "mg2l_kalei": ("mg2l", "kaleidoscope", "none", 8.0),
-}
 KINDS = ("returns", "profile", "improvement", "efficiency")  # of pictures
-Make = Callable[..., AdaptationResult]
-
-
-def settings_of(recipe: str) -> str:
-    encoder, sharing, memory, _ = METHODS[recipe]
-    return (
-        f"algo: {recipe}\nseed: 0\nn_iters: 5\nenv: {{kind: named}}\nencoder: {{kind: {encoder}}}\n"
-        f"sharing: {{kind: {sharing}}}\nlearner: {{kind: mappo}}\nnetwork: {{memory: {memory}}}\n"
-    )
-
-
-def stored(results: Path, make_result: Make, recipe: str, seed: int, **changed: Any) -> Path:
-    """The folder of an evaluated run: nothing but settings, raw results, logged evaluations and a film."""
-    folder = results / recipe / f"s{seed}"
-    (folder / "evaluation").mkdir(parents=True)
-    level = METHODS[recipe][-1]
-    result = make_result([level, level + 1], n_trials=8, seed=seed)._replace(seed=seed, latents=None, **changed)
-    (folder / "config.yaml").write_text(settings_of(recipe))
-    (folder / "evaluation" / "test.json").write_text(to_json(result))
-    rows = [{"iteration": i, "env_steps": 100 * i, "evaluation/test/return_k1": level * i / 3} for i in (1, 2)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "film.gif").write_bytes(b"GIF89a")
-    return folder
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -228,40 +200,6 @@ def test_published_files_are_read_beside_their_settings(
     (tmp_path / "x-s0.json").write_text(to_json(result))
     assert program.main(words) == 2
     assert "are both of seed 0 and split test" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"actions": "sampled"}, "actions differs"),
-        ({"fingerprint": "others"}, "tasks hash differs"),
-        ({"episode_steps": 7}, "episode length"),
-        ({"family": "named (full)"}, "family and regime"),
-    ],
-)
-def test_runs_that_must_not_be_compared_are_refused_in_a_line(
-    tmp_path: Path, make_result: Make, capsys: pytest.CaptureFixture[str], changed: dict[str, Any], said: str
-) -> None:
-    stored(tmp_path, make_result, "mappo", 0)
-    stored(tmp_path, make_result, "oracle", 0, **changed)
-    out = tmp_path / "out"
-    assert program.main(["report", str(tmp_path), f"out={out}"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert said in line and str(next(iter(changed.values()))) in line and not out.exists()
-
-
-def test_variants_of_a_family_that_are_unlike_have_tables_apart(
-    tmp_path: Path, make_result: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stored(tmp_path, make_result, "mappo", 0)
-    for recipe in ("oracle", "mg2l_kalei"):
-        config = stored(tmp_path, make_result, recipe, 0, fingerprint="others") / "config.yaml"
-        config.write_text(config.read_text().replace("{kind: named}", "{kind: named, n_agents: 3}"))
-    out = tmp_path / "out"
-    assert program.main(["report", str(tmp_path), f"out={out}"]) == 0
-    assert "3 runs, 2 tables" in capsys.readouterr().out
-    titles = [line for line in (out / "report.md").read_text().splitlines() if line.startswith("## ")]
-    assert [re.findall("n_agents=(\\w+)", title) for title in titles] == [["null"], ["3"]]
 
 
 FAMILIES: dict[str, tuple[str, ...]] = {"a": ("train", "test"), "b": ("train", "test"), "c": ("train", "test")}
