@@ -17,7 +17,7 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.networks import NetworkConfig
-from mg2l_kalei.sharing import SHARINGS, ParameterSharing
+from mg2l_kalei.sharing import SHARINGS, ParameterSharing, team_sharing
 from mg2l_kalei.types import Clock, Contexts, Metrics, Rollout, Step, Transition
 
 CONTINUOUS = EnvSpec(n_agents=3, obs_dim=4, state_dim=5, action_dim=2, is_discrete=False, episode_steps=4)
@@ -58,6 +58,7 @@ def make_learner(
     *,
     kind: str = "mappo",
     sharing: str = "full",
+    members: str = "",
     seed: int = 0,
     **settings: Any,
 ) -> Learner:
@@ -70,8 +71,8 @@ def make_learner(
     weights = generator(seed)
 
     def make_sharing() -> ParameterSharing:
-        sharing_class, sharing_config = SHARINGS[sharing]
-        return sharing_class(sharing_config, sharing_class.members_of(sharing_config, spec), weights)
+        own = {"members": members} if members else {}
+        return team_sharing(sharing, dataclasses.replace(SHARINGS[sharing][1], **own), spec, weights)
 
     return learner_class(config, Setup(network, spec, encoder, make_sharing, weights))
 

@@ -60,6 +60,10 @@ def spec_is_sound(bench: Bench) -> Iterator[str]:
     for name, widest in (("obs_sizes", spec.obs_dim), ("action_sizes", spec.action_dim)):
         if not all(0 < size <= widest for size in getattr(spec, name)):
             yield f"spec.{name} must lie in 1 to {widest}; it is {getattr(spec, name)}"
+    if len(set(spec.type_columns)) != len(spec.type_columns) or not set(spec.type_columns) <= set(range(spec.obs_dim)):
+        yield f"spec.type_columns must be columns of obs, 0 to {spec.obs_dim - 1}, once each; it is {spec.type_columns}"
+    if spec.type_columns and (spec.agent_types or spec.obs_images):
+        yield "spec.type_columns says that types are drawn for each episode: no agent_types then, nor images"
     for name, images, size in (("obs", spec.obs_images, spec.obs_dim), ("state", spec.state_images, spec.state_dim)):
         if images is not None and images.size != size:
             yield f"spec.{name}_images must have {name}_dim = {size} numbers; {images} has {images.size}"
@@ -108,6 +112,10 @@ def _contents(record: Record, bench: Bench) -> Iterator[str]:
     for agent, size in enumerate(bench.spec.obs_sizes):
         if record.obs[:, agent, size:].any():
             yield f"obs of agent {agent} is not zero beyond its true size {size}"
+    if bench.spec.type_columns:
+        types = record.obs[..., list(bench.spec.type_columns)][record.alive]
+        if not ((types == types.round()) & (types >= 0)).all() or not (types.sum(-1) == 1).all():
+            yield "obs of a living agent is not one-hot in spec.type_columns"
     if bench.spec.shared_reward and isinstance(record, StepResult):
         yield from _reward_is_shared(record.reward)
     if record.legal is not None:

@@ -11,7 +11,7 @@ import torch
 
 from envs.core import EnvSpec, Refusal, Task, TaskFamily, setting
 from envs.extras import require
-from envs.smax.maps import MAPS, Map
+from envs.smax.maps import MAPS, UNITS, Map
 
 if TYPE_CHECKING:
     from envs.smax.batch import BattleBatch
@@ -105,7 +105,7 @@ class Enemies(BattleFamily):
 
 
 def _spec(maps: list[Map], episode_steps: int) -> EnvSpec:
-    """Of maps of one size. Types of agents are the spec's where they are the same in all episodes of all tasks."""
+    """Of maps of one size. Agents have types that are the same in all episodes of all tasks, or else are drawn."""
     first, types = maps[0], {one.ally_types for one in maps}
     ally_types = first.ally_types if len(types) == 1 else None
     numbered = sorted(set(ally_types or ()))
@@ -117,6 +117,7 @@ def _spec(maps: list[Map], episode_steps: int) -> EnvSpec:
         is_discrete=True,
         episode_steps=episode_steps,
         agent_types=tuple(numbered.index(kind) for kind in ally_types) if ally_types and len(numbered) > 1 else (),
+        type_columns=tuple(range(first.obs_dim - len(UNITS), first.obs_dim)) if ally_types is None else (),
         shared_reward=True,
         can_be_won=True,
     )

@@ -23,7 +23,7 @@ from mg2l_kalei.evaluation.plot_style import (
 )
 from mg2l_kalei.evaluation.probe import ProbeReadings
 from mg2l_kalei.evaluation.statistics import Array
-from mg2l_kalei.sharing.base import MemberFigure, PointFigure, SharingFigure
+from mg2l_kalei.sharing.figures import MemberFigure, PointFigure, SharingFigure
 
 if TYPE_CHECKING:  # imported where they are used: they take a second
     from matplotlib.axes import Axes

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -11,14 +9,13 @@ from envs.core import EnvSpec
 from mg2l_kalei.networks import (
     ActionDistribution,
     DiagonalGaussian,
-    GroupedMlp,
     Memory,
     NetworkConfig,
-    RecurrentMlp,
     RunningMoments,
     TaskGates,
     categorical,
     image_encoder,
+    team_network,
 )
 from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.sharing.base import ParameterSharing
@@ -56,11 +53,10 @@ class Actor(nn.Module):
         self.eyes = image_encoder(spec.obs_images, config, sharing.generator)
         n_pixels, n_features = (0, 0) if self.eyes is None else (self.eyes.images.size, self.eyes.out_features)
         n_others = spec.obs_dim - n_pixels
-        self.moments = RunningMoments(n_others, decay=OBS_DECAY, clip=10.0)
+        self.moments = RunningMoments(n_others, decay=OBS_DECAY, clip=10.0, kept=spec.type_columns)
         self.log_std = None if spec.is_discrete else sharing.vector(spec.action_dim, initial_log_std)
-        network = RecurrentMlp if config.is_recurrent else GroupedMlp
         in_features, place_id = n_features + n_others + latent_dim, config.agent_id
-        self.body = network(sharing, in_features, spec.action_dim, config, output_gain=0.01, place_id=place_id)
+        self.body = team_network(sharing, in_features, spec.action_dim, config, output_gain=0.01, place_id=place_id)
         widths = (n_features + n_others, *config.hidden)
         self.gates = TaskGates(sharing, latent_dim, widths) if config.task_gates else None
         is_padded = bool(spec.action_sizes) and min(spec.action_sizes) < spec.action_dim
@@ -73,15 +69,15 @@ class Actor(nn.Module):
     ) -> tuple[ActionDistribution, Tensor | None]:
         """The distributions and, of recurrent actors, whose axes are (L, S, N, ...), the state after each step."""
         seen = self.moments.normalise(obs) if self.eyes is None else self.eyes(obs, self.moments)
-        gates: Sequence[Tensor] = ()
+        gates: list[list[Tensor]] = []
         if self.gates is not None:
-            of_obs, *gates = self.gates(latent)
-            seen = seen * of_obs
+            of_obs, *of_hidden = self.gates(latent)
+            seen, gates = seen * of_obs, [of_hidden]
         x, states = torch.cat([seen, latent], dim=-1), None
         if memory is None:
-            output = self.body(x, gates)
+            output = self.body(x, *gates)
         else:
-            output, states = self.body(x, memory, gates)
+            output, states = self.body(x, memory, *gates)
         output = output.to(x.dtype)  # products may have been of less precision
         if self.log_std is None:
             return categorical(output, legal), states

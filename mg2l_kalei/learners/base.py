@@ -16,7 +16,8 @@ from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.optimiser import Optimiser
 from mg2l_kalei.networks import NetworkConfig, Recall
 from mg2l_kalei.processes import ALONE, Processes
-from mg2l_kalei.sharing.base import ParameterSharing, SharingFigure
+from mg2l_kalei.sharing.base import ParameterSharing
+from mg2l_kalei.sharing.figures import SharingFigure
 from mg2l_kalei.types import ActionSample, Clock, Metrics, Rollout, State
 
 

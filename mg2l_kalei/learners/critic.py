@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import EnvSpec
-from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments, image_encoder
+from mg2l_kalei.networks import Memory, NetworkConfig, RunningMoments, image_encoder, team_network
 from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.sharing.full import FullConfig, FullSharing
@@ -43,12 +43,12 @@ class Critic(nn.Module):
             width, images = spec.obs_dim, spec.obs_images
         self.eyes = image_encoder(images, config, generator)
         n_pixels, n_features = (0, 0) if self.eyes is None else (self.eyes.images.size, self.eyes.out_features)
-        self.state_moments = RunningMoments(width - n_pixels, clip=10.0)
+        kept = spec.type_columns if self.is_local else ()
+        self.state_moments = RunningMoments(width - n_pixels, clip=10.0, kept=kept)
         n_scales = spec.n_agents if scale_per_agent and not self.is_local else 1
         self.moments = RunningMoments(n_scales, decay=RETURNS_DECAY)
         in_features = n_features + width - n_pixels + latent_dim
         self.n_networks = spec.n_agents if per_agent else 1
-        network = RecurrentMlp if config.is_recurrent else GroupedMlp
         self.sharing: ParameterSharing
         if sharing is not None:
             self.sharing = sharing
@@ -57,7 +57,7 @@ class Critic(nn.Module):
         else:
             self.sharing = FullSharing(FullConfig(), (0,), generator)
         outputs, place_id = 1 if per_agent else spec.n_agents, self.is_local and config.agent_id
-        self.body = network(self.sharing, in_features, outputs, config, place_id=place_id)
+        self.body = team_network(self.sharing, in_features, outputs, config, place_id=place_id)
 
     def forward(self, state: Tensor, latent: Tensor, memory: Memory | None = None) -> tuple[Tensor, Tensor | None]:
         """The values and, of recurrent critics, whose axes are (L, S, ...), each network's state after each step."""

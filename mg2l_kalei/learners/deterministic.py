@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from envs.core import EnvSpec
 from mg2l_kalei.learners.actor import OBS_DECAY
-from mg2l_kalei.networks import GroupedMlp, NetworkConfig, RunningMoments, categorical
+from mg2l_kalei.networks import GroupedMlp, NetworkConfig, RunningMoments, categorical, team_network
 from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.sharing.base import ParameterSharing
 
@@ -28,9 +28,9 @@ class DeterministicActor(nn.Module):
     def __init__(self, spec: EnvSpec, latent_dim: int, sharing: ParameterSharing, config: NetworkConfig) -> None:
         super().__init__()
         self.is_discrete = spec.is_discrete
-        self.moments = RunningMoments(spec.obs_dim, decay=OBS_DECAY, clip=10.0)
+        self.moments = RunningMoments(spec.obs_dim, decay=OBS_DECAY, clip=10.0, kept=spec.type_columns)
         in_features, place_id = spec.obs_dim + latent_dim, config.agent_id
-        self.body = GroupedMlp(sharing, in_features, spec.action_dim, config, output_gain=0.01, place_id=place_id)
+        self.body = team_network(sharing, in_features, spec.action_dim, config, output_gain=0.01, place_id=place_id)
         sizes = torch.tensor(spec.action_sizes or (spec.action_dim,) * spec.n_agents)
         self.register_buffer("bound", (torch.arange(spec.action_dim) < sizes.unsqueeze(-1)).float(), persistent=False)
 

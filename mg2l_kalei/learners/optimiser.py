@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mg2l_kalei.processes import ALONE, Processes
-from mg2l_kalei.sharing.base import ParameterSharing, SharingFigure
+from mg2l_kalei.sharing.base import ParameterSharing
+from mg2l_kalei.sharing.figures import SharingFigure
 from mg2l_kalei.types import Clock, Metrics, State
 
 DECAYS = ("linear", "none")

@@ -22,7 +22,7 @@ from mg2l_kalei.learners.replayed import ReplayLearner, Trials, episodes_in, of_
 from mg2l_kalei.learners.samples import acted
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.losses.temporal_difference import lambda_targets
-from mg2l_kalei.networks import GroupedMlp, Memory, NetworkConfig, RecurrentMlp, RunningMoments
+from mg2l_kalei.networks import Memory, NetworkConfig, RunningMoments, team_network
 from mg2l_kalei.networks.mixers import MIXERS, Mixer
 from mg2l_kalei.sharing.base import ParameterSharing
 from mg2l_kalei.types import ActionSample, Clock, Metrics, State, Step, TaskLatent
@@ -73,9 +73,8 @@ class Agents(nn.Module):
 
     def __init__(self, spec: EnvSpec, latent_dim: int, sharing: ParameterSharing, config: NetworkConfig) -> None:
         super().__init__()
-        self.moments = RunningMoments(spec.obs_dim, clip=10.0)
-        network = RecurrentMlp if config.is_recurrent else GroupedMlp
-        self.body = network(sharing, spec.obs_dim + latent_dim, spec.action_dim, config, place_id=config.agent_id)
+        self.moments = RunningMoments(spec.obs_dim, clip=10.0, kept=spec.type_columns)
+        self.body = team_network(sharing, spec.obs_dim + latent_dim, spec.action_dim, config, place_id=config.agent_id)
 
     def seen(self, obs: Tensor, latent: Tensor) -> Tensor:
         """What ``body`` sees."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mg2l_kalei.networks.config import NetworkConfig
 from mg2l_kalei.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian, categorical
+from mg2l_kalei.networks.drawn_types import team_network
 from mg2l_kalei.networks.gates import TaskGates
 from mg2l_kalei.networks.images import image_encoder
 from mg2l_kalei.networks.mlp import GroupedMlp
@@ -24,4 +25,5 @@ __all__ = [
     "TaskGates",
     "categorical",
     "image_encoder",
+    "team_network",
 ]

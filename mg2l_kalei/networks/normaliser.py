@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ class RunningMoments(nn.Module):
 
     Batches are merged by Chan et al.'s formula in float64. ``decay`` < 1 weighs earlier batches down by that factor at
     each update, for streams that drift, such as value targets; the first update alone already gives unbiased moments.
-    ``clip`` bounds the size of normalised values, ``min_std`` the deviation that is divided by.
+    ``clip`` bounds the size of normalised values, ``min_std`` the deviation that is divided by. ``kept`` features stay
+    as they are.
     """
 
     mean: Tensor  # (size,)
@@ -34,9 +36,17 @@ class RunningMoments(nn.Module):
     shift: Tensor  # (size,)   mean and deviation as float32, to normalise by
     scale: Tensor  # (size,)
 
-    def __init__(self, size: int, *, decay: float = 1.0, clip: float = math.inf, min_std: float = 1e-4) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        decay: float = 1.0,
+        clip: float = math.inf,
+        min_std: float = 1e-4,
+        kept: Sequence[int] = (),
+    ) -> None:
         super().__init__()
-        self.decay, self.clip, self.min_std = decay, clip, min_std
+        self.decay, self.clip, self.min_std, self.kept = decay, clip, min_std, list(kept)
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("var", torch.ones(size, dtype=torch.float64))
         self.register_buffer("count", torch.zeros(size, dtype=torch.float64))
@@ -87,6 +97,8 @@ class RunningMoments(nn.Module):
     def _round(self) -> None:
         self.shift.copy_(self.mean)
         self.scale.copy_(self.std)
+        if self.kept:
+            self.shift[self.kept], self.scale[self.kept] = 0.0, 1.0
 
 
 def merged(a: Moments, b: Moments) -> Moments:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from envs.core import EnvSpec, setting
 from mg2l_kalei.buffers.trials import TrialReplay
+from mg2l_kalei.sharing.figures import SharingFigure
 from mg2l_kalei.types import Clock, Metrics, State
 
 SharingConfig = Any  # the frozen config dataclass of one scheme
@@ -34,29 +35,6 @@ class LayerRole(NamedTuple):
     reads_input: bool = False  # the network's first layer
     reads_state: bool = False  # what a GRU's state adds to its gates
     is_output: bool = False  # the network's last layer
-
-
-class PointFigure(NamedTuple):
-    """A picture of points, each of one agent, and of who belongs together."""
-
-    name: str  # of the file
-    title: str
-    points: Tensor  # (N, d), drawn in the plane in which they differ most
-    groups: Sequence[int]  # of each
-
-
-class MemberFigure(NamedTuple):
-    """A picture of how members differ, by pairs and one by one."""
-
-    name: str  # of the file
-    title: str
-    pairs: Tensor  # (G, G)
-    pairs_label: str
-    each: Tensor  # (G,)
-    each_label: str
-
-
-SharingFigure = MemberFigure | PointFigure
 
 
 class GroupedLinear(nn.Module, ABC):
@@ -194,12 +172,15 @@ class ParameterSharing(ABC):
 
     told: Mapping[str, float] = {}  # of what ``fit`` last took note of: metrics under ``sharing/``, logged from then on
     replays: Sequence[str] = ()  # fields of ``Step`` that ``fit`` wants of past trials
+    type_columns: Sequence[int] = ()  # of observations, if places are types that are drawn for each episode
 
     @staticmethod
     def members_of(config: SharingConfig, spec: EnvSpec) -> Sequence[int]:
-        """The member that each agent is, by the config's ``members``."""
+        """The member that each agent is, by the config's ``members``; of types that are drawn, each type's own."""
         if getattr(config, "members", "agents") == "agents":
             return range(spec.n_agents)
+        if spec.type_columns:
+            return range(len(spec.type_columns))
         types = spec.agent_types or (0,) * spec.n_agents
         return tuple(sorted(set(types)).index(kind) for kind in types)
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from envs.core import EnvSpec
 from mg2l_kalei.buffers.trials import TrialReplay
-from mg2l_kalei.sharing.base import ParameterSharing, PointFigure, SharingConfig, SharingFigure
+from mg2l_kalei.sharing.base import ParameterSharing, SharingConfig
+from mg2l_kalei.sharing.figures import PointFigure, SharingFigure
 from mg2l_kalei.sharing.grouping import FIELDS, Groups, find_groups, matched
 from mg2l_kalei.types import Clock, State
 

@@ -12,14 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import setting
-from mg2l_kalei.sharing.base import (
-    GroupedLinear,
-    LayerRole,
-    MemberFigure,
-    SharingFigure,
-    members_setting,
-    orthogonal_weight,
-)
+from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, members_setting, orthogonal_weight
+from mg2l_kalei.sharing.figures import MemberFigure, SharingFigure
 from mg2l_kalei.sharing.found import FoundGroups
 from mg2l_kalei.sharing.full import FullSharing
 from mg2l_kalei.sharing.grouping import GroupingConfig

@@ -24,7 +24,7 @@ from mg2l_kalei.learners.base import Learner, Setup
 from mg2l_kalei.networks import NetworkConfig
 from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.seeding import numpy_generator, torch_generator
-from mg2l_kalei.sharing import SHARINGS, ParameterSharing
+from mg2l_kalei.sharing import SHARINGS, team_sharing
 from mg2l_kalei.types import State, Step, Transition
 from mg2l_kalei.world_models import WORLD_MODELS
 from mg2l_kalei.world_models.base import Surroundings, WorldModel
@@ -119,10 +119,11 @@ def build(
     encoder.processes = processes
     _refuse_images(config, family, encoder)
     _refuse_single_episodes(config, family, encoder)
+    _refuse_drawn_types(config, family.spec)
     model = _make_world_model(config, family, encoder, processes)
     spec = family.spec if model is None else model.spec
     generator = torch_generator(config.seed, "init", "learner")
-    make_sharing = partial(_make_sharing, config, spec, generator)
+    make_sharing = partial(team_sharing, config.kinds["sharing"], config.sharing, spec, generator)
     setup = Setup(config.network, spec, encoder, make_sharing, generator, processes, config.precision)
     system = System(config, device, family, encoder, learner_class(config.learner, setup), processes, model)
     if any(sharing.replays for sharing in system.learner.sharings()):
@@ -177,6 +178,21 @@ def _refuse_images(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) 
         )
 
 
+def _refuse_drawn_types(config: RunConfig, spec: EnvSpec) -> None:
+    """Raise ConfigError where members are types that are drawn for each episode, and something is in the way."""
+    if not spec.type_columns or getattr(config.sharing, "members", "agents") != "types":
+        return
+    problems = []
+    if config.network.memory == "trial":
+        problems.append("network.memory=trial goes across episodes: expected episode or none")
+    if config.network.task_gates:
+        problems.append("network.task_gates=true: gates are of agents")
+    if not spec.is_discrete:
+        problems.append("actions are continuous here, whose deviations are of agents")
+    if problems:
+        raise ConfigError([f"sharing.members=types, drawn for each episode: {problem}" for problem in problems])
+
+
 def _refuse_single_episodes(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> None:
     """Raise Refusal where the one belief that a trial reads is that before it."""
     n_steps = family.spec.episode_steps
@@ -213,12 +229,6 @@ def divided(config: RunConfig, size: int, *, infers: bool, replays: bool = False
         context=dataclasses.replace(context, batch=batch, explore_rows=explore_rows),
         replay=dataclasses.replace(replay, capacity=replay.capacity // size, max_gib=replay.max_gib / size),
     )
-
-
-def _make_sharing(config: RunConfig, spec: EnvSpec, generator: torch.Generator) -> ParameterSharing:
-    """The run's scheme for its team."""
-    sharing_class = SHARINGS[config.kinds["sharing"]][0]
-    return sharing_class(config.sharing, sharing_class.members_of(config.sharing, spec), generator)
 
 
 def choose_device(config: RunConfig) -> tuple[torch.device, str | None]:

@@ -12,7 +12,17 @@ from mg2l_kalei.training.lineage import ancestors_of, refuse_trained_on
 from mg2l_kalei.training.saved_run import LoadedRun, agents_of
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, family_of
 
-SIZES = ("n_agents", "obs_dim", "state_dim", "action_dim", "is_discrete", "obs_sizes", "action_sizes", "agent_types")
+SIZES = (
+    "n_agents",
+    "obs_dim",
+    "state_dim",
+    "action_dim",
+    "is_discrete",
+    "obs_sizes",
+    "action_sizes",
+    "agent_types",
+    "type_columns",
+)
 
 
 def transferred(run: LoadedRun, env: str, settings: Sequence[str]) -> LoadedRun:

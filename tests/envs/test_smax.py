@@ -43,6 +43,12 @@ def test_agents_have_types_where_these_never_change() -> None:
     assert family("smax-enemies").spec.agent_types == ()
 
 
+def test_types_that_are_drawn_stand_in_what_a_unit_sees_of_itself() -> None:
+    spec = family("smax-smacv2-5-units").spec
+    assert spec.type_columns == family("smax-enemies").spec.type_columns == tuple(range(spec.obs_dim - 6, spec.obs_dim))
+    assert family("smax-2s3z").spec.type_columns == ()
+
+
 def test_maps_of_one_family_have_one_size() -> None:
     with pytest.raises(Refusal, match="as many allies and enemies on each; 3m has 3 v 3, 8m has 8 v 8"):
         EnemiesConfig(maps=("3m", "8m"))

@@ -29,7 +29,7 @@ from mg2l_kalei.evaluation.figures import (
 )
 from mg2l_kalei.evaluation.plot_style import LABEL_GAP
 from mg2l_kalei.evaluation.results import AdaptationResult
-from mg2l_kalei.sharing.base import MemberFigure
+from mg2l_kalei.sharing.figures import MemberFigure
 
 MakeResult = Callable[..., AdaptationResult]
 

@@ -65,6 +65,14 @@ def test_the_member_that_each_agent_is(
 
 
 @every_kind
+def test_types_that_are_drawn_for_each_episode_are_members_themselves(kind: str) -> None:
+    sharing_class, default = SHARINGS[kind]
+    spec = CONTINUOUS._replace(type_columns=(0, 2))
+    assert tuple(sharing_class.members_of(dataclasses.replace(default, members="types"), spec)) == (0, 1)
+    assert tuple(sharing_class.members_of(default, spec)) == tuple(sharing_class.members_of(default, CONTINUOUS))
+
+
+@every_kind
 def test_places_of_one_type_share_weights_and_of_different_types_do_not(kind: str) -> None:
     layer = linear(kind)
     weights, biases = of_places(layer)
