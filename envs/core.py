@@ -87,7 +87,7 @@ class EnvSpec(NamedTuple):
     obs_sizes: tuple[int, ...] = ()  # true width per agent where padded; empty: all obs_dim
     action_sizes: tuple[int, ...] = ()  # true width (or number of actions) per agent; empty: all action_dim
     agent_types: tuple[int, ...] = ()  # same number, same kind of agent; empty: all alike
-    type_columns: tuple[int, ...] = ()  # of obs, one-hot: an agent's type, where it is drawn for each episode
+    type_columns: tuple[int, ...] = ()  # of obs, one-hot: an agent's type, if it is drawn, for a whole episode
     shared_reward: bool = False  # True: every agent is always paid the same, the team's reward
     ends_on_time: bool = False  # True: every episode lasts `episode_steps`; nobody need look at rows to know
     obs_images: Images | None = None  # that an observation consists of; None: it is a vector of float32

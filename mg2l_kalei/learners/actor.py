@@ -53,7 +53,7 @@ class Actor(nn.Module):
         self.eyes = image_encoder(spec.obs_images, config, sharing.generator)
         n_pixels, n_features = (0, 0) if self.eyes is None else (self.eyes.images.size, self.eyes.out_features)
         n_others = spec.obs_dim - n_pixels
-        self.moments = RunningMoments(n_others, decay=OBS_DECAY, clip=10.0, kept=spec.type_columns)
+        self.moments = RunningMoments(n_others, decay=OBS_DECAY, clip=10.0, kept=sharing.type_columns)
         self.log_std = None if spec.is_discrete else sharing.vector(spec.action_dim, initial_log_std)
         in_features, place_id = n_features + n_others + latent_dim, config.agent_id
         self.body = team_network(sharing, in_features, spec.action_dim, config, output_gain=0.01, place_id=place_id)

@@ -43,7 +43,7 @@ class Critic(nn.Module):
             width, images = spec.obs_dim, spec.obs_images
         self.eyes = image_encoder(images, config, generator)
         n_pixels, n_features = (0, 0) if self.eyes is None else (self.eyes.images.size, self.eyes.out_features)
-        kept = spec.type_columns if self.is_local else ()
+        kept = () if sharing is None else sharing.type_columns
         self.state_moments = RunningMoments(width - n_pixels, clip=10.0, kept=kept)
         n_scales = spec.n_agents if scale_per_agent and not self.is_local else 1
         self.moments = RunningMoments(n_scales, decay=RETURNS_DECAY)

@@ -28,7 +28,7 @@ class DeterministicActor(nn.Module):
     def __init__(self, spec: EnvSpec, latent_dim: int, sharing: ParameterSharing, config: NetworkConfig) -> None:
         super().__init__()
         self.is_discrete = spec.is_discrete
-        self.moments = RunningMoments(spec.obs_dim, decay=OBS_DECAY, clip=10.0, kept=spec.type_columns)
+        self.moments = RunningMoments(spec.obs_dim, decay=OBS_DECAY, clip=10.0, kept=sharing.type_columns)
         in_features, place_id = spec.obs_dim + latent_dim, config.agent_id
         self.body = team_network(sharing, in_features, spec.action_dim, config, output_gain=0.01, place_id=place_id)
         sizes = torch.tensor(spec.action_sizes or (spec.action_dim,) * spec.n_agents)

@@ -73,7 +73,7 @@ class Agents(nn.Module):
 
     def __init__(self, spec: EnvSpec, latent_dim: int, sharing: ParameterSharing, config: NetworkConfig) -> None:
         super().__init__()
-        self.moments = RunningMoments(spec.obs_dim, clip=10.0, kept=spec.type_columns)
+        self.moments = RunningMoments(spec.obs_dim, clip=10.0, kept=sharing.type_columns)
         self.body = team_network(sharing, spec.obs_dim + latent_dim, spec.action_dim, config, place_id=config.agent_id)
 
     def seen(self, obs: Tensor, latent: Tensor) -> Tensor:

@@ -21,9 +21,12 @@ class OfDrawnTypes(nn.Module):
     weights are gathered. A type that is drawn for the episode is not to change while memory lasts.
     """
 
+    columns: Tensor  # (K,) int64
+
     def __init__(self, network: GroupedMlp | RecurrentMlp, columns: Sequence[int]) -> None:
         super().__init__()
-        self.network, self.columns = network, list(columns)
+        self.network = network
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
 
     @property
     def output(self) -> GroupedLinear:

@@ -15,6 +15,14 @@ import torch
 from torch import Tensor
 
 
+def states_after(x: Tensor, start: Tensor, kept: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+    """``GruScan`` with a gradient where that is enabled; without, nothing is kept of a step but its state."""
+    if torch.is_grad_enabled():
+        after: Tensor = GruScan.apply(x, start, kept, weight, bias)
+        return after
+    return _scanned(x, start, kept, weight, bias, n_kept=1)[0]
+
+
 class GruScan(torch.autograd.Function):
     """``GruScan.apply(x, start, kept, weight, bias)`` -> the state after each step (L, G, S, H).
 
@@ -25,19 +33,7 @@ class GruScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, start: Tensor, kept: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
-        length, units = len(x), start.shape[-1]
-        before, after, new = (x.new_empty(length, *start.shape) for _ in range(3))
-        added = x.new_empty(length, *start.shape[:-1], 3 * units)  # by the state; its first two thirds become r and u
-        views = (before, after, new, added, *_reset_update_new(added), added[..., : 2 * units])
-        of_input = (x[..., : 2 * units] + bias[..., : 2 * units], x[..., 2 * units :])
-        new_bias = bias[..., 2 * units :]
-        state, keeps = start, [1.0] * length if kept is None else kept
-        for b, a, n, gates, r, u, new_by, r_u, x_r_u, x_n, k in zip(*views, *of_input, keeps, strict=True):
-            torch.mul(state, k, out=b)
-            torch.bmm(b, weight, out=gates)  # with a bias it would copy that into its rows first
-            r_u.add_(x_r_u).sigmoid_()
-            torch.addcmul(x_n, r, new_by.add_(new_bias), out=n).tanh_()
-            state = torch.lerp(n, b, u, out=a)
+        after, before, added, new = _scanned(x, start, kept, weight, bias, n_kept=len(x))
         ctx.save_for_backward(before, added, new, kept, weight)
         return after
 
@@ -66,6 +62,28 @@ class GruScan(torch.autograd.Function):
         of_bias = by_member.sum(1, keepdim=True)
         torch.mul(by_new, of_state, out=of_new)  # no longer needed: the input's gradient is in the same place
         return by_added, running, None, of_weight, of_bias
+
+
+def _scanned(
+    x: Tensor, start: Tensor, kept: Tensor | None, weight: Tensor, bias: Tensor, *, n_kept: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The states after each step and, of ``n_kept`` steps, all or 1, what a backward pass needs: before, added, new."""
+    length, units = len(x), start.shape[-1]
+    after = x.new_empty(length, *start.shape)
+    before, new = (x.new_empty(n_kept, *start.shape).expand(length, *start.shape) for _ in range(2))
+    added = x.new_empty(n_kept, *start.shape[:-1], 3 * units)  # by the state; its first two thirds become r and u
+    added = added.expand(length, *added.shape[1:])
+    views = (before, after, new, added, *_reset_update_new(added), added[..., : 2 * units])
+    of_input = (x[..., : 2 * units] + bias[..., : 2 * units], x[..., 2 * units :])
+    new_bias = bias[..., 2 * units :]
+    state, keeps = start, [1.0] * length if kept is None else kept
+    for b, a, n, gates, r, u, new_by, r_u, x_r_u, x_n, k in zip(*views, *of_input, keeps, strict=True):
+        torch.mul(state, k, out=b)
+        torch.bmm(b, weight, out=gates)  # with a bias it would copy that into its rows first
+        r_u.add_(x_r_u).sigmoid_()
+        torch.addcmul(x_n, r, new_by.add_(new_bias), out=n).tanh_()
+        state = torch.lerp(n, b, u, out=a)
+    return after, before, added, new
 
 
 def _reset_update_new(gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:

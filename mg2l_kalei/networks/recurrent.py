@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mg2l_kalei.networks.config import NetworkConfig
-from mg2l_kalei.networks.gru_scan import GruScan
+from mg2l_kalei.networks.gru_scan import states_after
 from mg2l_kalei.networks.mlp import GroupedMlp
 from mg2l_kalei.sharing.base import GroupedLinear, LayerRole, ParameterSharing
 
@@ -44,10 +44,10 @@ class GroupedGru(nn.Module):
         weight, bias = self.recurrence.matrices(self.n_places)
         if len(weight) == 1:  # everybody's rows are those of one product
             kept = None if kept is None else kept.flatten(1, 2)[:, None]
-            after = GruScan.apply(gates.flatten(1, 2)[:, None], state.flatten(0, 1)[None], kept, weight, bias)
+            after = states_after(gates.flatten(1, 2)[:, None], state.flatten(0, 1)[None], kept, weight, bias)
             return after[:, 0].unflatten(1, (-1, self.n_places))
         kept = None if kept is None else kept.transpose(1, 2)
-        after = GruScan.apply(gates.transpose(1, 2), state.transpose(0, 1), kept, weight, bias)
+        after = states_after(gates.transpose(1, 2), state.transpose(0, 1), kept, weight, bias)
         return after.transpose(1, 2)
 
     def _step(self, gates: Tensor, state: Tensor) -> Tensor:

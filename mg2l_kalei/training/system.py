@@ -187,6 +187,8 @@ def _refuse_drawn_types(config: RunConfig, spec: EnvSpec) -> None:
         problems.append("network.memory=trial goes across episodes: expected episode or none")
     if config.network.task_gates:
         problems.append("network.task_gates=true: gates are of agents")
+    if WORLD_MODELS[config.kinds["world_model"]][0] is not None:
+        problems.append("a world model imagines types that are none")
     if not spec.is_discrete:
         problems.append("actions are continuous here, whose deviations are of agents")
     if problems:

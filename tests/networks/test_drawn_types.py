@@ -70,8 +70,9 @@ def test_each_agent_is_answered_by_its_type(kind: str) -> None:
     assert not torch.allclose(both[0], both[1], atol=1e-3)
 
 
-def test_a_sequence_is_remembered_as_step_by_step() -> None:
-    network = team_network(sharing_of("kaleidoscope"), SPEC.obs_dim, OUT, NetworkConfig(hidden=(8,), memory="episode"))
+@pytest.mark.parametrize("kind", ["independent", "kaleidoscope"])
+def test_a_sequence_is_remembered_as_step_by_step(kind: str) -> None:
+    network = team_network(sharing_of(kind), SPEC.obs_dim, OUT, NetworkConfig(hidden=(8,), memory="episode"))
     types = torch.tensor([[0, 1, 1], [1, 0, 0]])
     x = seen(types.expand(5, 2, N))
     start = torch.zeros(5, 2, dtype=torch.bool)
@@ -83,6 +84,16 @@ def test_a_sequence_is_remembered_as_step_by_step() -> None:
         y, (state,) = network(x[t][None], Memory(state))
         torch.testing.assert_close(whole[t], y[0])
         torch.testing.assert_close(states[t], state)
+
+
+def test_agents_that_are_members_see_what_they_saw_without_columns_of_types() -> None:
+    rollout, networks = played(), []
+    for spec in (SPEC, DISCRETE):
+        made = make_learner(make_encoder("none", spec), spec, sharing="kaleidoscope")
+        update(made, make_encoder("none", spec), acted_by(made, make_encoder("none", spec), rollout))
+        networks.append(made.networks["actor"].state_dict())
+    assert networks[0].keys() == networks[1].keys()
+    assert all(torch.equal(networks[0][name], networks[1][name]) for name in networks[0])
 
 
 def test_columns_of_types_are_not_standardised() -> None:

@@ -48,34 +48,61 @@ def families_of(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
 
 
 def variants_of(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
-    """Runs that may be compared, by family and, where settings of its own make runs unlike, by these settings too.
+    """Runs that may be compared, by family and, where settings of its own make tasks others, by these settings too.
 
-    Raises Refusal where runs of the same settings of their family must not be compared.
+    Runs of other settings of their family are put together where some seed of both has the same tasks. Raises Refusal
+    where anything but the family's settings forbids to compare runs.
     """
     named: dict[str, list[StoredRun]] = {}
     for of_family in families_of(runs).values():
-        by_settings: dict[str, list[StoredRun]] = defaultdict(list)
-        for run in of_family:
-            by_settings[str(_of_env(run))].append(run)
         variants: list[list[StoredRun]] = []
-        for alike in by_settings.values():
+        for alike in _by_settings_of_env(of_family):
             refuse_unlike(alike)
-            fitting = [variant for variant in variants if unlikeness([*variant, *alike]) is None]
-            if fitting:
-                fitting[0].extend(alike)
-            else:
+            fitting = next((variant for variant in variants if _have_tasks_in_common(variant, alike)), None)
+            if fitting is None:
                 variants.append(alike)
-        settings = [_of_env(variant[0]) for variant in variants]
-        keys = dict.fromkeys(key for of in settings for key in of)
-        told_by = [key for key in keys if any(of.get(key) != settings[0].get(key) for of in settings)]
-        for of, variant in zip(settings, variants, strict=True):
-            told = [f"{key}={to_text(of.get(key))}" for key in told_by]
-            named[" ".join([variant[0].results[0].family, *told])] = variant
+            else:
+                fitting.extend(alike)
+        if unlike := unlikeness(of_family, MADE_ALIKE):
+            raise Refusal(unlike)
+        told_by = _told_by(variants)
+        for variant in variants:
+            settings = _of_env(variant[0])
+            told = [f"{key}={to_text(settings.get(key))}" for key in told_by]
+            together = named.setdefault(" ".join([variant[0].results[0].family, *told]), [])
+            together.extend(variant)
+            refuse_unlike(together)
     return named
 
 
+def _by_settings_of_env(runs: Sequence[StoredRun]) -> list[list[StoredRun]]:
+    groups: list[list[StoredRun]] = []
+    for run in runs:
+        group = next((group for group in groups if _of_env(group[0]) == _of_env(run)), None)
+        if group is None:
+            groups.append([run])
+        else:
+            group.append(run)
+    return groups
+
+
 def _of_env(run: StoredRun) -> dict[str, Any]:
-    return {key: value for key, value in run.settings.items() if key.startswith("env.")}
+    """What an earlier release did not store, and null, are the same."""
+    return {key: value for key, value in run.settings.items() if key.startswith("env.") and value is not None}
+
+
+def _have_tasks_in_common(variant: Sequence[StoredRun], others: Sequence[StoredRun]) -> bool:
+    """Whether nothing forbids to compare them, and some seed of both has the same tasks."""
+    own, other = ({(r.split, r.seed, r.fingerprint) for run in runs for r in run.results} for runs in (variant, others))
+    return bool(own & other) and unlikeness([*variant, *others]) is None
+
+
+def _told_by(variants: Sequence[Sequence[StoredRun]]) -> list[str]:
+    """Settings of the family that tell variants apart: each has one value in all runs of a variant."""
+    of_variants = [[_of_env(run) for run in variant] for variant in variants]
+    keys = dict.fromkeys(key for variant in of_variants for settings in variant for key in settings)
+    differing = [key for key in keys if any(of[0].get(key) != of_variants[0][0].get(key) for of in of_variants)]
+    return [key for key in differing if all(s.get(key) == of[0].get(key) for of in of_variants for s in of)]
 
 
 def methods_of(runs: Sequence[StoredRun]) -> tuple[Method, ...]:
@@ -144,13 +171,17 @@ class Trait(NamedTuple):
     of: Callable[[StoredRun, AdaptationResult], object]
 
 
+MADE_ALIKE = (  # whatever the family's settings
+    Trait("episodes per trial", lambda run, result: result.returns.shape[-1]),
+    Trait("actions", lambda run, result: result.actions),
+)
 TRAITS = (
     Trait("family and regime", lambda run, result: result.family),
     Trait("version of family and simulator", lambda run, result: run.made_by or None),
     Trait("episode length [steps]", lambda run, result: result.episode_steps),
-    Trait("episodes per trial", lambda run, result: result.returns.shape[-1]),
-    Trait("actions", lambda run, result: result.actions),
+    *MADE_ALIKE,
     Trait("number of tasks", lambda run, result: len(result.tasks)),
+    Trait("tasks hash", lambda run, result: result.fingerprint),
 )
 
 
@@ -160,13 +191,13 @@ def refuse_unlike(runs: Sequence[StoredRun]) -> None:
         raise Refusal(unlike)
 
 
-def unlikeness(runs: Sequence[StoredRun]) -> str | None:
+def unlikeness(runs: Sequence[StoredRun], traits: Sequence[Trait] = TRAITS) -> str | None:
     """In what runs of one family differ that must not be compared; None: in nothing.
 
     Seeds may have other tasks than each other: all runs of the same seed have to have the same.
     """
     first_of: dict[tuple[str, ...], tuple[StoredRun, object]] = {}
-    for trait in (*TRAITS, Trait("tasks hash", lambda run, result: result.fingerprint)):
+    for trait in traits:
         for run in runs:
             for result in run.results:
                 value = trait.of(run, result)
