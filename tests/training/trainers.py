@@ -20,7 +20,7 @@ SCHEMES_ALONE = ["fups", "fups_id", "hypernet", "kaleidoscope", "multih", "nops"
 # All that they do, ``mg2l_kalei_qmix`` does too, but for the sum, or ``mg2l_kalei_matd3``, but for turns, or ``marie``,
 # but for its autoencoder, or ``mg2l``, but for the code's settings.
 PARTS_OF_ANOTHER = ["kaleidoscope_matd3", "marie_published", "matd3", "mg2l_matd3", "mg2l_qmix", "mg2l_released"]
-PARTS_OF_ANOTHER += ["qmix", "vdn"]
+PARTS_OF_ANOTHER += ["kaleidoscope_qmix", "qmix", "vdn"]
 # And of these another encoder's recipe does most: ``varibad``, and ``mg2l_full``.
 OTHER_ENCODERS = ["centralised", "mate"]
 SLOW = {*SCHEMES_ALONE, *PARTS_OF_ANOTHER, *OTHER_ENCODERS}
