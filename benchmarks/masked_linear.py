@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mg2l_kalei.sharing import SHARINGS
+from mg2l_kalei.training.heap import keep_freed_memory
 
 ROWS, AGENTS, WIDTH = 3200, 3, 128
 PAIRS, WARM_UP = 60, 5
@@ -52,6 +53,7 @@ def median_ratio(kind: str) -> float:
 
 
 def main() -> None:
+    keep_freed_memory()  # as training does
     threads = torch.get_num_threads()
     print(f"forward + backward, {ROWS} rows x {AGENTS} agents x {WIDTH} -> {WIDTH}, {threads} threads, {PAIRS} pairs")
     for kind in SHARINGS:

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from mg2l_kalei.sharing import SHARINGS, GroupedLinear, ParameterSharing
@@ -78,6 +79,18 @@ def test_a_member_sees_only_its_own_row(kind: str) -> None:
     heard = (x.grad[:, 1] != 0).all(0)
     assert heard.all() if kind != "snp" else heard.any()  # whose members do not hear all neurons
     assert (x.grad[:, [0, 2]] == 0).all()
+
+
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_gradients_of_parameters_are_those_that_differences_show(kind: str) -> None:
+    layer = make(kind).linear(IN, OUT, gain=1.0).double()
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            parameter.add_(0.3 * draw(*parameter.shape).double() + 3.0 * (name == "thresholds"))
+    names, values = zip(*layer.named_parameters(), strict=True)
+    assert len(names) >= 2
+    x = draw(2, G, IN).double()
+    torch.autograd.gradcheck(lambda *own: functional_call(layer, dict(zip(names, own, strict=True)), (x,)), values)
 
 
 def test_an_independent_members_gradient_stays_its_own() -> None:
