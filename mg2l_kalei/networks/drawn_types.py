@@ -50,7 +50,10 @@ class OfDrawnTypes(nn.Module):
 def team_network(
     sharing: ParameterSharing, in_features: int, out_features: int, config: NetworkConfig, **settings: Any
 ) -> Any:
-    """A ``RecurrentMlp`` or, without memory, ``GroupedMlp``, which has the settings; of drawn types if places are."""
+    """x (..., N, in_features) -> (..., N, out_features): a ``RecurrentMlp`` or, without memory, ``GroupedMlp``.
+
+    ``settings`` are those of the latter. Where the scheme's places are types that are drawn, ``OfDrawnTypes`` wraps it.
+    """
     network = (RecurrentMlp if config.is_recurrent else GroupedMlp)(
         sharing, in_features, out_features, config, **settings
     )

@@ -26,7 +26,7 @@ class SharedLinear(GroupedLinear):
         self.bias = nn.Parameter(torch.zeros(self.out_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.reshape(-1, self.in_features)  # one product, where views of more axes may become one for each row
+        rows = x.flatten(0, -2)  # one product, where views of more axes may become one for each row
         return F.linear(rows, self.weight, self.bias).unflatten(0, x.shape[:-1])
 
     def matrices(self, n_places: int) -> tuple[Tensor, Tensor]:

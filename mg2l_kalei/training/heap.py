@@ -7,7 +7,7 @@ import os
 import sys
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's numbers of these options (mallopt(3))
-LARGEST, LARGEST_ONCE = 1 << 30, 1 << 25  # bytes: 1 GiB, 32 MiB
+LARGEST, LARGEST_IN_OLD_RELEASES = 1 << 30, 1 << 25  # bytes: 1 GiB, 32 MiB
 
 
 def keep_freed_memory() -> None:
@@ -23,5 +23,5 @@ def keep_freed_memory() -> None:
         return
     tell = getattr(ctypes.CDLL(None), "mallopt", None)
     # The second alone would do harm. Older releases take no more than 32 MiB for the first, and answer 0.
-    if tell is not None and (tell(MMAP_THRESHOLD, LARGEST) or tell(MMAP_THRESHOLD, LARGEST_ONCE)):
+    if tell is not None and (tell(MMAP_THRESHOLD, LARGEST) or tell(MMAP_THRESHOLD, LARGEST_IN_OLD_RELEASES)):
         tell(TRIM_THRESHOLD, LARGEST)

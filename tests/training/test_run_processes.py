@@ -123,7 +123,9 @@ def test_a_run_killed_again_and_again_ends_as_an_unbroken_one(
 
 
 @pytest.mark.parametrize(("env", "algo"), [("toy-arms", "mg2l_kalei_qmix"), ("toy-corners", "mg2l_kalei_matd3")])
-def test_a_run_that_learns_from_a_replay_does_so_too(processes: Processes, tmp_path: Path, env: str, algo: str) -> None:
+def test_a_run_that_learns_from_a_replay_survives_being_killed_too(
+    processes: Processes, tmp_path: Path, env: str, algo: str
+) -> None:
     unbroken, killed = (tiny(tmp_path / name, env, algo) for name in ("unbroken", "killed"))
     assert processes.wait(processes.start(unbroken)) == 0, processes.log.read_text()
     counted = re.search(r"(\d+) moments", processes.log.read_text())
