@@ -6,11 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from envs import ENVS, make_family
 from mg2l_kalei.config import ConfigError, load
 from mg2l_kalei.networks import Memory, NetworkConfig, RunningMoments, team_network
 from mg2l_kalei.sharing import SHARINGS, ParameterSharing, team_sharing
@@ -126,11 +128,24 @@ def test_masks_of_types_learn(learner: str, memory: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "said"),
-    [("network.memory=trial", "goes across episodes"), ("network.task_gates=true", "gates are of agents")],
+    ("algo", "word", "said"),
+    [
+        ("mappo", "network.memory=trial", "goes across episodes"),
+        ("mappo", "network.task_gates=true", "gates are of agents"),
+        ("mappo_model", "seed=0", "a world model imagines types that are none"),
+    ],
 )
-def test_what_belongs_to_agents_is_refused(word: str, said: str) -> None:
-    words = ["--algo=mappo", "--env=smax-smacv2-5-units", "sharing=kaleidoscope", "sharing.members=types", word]
+def test_what_belongs_to_agents_is_refused(algo: str, word: str, said: str) -> None:
+    words = [f"--algo={algo}", "--env=smax-smacv2-5-units", "sharing=kaleidoscope", "sharing.members=types", word]
     config = load(words, SCHEMA, Path(CONFIG_DIR)).config
     with pytest.raises(ConfigError, match=said):
         build(config, torch.device("cpu"))
+
+
+def test_continuous_actions_are_refused_whose_deviations_are_of_agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--algo=mappo", "--env=toy-corners", "sharing=kaleidoscope", "sharing.members=types"]
+    family = make_family("toy-corners", ENVS["toy-corners"][1], np.random.default_rng(0))
+    family.spec = family.spec._replace(type_columns=(0, 1))
+    monkeypatch.setattr("mg2l_kalei.training.system.family_of", lambda config: family)
+    with pytest.raises(ConfigError, match="actions are continuous here"):
+        build(load(words, SCHEMA, Path(CONFIG_DIR)).config, torch.device("cpu"))
