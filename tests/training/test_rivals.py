@@ -20,7 +20,7 @@ SMALL = (
     "learner.actor_lr=2e-3 learner.critic_lr=2e-3 context.n_updates=10 context.n_early_iterations=0"
 )
 # What each needs of it to be quick.
-ITERATIONS = {"varibad": 12, "mate": 10, "centralised": 8}
+ITERATIONS = {"varibad": 15, "mate": 10, "centralised": 8}
 
 
 def trainer_of(algo: str, n_iters: int, *words: str, n_rows: int = 16) -> MetaTrainer:

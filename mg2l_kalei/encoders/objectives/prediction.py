@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,46 +20,74 @@ WIDTH = 128
 LOG_STD_RANGE = (-4.0, 2.0)  # of standardised outcomes
 
 
-class OutcomeDecoder(nn.Module):
-    """What an agent sees next, or how that changes, and what it is paid, from what is given and a latent z.
+class Predictor(nn.Module):
+    """Numbers that follow from what is given and from a latent z: two hidden layers, as released decoders have."""
 
-    Errors are squared, of standardised outcomes: with variances of their own, observations that follow from each other
-    almost exactly would weigh a thousand times as much as rewards, in which the task may show alone.
-    """
-
-    numbers: ClassVar[int] = 1  # that are put out for each outcome
-
-    def __init__(self, n_given: int, n_outcome: int, latent_dim: int, generator: torch.Generator) -> None:
+    def __init__(self, n_given: int, n_predicted: int, latent_dim: int, generator: torch.Generator) -> None:
         super().__init__()
         self.from_given, self.from_latent = linear(n_given, WIDTH, generator), linear(latent_dim, WIDTH, generator)
-        self.output = linear(WIDTH, self.numbers * n_outcome, generator)
+        self.hidden = linear(WIDTH, WIDTH, generator)
+        self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
+        self.output = linear(WIDTH, n_predicted, generator)
+
+    def forward(self, given: Tensor, z: Tensor) -> Tensor:
+        """given (M, R, N, n_given), z (K, R, N, latent_dim) -> (M, K, R, N, n_predicted)."""
+        hidden = F.gelu(self.norms[0](self.from_given(given).unsqueeze(1) + self.from_latent(z)))
+        predicted: Tensor = self.output(F.gelu(self.norms[1](self.hidden(hidden))))
+        return predicted
+
+
+class OutcomeDecoder(nn.Module):
+    """What an agent sees next from what is given and a latent z; and from all these, what it is paid.
+
+    As in VariBAD's released code: the error of the reward squared, as much as the mean of all squared errors of the
+    observation. Here both are of standardised numbers.
+    """
+
+    def __init__(self, n_given: int, n_outcome: int, latent_dim: int, generator: torch.Generator, n_rewards: int = 1):
+        super().__init__()
+        self.n_rewards = n_rewards
+        n_seen = n_outcome - n_rewards
+        self.seen = Predictor(n_given, n_seen, latent_dim, generator)
+        self.paid = Predictor(n_given + n_seen, n_rewards, latent_dim, generator)
 
     def forward(self, given: Tensor, outcome: Tensor, z: Tensor, alive: Tensor | None = None) -> Tensor:
-        """Surprise at M transitions under each of K latents: half the squared error, summed over outcomes; their mean.
+        """Surprise at M transitions under each of K latents, their mean.
 
-        given (M, R, N, n_given), outcome (M, R, N, n_outcome), z (K, R, N, latent_dim), alive (M, R, N) bool, whose
-        transitions count (None: all) -> scalar.
+        given (M, R, N, n_given), outcome (M, R, N, n_outcome), rewards last, z (K, R, N, latent_dim), alive (M, R, N)
+        bool, whose transitions count (None: all) -> scalar.
         """
-        hidden = F.gelu(self.from_given(given).unsqueeze(1) + self.from_latent(z))  # (M, K, R, N, WIDTH)
-        surprise = self._surprise(self.output(hidden), outcome.unsqueeze(1))  # (M, K, R, N)
+        seen, paid = outcome.tensor_split([-self.n_rewards], dim=-1)
+        errors = (
+            self.seen(given, z) - seen.unsqueeze(1),  # (M, K, R, N, *)
+            self.paid(torch.cat([given, seen], dim=-1), z) - paid.unsqueeze(1),
+        )
+        surprise = sum((error.square().mean(-1) for error in errors), torch.zeros(()))
         return masked_mean(surprise, None if alive is None else alive.unsqueeze(1).expand_as(surprise))
 
-    def _surprise(self, output: Tensor, outcome: Tensor) -> Tensor:
-        return 0.5 * (output - outcome).square().sum(-1)
 
-
-class OutcomePredictor(OutcomeDecoder):
-    """p(outcome | given, z), a diagonal Gaussian; surprise is the negative log-likelihood in nats.
+class OutcomePredictor(nn.Module):
+    """p(outcome | given, z), a diagonal Gaussian of what an agent sees next, or how that changes, and is paid.
 
     Contrast tells tasks apart; this tells where in a continuum of tasks z stands. In another trial of the task it
     cannot remember the trial itself (VariBAD, Zintgraf et al. 2020, arXiv 1910.08348, predicts within the trial).
     """
 
-    numbers = 2
+    def __init__(self, n_given: int, n_outcome: int, latent_dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.from_given, self.from_latent = linear(n_given, WIDTH, generator), linear(latent_dim, WIDTH, generator)
+        self.output = linear(WIDTH, 2 * n_outcome, generator)
 
-    def _surprise(self, output: Tensor, outcome: Tensor) -> Tensor:
-        mean, log_std = output.chunk(2, dim=-1)
-        return -Gaussian(mean, log_std.clamp(*LOG_STD_RANGE)).log_prob(outcome)
+    def forward(self, given: Tensor, outcome: Tensor, z: Tensor, alive: Tensor | None = None) -> Tensor:
+        """The negative log-likelihood, in nats, of M transitions, each under each of K latents; their mean.
+
+        given (M, R, N, n_given), outcome (M, R, N, n_outcome), z (K, R, N, latent_dim), alive (M, R, N) bool, whose
+        transitions count (None: all) -> scalar.
+        """
+        hidden = F.gelu(self.from_given(given).unsqueeze(1) + self.from_latent(z))  # (M, K, R, N, WIDTH)
+        mean, log_std = self.output(hidden).chunk(2, dim=-1)
+        surprise = -Gaussian(mean, log_std.clamp(*LOG_STD_RANGE)).log_prob(outcome.unsqueeze(1))  # (M, K, R, N)
+        return masked_mean(surprise, None if alive is None else alive.unsqueeze(1).expand_as(surprise))
 
 
 class RewardPrediction(Objective):

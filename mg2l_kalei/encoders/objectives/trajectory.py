@@ -25,8 +25,8 @@ class Trajectory(Objective):
 
     From the posterior after t steps, rewards and next observations of the whole trial are decoded, what came before t
     and what comes after; the posterior's prior is the posterior a step before, and N(0, I) at first. Divided by the
-    trial's length, and for z by the number of agents: a mean over transitions instead of their sum. Likelihoods have
-    variance 1, as in the released code. In each update some beliefs and transitions are drawn in the place of all.
+    trial's length, and for z by the number of agents: a mean over transitions instead of their sum. In each update some
+    beliefs and transitions are drawn in the place of all.
     """
 
     network_name = "trajectory_decoder"
@@ -71,18 +71,21 @@ class Mixture(Objective):
 
     def __init__(self, config: Any, transition_encoder: TransitionEncoder, generator: torch.Generator) -> None:
         super().__init__(config, transition_encoder, generator)
-        sizes = [n * transition_encoder.n_agents for n in (transition_encoder.n_given, transition_encoder.n_outcome)]
-        self.network: OutcomeDecoder = OutcomeDecoder(sizes[0], sizes[1], config.latent_dim, generator)
+        N = transition_encoder.n_agents
+        n_given, n_outcome = N * transition_encoder.n_given, N * transition_encoder.n_outcome
+        self.network: OutcomeDecoder = OutcomeDecoder(n_given, n_outcome, config.latent_dim, generator, n_rewards=N)
 
     def loss(self, inferred: Inferred) -> tuple[Tensor, Metrics]:
         transition = inferred.contexts.transition
         there = transition.alive.unsqueeze(-1)
-        parts = [torch.where(there, x, 0.0) for x in inferred.transition_encoder.given_and_outcome(transition)]
-        given, outcome = (x[1:].flatten(0, 1).flatten(1)[:, None].unsqueeze(0) for x in parts)  # (1, (K - 1) R, 1, *)
+        given, outcome = inferred.transition_encoder.given_and_outcome(transition)
+        parts = (torch.where(there, x, 0.0)[1:].flatten(2) for x in (given, outcome[..., :-1], outcome[..., -1:]))
+        given, seen, paid = (x.flatten(0, 1)[None, :, None] for x in parts)  # (1, (K - 1) R, 1, *)
+        outcome = torch.cat([seen, paid], dim=-1)
         q, z = mixed(inferred.global_, inferred.local)  # (K, R, 1 + N, dim)
         z = z[:-1].flatten(0, 1).unsqueeze(0)
         shape = (*z.shape[:-1], -1)
-        surprise = self.network(given.expand(shape), outcome.expand(shape), z) / inferred.local.z.shape[-2]
+        surprise = self.network(given.expand(shape), outcome.expand(shape), z)
         kl = kl_to_prior(q).mean()
         metrics: Metrics = {"encoder/team_surprise": surprise.detach(), "encoder/mixture_kl": kl.detach()}
         return surprise + self.config.kl_coef * kl, metrics
