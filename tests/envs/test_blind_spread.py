@@ -23,6 +23,7 @@ from envs.mpe.spread_roles import SpreadRoles, SpreadRolesBatch, SpreadRolesConf
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CPU = torch.device("cpu")
+SINGLE = torch.finfo(torch.float32).eps  # to which observations were recorded
 
 
 def blind_spread(version: int) -> BlindSpread:
@@ -52,12 +53,12 @@ def test_positions_observations_and_rewards_are_the_recorded_ones(version: int) 
         elapsed=torch.zeros(n_episodes, dtype=torch.int64),
     )
     assert family.true_groups == tuple(data["group"].tolist())
-    torch.testing.assert_close(rows._obs().float(), data["obs"][:, 0].float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(rows._obs().float(), data["obs"][:, 0].float(), atol=1e-9, rtol=SINGLE)
     for t in range(n_steps):
         result = rows.step(data["action"][:, t].long())
         torch.testing.assert_close(rows.now.pos, data["pos"][:, t + 1], atol=1e-9, rtol=0)
         torch.testing.assert_close(rows.now.vel, data["vel"][:, t + 1], atol=1e-9, rtol=0)
-        torch.testing.assert_close(result.obs.float(), data["obs"][:, t + 1].float(), atol=1e-6, rtol=0)
+        torch.testing.assert_close(result.obs.float(), data["obs"][:, t + 1].float(), atol=1e-9, rtol=SINGLE)
         torch.testing.assert_close(result.reward, data["reward"][:, t], atol=1e-9, rtol=0)
         assert torch.equal(result.truncated, data["done"][:, t].any(-1)) and not result.terminated.any()
 

@@ -29,7 +29,7 @@ from mg2l_kalei.evaluation.figures import (
 )
 from mg2l_kalei.evaluation.plot_style import LABEL_GAP
 from mg2l_kalei.evaluation.results import AdaptationResult
-from mg2l_kalei.sharing.figures import MemberFigure
+from mg2l_kalei.sharing.figures import MemberFigure, PointFigure
 
 MakeResult = Callable[..., AdaptationResult]
 
@@ -139,6 +139,19 @@ def test_a_picture_of_members_shows_them_and_says_what_it_shows() -> None:
     np.testing.assert_allclose([bar.get_height() for bar in bars.patches], each)  # type: ignore[attr-defined]
     assert colours.get_ylabel() == "share masked by one of the two" and bars.get_ylabel() == "sparsity: share masked"
     assert {text.get_text() for text in map_.texts} == {"0.000", "0.250"}
+
+
+def test_a_picture_of_groups_has_a_point_for_each_agent_and_a_colour_for_each_group() -> None:
+    points, groups = torch.tensor([[0.0, 0.0, 1.0], [9.0, 0.0, 1.0], [0.0, 1.0, 1.0], [9.0, 1.0, 1.0]]), (0, 1, 0, 1)
+    figure = sharing_figure(PointFigure("groups", "Agents", points, groups))
+    (axes,) = figure.axes
+    assert figure.get_suptitle() == "Agents"
+    assert axes.get_legend_handles_labels()[1] == ["group 0: 2", "group 1: 2"]
+    drawn = [np.asarray(each.get_offsets()) for each in axes.collections]
+    assert [len(each) for each in drawn] == [2, 2]
+    across = [abs(drawn[0][i, 0] - drawn[1][i, 0]) for i in range(2)]
+    np.testing.assert_allclose(across, 9.0, atol=1e-6)  # along the axis on which they differ most
+    assert len({tuple(each.get_facecolor()[0]) for each in axes.collections}) == 2
 
 
 def test_the_plane_is_that_of_the_last_moments_largest_variance() -> None:

@@ -103,6 +103,47 @@ def test_an_independent_members_gradient_stays_its_own() -> None:
         assert (parameter.grad[[0, 2]] == 0).all()
 
 
+OWN = {  # what is each member's own, first axis; a new scheme says here what its hidden and its last layer have
+    "full": (set(), set()),
+    "heads": (set(), {"weight", "bias"}),
+    "hypernet": (set(), set()),  # columns of its one layer of weights are, the last axis
+    "independent": ({"weight", "bias"}, {"weight", "bias"}),
+    "kaleidoscope": ({"thresholds"}, {"thresholds"}),
+    "kaleidoscope_published": ({"thresholds"}, {"thresholds"}),
+    "low_rank": ({"up", "down"}, {"up", "down"}),
+    "seps": ({"weight", "bias"}, {"weight", "bias"}),
+    "snp": (set(), set()),
+}
+
+
+@pytest.mark.parametrize("is_output", [False, True])
+@pytest.mark.parametrize("kind", SHARINGS)
+def test_what_a_member_has_of_its_own_is_moved_by_it_alone(kind: str, is_output: bool) -> None:
+    layer = make(kind).linear(IN, OUT, gain=1.0, role=LayerRole(is_output=is_output))
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():  # what is zero at first lets no gradient through
+            parameter.add_(0.3 * draw(*parameter.shape) + 3.0 * (name == "thresholds"))
+    (layer(draw(6, G, IN))[:, 1] * draw(6, OUT)).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in layer.named_parameters()}
+    assert OWN[kind][is_output] <= gradients.keys()
+    for name, gradient in gradients.items():
+        assert gradient is not None and (gradient != 0).any()
+        if name in OWN[kind][is_output]:
+            assert len(gradient) == G and (gradient[1] != 0).any() and (gradient[[0, 2]] == 0).all()
+
+
+def test_members_of_low_rank_add_their_own_matrix_to_the_shared_one() -> None:
+    layer = make("low_rank").linear(IN, OUT, gain=1.0)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(draw(*parameter.shape))
+    weight, up, down, bias = (dict(layer.named_parameters())[name] for name in ("weight", "up", "down", "bias"))
+    x = draw(7, G, IN)
+    for g in range(G):
+        expected = x[:, g] @ weight.T + (x[:, g] @ down[g].T) @ up[g].T + bias
+        torch.testing.assert_close(layer(x)[:, g], expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", SHARINGS)
 def test_who_shares_a_matrix_with_whom(kind: str) -> None:
     same, apart = (0.0, 1e-6), (0.5, 2.0)
