@@ -55,6 +55,9 @@ class MappoConfig:
     n_minibatches: int = setting(16, "per pass, of steps (recurrent: chunks) drawn at random from all rows", low=1)
     gamma: float = setting(0.99, "discount per step", low=0, high=1)
     gae_lambda: float = setting(0.95, "of generalised advantages", low=0, high=1)
+    n_step: int = setting(
+        0, "steps of a rollout after each of which returns bootstrap, as A2C's; 0: at its end", low=0, is_late=True
+    )
     horizon: str = setting(
         "episode",
         "where returns end: with the episode, or, as in RL², with the trial, whose end is a time limit",
@@ -204,7 +207,9 @@ class Mappo(Learner):
         if config.horizon == "trial":
             values, ends = within_the_trial(values, lived, config.gamma)
         reward = torch.where(lived.alive, lived.reward, 0.0)
-        advantage = generalized_advantages(reward, values, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda)
+        advantage = generalized_advantages(
+            reward, values, *ends, gamma=config.gamma, gae_lambda=config.gae_lambda, n_step=config.n_step
+        )
         returns = advantage + values.value
         is_first = moments.count == 0
         self.critic.fit_returns(returns, seen.alive, self.processes)

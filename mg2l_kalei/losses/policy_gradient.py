@@ -63,18 +63,22 @@ def generalized_advantages(
     *,
     gamma: float,
     gae_lambda: float,
+    n_step: int = 0,
 ) -> Tensor:
     """GAE (Schulman et al. 2016, eq. 16): reward (T, B, N), terminated and truncated (T, B) -> (T, B, N).
 
     Nothing follows a termination; a truncated episode bootstraps from its true successor. Neither lets the sum run on
     into the episode after it. For an agent that has left before its team (``next_alive`` (T, B, N) is False; None: all
-    stay) nothing follows.
+    stay) nothing follows. With ``n_step`` the sum bootstraps after each so many steps, too: with ``gae_lambda`` 1 these
+    are the n-step returns of A2C (Mnih et al. 2016, arXiv 1602.01783), whose rollouts are that short.
     """
     gone = terminated.unsqueeze(-1) if next_alive is None else terminated.unsqueeze(-1) | ~next_alive
     ended = truncated.unsqueeze(-1) | gone
     bootstrap = gamma * values.next_value.masked_fill(gone, 0.0)
     delta = reward + bootstrap - values.value
     decay = gamma * gae_lambda * (~ended)
+    if n_step:
+        decay[n_step - 1 :: n_step] = 0.0
     advantage = torch.zeros_like(delta)
     running = torch.zeros_like(delta[0])
     for t in reversed(range(len(delta))):

@@ -101,6 +101,18 @@ def test_for_an_agent_that_leaves_before_its_team_nothing_follows_and_its_team_g
     assert got[:2, 0, 1].tolist() == [5.5 + 0.25 * 1.5, 1.5]
 
 
+def test_returns_of_n_steps_are_those_of_rollouts_of_that_length() -> None:
+    n_step, ends = 3, (flags((4, 1)), flags((1, 0)))
+    parts = draw(T, B, N), draw(T, B, N, seed=1), draw(T, B, N, seed=2), *ends
+
+    def of(reward: Tensor, value: Tensor, next_value: Tensor, *ends: Tensor, n_step: int = 0) -> Tensor:
+        values = Values(value, next_value)
+        return generalized_advantages(reward, values, *ends, gamma=GAMMA, gae_lambda=1.0, n_step=n_step)
+
+    short = [of(*(part[t : t + n_step] for part in parts)) for t in range(0, T, n_step)]
+    torch.testing.assert_close(of(*parts, n_step=n_step), torch.cat(short))
+
+
 def test_advantages_of_a_team_that_stays_are_the_same_bit_for_bit() -> None:
     ends = flags((2, 0), (5, 1)), flags((3, 2), (6, 0))
     given = draw(T, B, N), Values(draw(T, B, N, seed=1), draw(T, B, N, seed=2)), *ends
