@@ -62,6 +62,7 @@ class Learner(ABC):
         self.spec = self.recall.spec  # of what networks see
         self.networks: dict[str, nn.Module] = {}
         self.optimisers: dict[str, Optimiser] = {}
+        self.drawn: tuple[Any, ...] | None = None  # what it learned from last, of replayed trials
 
     @classmethod
     def problems(cls, config: Any, spec: EnvSpec) -> Iterable[str]:
@@ -98,7 +99,7 @@ class Learner(ABC):
     def sampling(self, env_steps: int) -> Clock | None:
         """What ``explore`` has to be for actions to be sampled from the policy, as after so many steps of training.
 
-        None off-policy: exploration there is no part of the policy, which has its best action and no other.
+        None where the policy has its best action and no other: off-policy, unless a learner says otherwise.
         """
         return Clock(0, env_steps, env_steps) if self.is_on_policy else None
 

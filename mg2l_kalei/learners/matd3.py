@@ -12,7 +12,7 @@ Latents are inferred anew from the trials that are learned from, and have no gra
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from envs.core import setting
+from envs.core import Refusal, setting
 from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.buffers.steps import Transitions, n_step_returns, transitions
 from mg2l_kalei.learners.base import Experience, Learner, Setup
@@ -33,7 +33,7 @@ from mg2l_kalei.learners.deterministic import (
     straight_through,
 )
 from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
-from mg2l_kalei.learners.replayed import ReplayLearner, relived
+from mg2l_kalei.learners.replayed import ReplayLearner, averaged, relived
 from mg2l_kalei.learners.samples import acted
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.losses.masking import masked_mean
@@ -101,6 +101,10 @@ class Matd3(ReplayLearner):
         encoder, network = setup.encoder, setup.network
         self.n_values = 1 if self.spec.shared_reward else self.spec.n_agents
         sharing, members = setup.make_sharing(), critic_sharing(config, setup.generator)
+        if config.actor_steps == "in_turn" and isinstance(sharing, IndependentSharing):
+            raise Refusal(
+                "actor_steps=in_turn moves weights that are one agent's own in all agents' turns: expected together"
+            )
         self.actor_network = DeterministicActor(self.spec, encoder.local_dim, sharing, network)
         judging = dataclasses.replace(network, layer_norm=config.critic_layer_norm)
         self.critic = EnsembleCritic(self.spec, encoder.global_dim, members, judging, n_values=self.n_values)
@@ -134,7 +138,8 @@ class Matd3(ReplayLearner):
         policy = self.actor_network(obs, latent, legal)
         is_random = explore is not None and explore.env_steps < self.config.warmup_steps
         if self.spec.is_discrete:
-            chance = 1.0 if is_random else self.config.exploration_noise
+            is_over = explore is not None and explore.env_steps == explore.total_env_steps  # see ``sampling``
+            chance = 0.0 if is_over else 1.0 if is_random else self.config.exploration_noise
             return ActionSample(policy.argmax(-1) if explore is None else explored(policy, legal, chance, generator))
         if explore is None:
             return ActionSample(policy)
@@ -144,6 +149,9 @@ class Matd3(ReplayLearner):
         else:
             noise = self.config.exploration_noise * normal_noise(policy, generator)
         return ActionSample(self.actor_network.disturbed(policy, noise))
+
+    def sampling(self, env_steps: int) -> Clock | None:
+        return Clock(0, env_steps, env_steps) if self.spec.is_discrete else None
 
     # --- learning -----------------------------------------------------------------------------------------------------
 
@@ -189,6 +197,7 @@ class Matd3(ReplayLearner):
 
     def learn_from(self, batch: Transitions, generator: torch.Generator) -> Metrics:
         """One update: a step of the critics, and, when it is their turn, steps of the actors and of targets."""
+        self.drawn = batch
         metrics = self._critic_step(batch, generator)
         self.n_updates += 1
         if self.n_updates % self.config.policy_delay:
@@ -289,10 +298,3 @@ def critic_sharing(config: Matd3Config, generator: torch.Generator) -> Parameter
         reset_interval=config.critic_reset_interval,
     )
     return KaleidoscopeEnsemble(masks, members, generator)
-
-
-def averaged(steps: Sequence[Metrics]) -> Metrics:
-    """The mean of each metric over the steps that have it."""
-    names = {name: None for step in steps for name in step}  # in order
-    values = {name: [torch.as_tensor(step[name]).detach() for step in steps if name in step] for name in names}
-    return {name: torch.stack(of_steps).mean() for name, of_steps in values.items()}

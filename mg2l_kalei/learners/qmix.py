@@ -18,7 +18,7 @@ from envs.core import EnvSpec, setting
 from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
-from mg2l_kalei.learners.replayed import ReplayLearner, Trials, episodes_in, of_team, relived
+from mg2l_kalei.learners.replayed import ReplayLearner, Trials, averaged, episodes_in, of_team, relived
 from mg2l_kalei.learners.samples import acted
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.losses.temporal_difference import lambda_targets
@@ -188,12 +188,11 @@ class Qmix(ReplayLearner):
         for _ in range(n_updates if len(replay) >= n_trials else 0):  # what was due before is not made up for
             trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder)
             steps.append(self.learn(trials))
-        names = steps[0] if steps else ()
-        metrics: Metrics = {name: torch.stack([torch.as_tensor(step[name]) for step in steps]).mean() for name in names}
-        return metrics | {"train/epsilon": config.epsilon(clock)} | self.after_update(clock, generator)
+        return averaged(steps) | {"train/epsilon": config.epsilon(clock)} | self.after_update(clock, generator)
 
     def learn(self, trials: Trials) -> Metrics:
         """One update on replayed trials."""
+        self.drawn = trials
         seen, latent = self.recall.extend(trials.steps), trials.latent
         views = self.views(seen, latent)
         with self.cast():

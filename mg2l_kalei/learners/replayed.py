@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from mg2l_kalei.buffers.trials import TrialReplay
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.learners.base import Learner, Setup
 from mg2l_kalei.processes import ALONE, Processes
-from mg2l_kalei.types import Rollout, State, Step, TaskLatent
+from mg2l_kalei.types import Metrics, Rollout, State, Step, TaskLatent
 
 ROUNDING = 1e-6  # of an update, by which a sum of rates may fall short of a whole one
 
@@ -79,3 +80,10 @@ def of_team(seen: Step, spec: EnvSpec) -> Tensor:
     """The team's reward, (T, B): what all are paid alike, or the mean over all agents, of those who left 0."""
     total = torch.where(seen.alive, seen.reward, 0.0).sum(-1)
     return total / (seen.alive.sum(-1).clamp(min=1) if spec.shared_reward else spec.n_agents)
+
+
+def averaged(steps: Sequence[Metrics]) -> Metrics:
+    """The mean of each metric over the steps that have it."""
+    names = {name: None for step in steps for name in step}  # in order
+    values = {name: [torch.as_tensor(step[name]).detach() for step in steps if name in step] for name in names}
+    return {name: torch.stack(of_steps).mean() for name, of_steps in values.items()}

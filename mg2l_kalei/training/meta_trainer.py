@@ -126,7 +126,8 @@ class MetaTrainer:
             networks["world_model"] = self.system.world_model.network
         parameters = {f"{name}.{key}": p for name, network in networks.items() for key, p in network.named_parameters()}
         fresh = {} if iteration.rollout is None else trial_parts(iteration.rollout)
-        check_finite({**fresh, **metrics, **parameters}, self.bad_batch, processes=self.system.processes)
+        learned_from = {**fresh, "replayed": self.system.learner.drawn}
+        check_finite({**learned_from, **metrics, **parameters}, self.bad_batch, processes=self.system.processes)
 
     def note_evaluation(self, evaluated: Mapping[str, float]) -> bool:
         """Whether this evaluation, on training tasks, is the best so far, by its last episode. Others have no say."""

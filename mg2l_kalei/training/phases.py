@@ -216,7 +216,10 @@ class Infer(Stateless):
 
 
 class FitSharing(Stateless):
-    """Sharing schemes that find out from what was lived through who shares with whom; learners do not learn from it."""
+    """Sharing schemes that find out from what was lived through who shares with whom.
+
+    On-policy learners do not learn from a rollout whose team was grouped anew after it.
+    """
 
     def is_due(self, clock: Clock) -> bool:
         learner, replay = self.shop.system.learner, self.shop.replay
@@ -232,7 +235,7 @@ class FitSharing(Stateless):
         for one in due:
             before = one.sharing.groups
             one.sharing.fit(one.network, found, iteration.clock, one.adam)
-            if one.sharing.groups != before:
+            if one.sharing.groups != before and shop.system.learner.is_on_policy:
                 iteration.rollout = None  # whoever acted in it has other weights now
         for one in optimisers:
             metrics |= one.sharing.told

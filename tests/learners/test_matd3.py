@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from envs.core import EnvSpec
+from envs.core import EnvSpec, Refusal
 from mg2l_kalei.buffers.steps import Transitions
 from mg2l_kalei.learners.deterministic import straight_through
 from mg2l_kalei.learners.matd3 import Matd3
@@ -54,6 +54,17 @@ def test_discrete_actions_are_drawn_from_the_policy_and_now_and_then_from_all() 
         learner.actor_network.body.output.bias[0] = 20.0  # a policy that is sure
     shares = [float((acts(learner, explore, DISCRETE) == 0).float().mean()) for explore in (None, 99, 100)]
     assert shares == pytest.approx([1.0, 1 / 6, 0.7 + 0.3 / 6], abs=0.03)
+
+
+def test_evaluation_samples_the_policy_alone_where_actions_are_numbered() -> None:
+    learner = make_learner(DISCRETE, warmup_steps=100, exploration_noise=0.3)
+    with torch.no_grad():
+        learner.actor_network.body.output.bias[:2] = 20.0  # of two actions it is sure, and of the rest too
+    obs, latent = torch.zeros(2000, DISCRETE.n_agents, DISCRETE.obs_dim), torch.zeros(2000, DISCRETE.n_agents, 0)
+    for env_steps in (50, 1000):
+        action = learner.act(obs, None, latent, None, generator(), explore=learner.sampling(env_steps)).action
+        assert set(action.unique().tolist()) == {0, 1}
+    assert make_learner().sampling(50) is None
 
 
 def test_padded_actions_are_zero_whatever_the_noise() -> None:
@@ -119,6 +130,11 @@ def test_one_step_has_all_agents_gradients_and_in_turn_each_has_its_own() -> Non
         alone.append(gradient(learner.actor_network))
     torch.testing.assert_close(gradient(together.actor_network), torch.stack(alone).mean(0))
     assert all(parameter.requires_grad for parameter in together.critic.parameters())
+
+
+def test_agents_take_no_turns_where_weights_are_their_own() -> None:
+    with pytest.raises(Refusal, match="expected together"):
+        make_learner(actor_steps="in_turn", sharing="independent")
 
 
 @pytest.mark.parametrize(("actor_steps", "n"), [("together", 1), ("in_turn", 3)])

@@ -55,6 +55,11 @@ def test_members_begin_anew_in_turn_and_none_in_the_last_interval() -> None:
     assert critics.after(500, total=600) == (None, nobody)
 
 
+def test_no_member_is_passed_over_where_intervals_are_shorter_than_rollouts() -> None:
+    critics = Critics()
+    assert [critics.after(env_steps)[0] for env_steps in (300, 600, 900, 1200)] == [0.0, 1.0, 2.0, 0.0]
+
+
 def test_who_begins_anew_has_thresholds_as_at_first_and_no_momentum() -> None:
     critics = Critics()
     critics.after(100)

@@ -136,6 +136,16 @@ def test_a_replay_of_a_trial_for_each_task_never_lacks_one() -> None:
         assert len(trainer.replay.task[: len(trainer.replay)].unique()) == n_tasks
 
 
+@pytest.mark.parametrize(("learner", "learns"), [("mappo", False), ("qmix", True)])
+def test_a_rollout_before_its_team_was_grouped_anew_teaches_whoever_learns_from_any_teams(
+    learner: str, learns: bool
+) -> None:
+    words = ("n_groups=2", "group_updates=2", *(["learner.batch=2"] if learner == "qmix" else []))
+    trainer = make_trainer(load_words("--algo=seps", "--env=toy-turns", "device=cpu", f"learner={learner}", *words))
+    metrics = trainer.iterate()
+    assert (f"train/{'td_loss' if learns else 'policy_loss'}" in metrics) == learns
+
+
 def test_learners_find_the_fresh_trials_in_the_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(tiny("mg2l_full", "toy-corners"))
     update, seen = trainer.system.learner.update, []

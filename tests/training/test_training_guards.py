@@ -11,19 +11,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 import train
 from envs import ENVS
 from envs.core import EnvBatch, Observation, Picture, Scene, StepResult
 from envs.toy import Corners, CornersConfig, Turns
+from mg2l_kalei.config import load
 from mg2l_kalei.config.settings import rules
 from mg2l_kalei.disk import tensor_file
 from mg2l_kalei.disk.checkpoint import Checkpoints
+from mg2l_kalei.disk.finite import NonFiniteError
 from mg2l_kalei.disk.metric_log import MetricLog
 from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
 from mg2l_kalei.learners import mappo
 from mg2l_kalei.training import assessment, phases, training_run
+from mg2l_kalei.training.meta_trainer import MetaTrainer
+from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 from tests.small_runs import folder_of, tiny
 
 STEPS = 4  # of an episode, and of a trial
@@ -135,6 +140,19 @@ def test_a_nan_stops_the_run_by_name_with_the_batch_on_disk_and_the_last_good_ch
     assert written["obs"].shape[:2] == (STEPS, 4) and "log_prob" in written
     loaded = Checkpoints(folder.checkpoints, 1).load_latest()
     assert loaded is not None and loaded.step == 1
+
+
+@pytest.mark.parametrize(("algo", "name"), [("qmix", r"replayed\.steps\.reward"), ("matd3", r"replayed\.value")])
+def test_a_replayed_trial_that_spoils_an_update_is_named_and_written(tmp_path: Path, algo: str, name: str) -> None:
+    words = tiny(tmp_path, "toy-turns", algo, n_iters=2, learner__batch=2)
+    system = build(load(words, SCHEMA, CONFIG_DIR).config, torch.device("cpu"))
+    trainer = MetaTrainer(system, tmp_path / "bad_batch.safetensors")
+    trainer.iterate()
+    assert trainer.replay is not None
+    trainer.replay._trials["reward"][: len(trainer.replay)] = math.inf
+    with pytest.raises(NonFiniteError, match=name):
+        trainer.iterate()
+    assert any(key.startswith("replayed.") for key in tensor_file.from_bytes(trainer.bad_batch.read_bytes()))
 
 
 class HeldOutCorners(Corners):
