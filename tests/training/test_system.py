@@ -87,7 +87,7 @@ def test_every_recipe_is_built_on_a_family_of_each_kind_with_its_own_settings(al
 @every_recipe
 def test_every_recipe_is_built_on_every_family_with_its_own_settings(algo: str) -> None:
     for env in sorted(ENVS.keys() - {"pettingzoo"}):
-        if env.startswith("smax"):  # needs its extra, and refuses what does not fit on its largest maps
+        if env.startswith("smax"):  # needs its extra
             continue
         config = load([f"--env={env}", f"--algo={algo}"], SCHEMA, CONFIG_DIR).config
         assert not can_learn(config) or build(config, torch.device("cpu")).family.name.split(" (")[0] == env
