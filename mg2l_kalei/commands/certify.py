@@ -125,7 +125,7 @@ def _returns(of: SplitCertificate) -> dict[str, str]:
 
 def _gaps(of: SplitCertificate) -> dict[str, str]:
     left = of.left_by_memory
-    closing = UNKNOWN if left is None else _yes(not left.is_enough) if of.is_passed else "no gap"
+    closing = UNKNOWN if left is None else closed(left) if of.is_passed else "no gap"
     return {
         "oracle - none, in % of |none|": shown(of.gap),
         "is the task worth knowing?": UNKNOWN if of.gap is None else _yes(of.gap.is_enough),
@@ -147,6 +147,11 @@ def _tellings(of: SplitCertificate, labels: Sequence[str]) -> dict[str, str]:
             f"{label}: steps within which it shows": UNKNOWN if told is None else str(told.steps or UNKNOWN),
         }
     return cells
+
+
+def closed(left: Gap) -> str:
+    """Whether memory does as well, from what it leaves to the oracle; intervals that overlap do not say."""
+    return "no" if left.is_enough else "yes" if left.share < ENOUGH else "not known"
 
 
 def _alone(told: Telling) -> str:

@@ -37,6 +37,7 @@ class TaskEncoder(nn.Module, ABC):
     is_told_task: bool = False  # whether ``prior`` says what the task is: such an encoder acts where tasks are known
     is_read_at_episodes: bool = False  # whether beliefs are read when an episode begins, not at every step
     acts_on_samples: bool = False  # whether training acts on samples of posteriors, not on their means
+    needs_whole_trials: bool = False  # whether its loss takes contexts for trials, from their first step to their last
     n_consecutive: int = 1  # transitions that are looked at together, so that contexts must hold them in a row
 
     @classmethod

@@ -76,6 +76,7 @@ class Mg2lEncoder(TaskEncoder):
         self.prototypes = nn.Parameter(torch.randn(n_train, config.latent_dim, generator=generator))
         kinds = [kind for kind in map(OBJECTIVES.__getitem__, config.objectives) if kind.is_on(config)]
         self.objectives = [kind(config, self.transition_encoder, generator) for kind in kinds]
+        self.needs_whole_trials = any(objective.sees_every_step for objective in self.objectives)
         for objective in self.objectives:
             if objective.network is not None:
                 self.add_module(objective.network_name, objective.network)
@@ -238,7 +239,10 @@ class Mg2lEncoder(TaskEncoder):
     def figures(self, unseen: Contexts, stored: Contexts, generator: torch.Generator) -> Metrics:
         inferred, known = (Reading(*self._whole_posteriors(part), part.task) for part in (unseen, stored))
         latents = self._draw(inferred.global_, generator), self._draw(inferred.local, generator)
-        return figures_of(inferred, known, latents, self.config.temperature)
+        figures = figures_of(inferred, known, latents, self.config.temperature)
+        if self.config.posterior == "gaussian":
+            return figures
+        return {name: value for name, value in figures.items() if not name.endswith("information")}  # no deviation
 
     @property
     def _trains_all_by_local(self) -> bool:
@@ -255,7 +259,7 @@ class Mg2lEncoder(TaskEncoder):
 
     def _context_lengths(self, T: int) -> Tensor:
         """1, 2, 4, ... and T, or T alone; all, where an objective asks for them."""
-        if any(objective.sees_every_step for objective in self.objectives):
+        if self.needs_whole_trials:
             return torch.arange(1, T + 1, device=self.prototypes.device)
         n_nested = (T - 1).bit_length()  # powers of 2 below T
         first = 0 if self.config.nested_contexts else n_nested

@@ -108,6 +108,8 @@ class Mg2lConfig:
             return
         wanting = ["sampled=true"] * self.sampled + ["told=mean_std"] * (self.told == "mean_std")
         wanting += ["objectives=[trajectory]"] * ("trajectory" in self.objectives)
+        if "local" in self.objectives and self.local_objective == "posterior_consistency":
+            wanting.append("local_objective=posterior_consistency")
         if wanting:
             raise ValueError(f"posterior={self.posterior} has no deviation, and {wanting[0]} needs one")
 

@@ -53,7 +53,9 @@ def train(config: RunConfig, callbacks: Sequence[Callback] = (), *, folder: Path
         if processes.size > 1:
             return _train_together(run, callbacks, processes)
     place = config if folder is None else dataclasses.replace(config, results_dir=str(_results_of(folder)))
-    references = reference_configs(place) if config.references else {}
+    lines = reference_configs(place) if config.references else {}
+    n_steps = run.trainer.total_env_steps  # as many for all, whatever a trial is and whoever explores
+    references = {line: dataclasses.replace(reference, total_env_steps=n_steps) for line, reference in lines.items()}
     result = _train(run, references)
     for callback in callbacks:
         callback.on_end(result)
@@ -134,8 +136,8 @@ def reference_configs(config: RunConfig) -> dict[str, RunConfig]:
     network, learner = config.network, config.learner
     if network.memory == "trial":
         network = dataclasses.replace(network, memory="none", inputs=())
-        if hasattr(learner, "horizon"):
-            learner = dataclasses.replace(learner, horizon="episode")
+    if hasattr(learner, "horizon"):
+        learner = dataclasses.replace(learner, horizon="episode")
     lines = {}
     for encoder in REFERENCES:
         kinds = {**config.kinds, "encoder": encoder, "sharing": "full"}

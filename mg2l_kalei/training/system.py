@@ -118,7 +118,7 @@ def build(
         raise ConfigError([f"learner.kind={config.kinds['learner']}: {problem}" for problem in problems])
     encoder.processes = processes
     _refuse_images(config, family, encoder)
-    _refuse_single_episodes(config, family, encoder)
+    _refuse_short_trials(config, family, encoder)
     _refuse_drawn_types(config, family.spec)
     model = _make_world_model(config, family, encoder, processes)
     spec = family.spec if model is None else model.spec
@@ -195,9 +195,16 @@ def _refuse_drawn_types(config: RunConfig, spec: EnvSpec) -> None:
         raise ConfigError([f"sharing.members=types, drawn for each episode: {problem}" for problem in problems])
 
 
-def _refuse_single_episodes(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> None:
-    """Raise Refusal where the one belief that a trial reads is that before it."""
+def _refuse_short_trials(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> None:
+    """Raise Refusal where the one belief that a trial reads is that before it, or contexts that are trials are cut."""
     n_steps = family.spec.episode_steps
+    if encoder.needs_whole_trials:
+        trial_steps = config.trial_steps or n_steps
+        if trial_steps > config.context.length:
+            raise Refusal(
+                f"context.length={config.context.length}: the encoder takes contexts for trials, which have "
+                f"{trial_steps} steps here; expected at least as many"
+            )
     if encoder.is_read_at_episodes and family.spec.ends_on_time and 0 < config.trial_steps <= n_steps:
         raise Refusal(
             f"trial_steps={config.trial_steps} is one episode, and beliefs are read as one begins, the first on the "

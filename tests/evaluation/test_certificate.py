@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.families import rows
 from mg2l_kalei import __main__ as program
-from mg2l_kalei.evaluation.certificate import Certificate, certify
+from mg2l_kalei.commands.certify import closed
+from mg2l_kalei.evaluation.certificate import Certificate, Gap, certify
 from mg2l_kalei.evaluation.probe import ProbeReadings
 from mg2l_kalei.evaluation.results import AdaptationResult, to_json
 from mg2l_kalei.grid import combinations, planned
@@ -103,6 +104,16 @@ def test_memory_within_an_episode_leaves_a_gap_or_closes_it(level: float, is_lef
     left = [of.left_by_memory for of in certify(lines, {}).splits]
     assert all(gap is not None and gap.is_enough == is_left for gap in left)
     assert judged(results(-100), results(-50)).splits[0].left_by_memory is None
+
+
+@pytest.mark.parametrize(
+    ("share", "is_apart", "answer"),
+    [(0.8, True, "no"), (0.1, True, "yes"), (-0.1, False, "yes"), (0.8, False, "not known")],
+)
+def test_a_gap_whose_intervals_overlap_does_not_say_that_memory_closes_it(
+    share: float, is_apart: bool, answer: str
+) -> None:
+    assert closed(Gap(share, is_apart)) == answer
 
 
 def test_how_soon_and_to_whom_the_task_shows() -> None:

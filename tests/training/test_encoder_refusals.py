@@ -32,6 +32,10 @@ from tests.training.trainers import load_words
         ("tells_agents_apart=true prediction_coef=1", "prediction decodes what happens to all agents alike"),
         ("told=mean_std sampled=true", "what is told in full is not sampled"),
         ("told=mean_std posterior=deterministic", "posterior=deterministic has no deviation, and told=mean_std needs"),
+        (
+            "local_objective=posterior_consistency posterior=deterministic",
+            "and local_objective=posterior_consistency needs",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together(words: str, problem: str) -> None:
@@ -44,6 +48,16 @@ def test_beliefs_of_episodes_need_trials_of_several() -> None:
     assert build(load_words(*words), cpu).trial_steps == 200
     with pytest.raises(Refusal, match="trial_steps=100 is one episode"):
         build(load_words(*words, "trial_steps=100"), cpu)
+
+
+@pytest.mark.parametrize("algo", ["varibad", "mate"])
+def test_contexts_that_are_taken_for_trials_are_whole(algo: str) -> None:
+    words = (f"--algo={algo}", "--env=rware-layout-large")  # whose contexts are parts of trials, of other recipes
+    assert build(load_words(*words), torch.device("cpu")).config.context.length >= 200
+    with pytest.raises(
+        Refusal, match=r"context\.length=100: the encoder takes contexts for trials, which have 200 steps"
+    ):
+        build(load_words(*words, "context.length=100"), torch.device("cpu"))
 
 
 def test_beliefs_of_episodes_are_not_resumed_in_imagination() -> None:

@@ -43,6 +43,21 @@ def test_memory_of_the_trial_is_no_part_of_the_line_without_inference() -> None:
     assert kept.network.memory == "episode"
 
 
+def test_returns_of_references_end_with_the_episode_whatever_those_of_the_run_do() -> None:
+    assert reference_configs(config_of("--algo=varibad"))["oracle"].learner.horizon == "episode"
+
+
+@pytest.mark.parametrize("algo", ["pearl", "mg2l"])
+def test_references_are_trained_for_as_many_environment_steps(tmp_path: Path, algo: str) -> None:
+    """Of trials of two episodes, and of a run in which exploration makes steps of its own."""
+    words = tiny(tmp_path, algo=algo, n_iters=3, references="true", trial_steps=0)
+    assert train.main(words) == 0
+    own = read_metrics(folder_of(words).metrics)[-1]["env_steps"]
+    for reference in reference_configs(config_of(*words)).values():
+        steps = [line["env_steps"] for line in read_metrics(RunFolder(run_dir(reference)).metrics)]
+        assert steps[-1] >= own > steps[-2]
+
+
 def test_a_reference_that_another_process_trains_is_awaited_and_not_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -81,6 +82,14 @@ def test_every_recipe_is_built_on_a_family_of_each_kind_with_its_own_settings(al
     for env in REPRESENTATIVES - {"pettingzoo"} | {"mujoco-humanoid-17x1"}:  # whose replays are the largest
         config = load([f"--env={env}", f"--algo={algo}"], SCHEMA, CONFIG_DIR).config
         assert not can_learn(config) or build(config, torch.device("cpu")).family.name.split(" (")[0] == env
+
+
+@pytest.mark.parametrize("env", sorted(ENVS))
+def test_the_centralised_reference_has_the_encoder_of_mg2l_full_but_for_who_is_told_what(env: str) -> None:
+    full, centralised = (load_words(f"--env={env}", f"--algo={algo}") for algo in ("mg2l_full", "centralised"))
+    told = dataclasses.replace(full.encoder, actors_see="global")
+    assert dataclasses.replace(centralised, algo="", encoder=None) == dataclasses.replace(full, algo="", encoder=None)
+    assert centralised.encoder == told
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ TINY: dict[str, Any] = {
     "hidden": (8, 8),
     "latent_dim": 4,
     "n_heads": 2,
-    "window": 4,
+    "window": 6,
     "n_epochs": 1,
     "n_minibatches": 2,
     "episode_steps": 4,
@@ -41,7 +41,7 @@ TINY: dict[str, Any] = {
     "group_updates": 5,
     "capacity": 120,  # a trial of every training task of any family
     "batch": 4,
-    "length": 4,
+    "length": 6,
     "n_updates": 1,
     "n_early_updates": 1,
     "n_early_iterations": 1,

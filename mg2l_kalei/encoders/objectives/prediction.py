@@ -31,7 +31,7 @@ class Predictor(nn.Module):
         self.output = linear(WIDTH, n_predicted, generator)
 
     def forward(self, given: Tensor, z: Tensor) -> Tensor:
-        """given (M, R, N, n_given), z (K, R, N, latent_dim) -> (M, K, R, N, n_predicted)."""
+        """given (M, R, N or 1, n_given), z (K, R, N, latent_dim) -> (M, K, R, N, n_predicted)."""
         hidden = F.gelu(self.norms[0](self.from_given(given).unsqueeze(1) + self.from_latent(z)))
         predicted: Tensor = self.output(F.gelu(self.norms[1](self.hidden(hidden))))
         return predicted
@@ -55,7 +55,7 @@ class OutcomeDecoder(nn.Module):
         """Surprise at M transitions under each of K latents, their mean.
 
         given (M, R, N, n_given), outcome (M, R, N, n_outcome), rewards last, z (K, R, N, latent_dim), alive (M, R, N)
-        bool, whose transitions count (None: all) -> scalar.
+        bool, whose transitions count (None: all) -> scalar. Of given and outcome N may be 1: all latents' own.
         """
         seen, paid = outcome.tensor_split([-self.n_rewards], dim=-1)
         errors = (

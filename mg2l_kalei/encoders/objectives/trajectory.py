@@ -84,11 +84,12 @@ class Mixture(Objective):
         outcome = torch.cat([seen, paid], dim=-1)
         q, z = mixed(inferred.global_, inferred.local)  # (K, R, 1 + N, dim)
         z = z[:-1].flatten(0, 1).unsqueeze(0)
-        shape = (*z.shape[:-1], -1)
-        surprise = self.network(given.expand(shape), outcome.expand(shape), z)
+        surprise = self.network(given, outcome, z) if len(z[0]) else 0.0 * q.mean.sum()  # nothing follows one step
+        metrics: Metrics = {"encoder/team_surprise": surprise.detach()}
+        if self.config.posterior != "gaussian":
+            return surprise, metrics
         kl = kl_to_prior(q).mean()
-        metrics: Metrics = {"encoder/team_surprise": surprise.detach(), "encoder/mixture_kl": kl.detach()}
-        return surprise + self.config.kl_coef * kl, metrics
+        return surprise + self.config.kl_coef * kl, metrics | {"encoder/mixture_kl": kl.detach()}
 
 
 def mixed(global_: Level, local: Level) -> Level:
