@@ -32,7 +32,7 @@ class Window(NamedTuple):
 
 def jointly_observed(spec: EnvSpec) -> EnvSpec:
     """The same where the state is what all agents observe together."""
-    return spec._replace(state_dim=spec.n_agents * spec.obs_dim)
+    return spec._replace(state_dim=spec.n_agents * spec.obs_dim, state_images=None)
 
 
 def joint_state(obs: Tensor, alive: Tensor) -> Tensor:

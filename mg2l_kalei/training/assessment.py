@@ -179,7 +179,7 @@ def publish(
 
 
 def _imagination(system: System, model: WorldModel, split: str) -> Figure:
-    """A real episode on one of the split's first tasks, beside what the model imagines of it."""
+    """Of a real episode on one of the split's first tasks, three horizons, beside what the model imagines of them."""
     config, family = system.config, system.family
     generator, of_team = (
         torch_generator(config.seed, "evaluation", *whose, split, device=system.device)
@@ -187,7 +187,8 @@ def _imagination(system: System, model: WorldModel, split: str) -> Figure:
     )
     env, team = family.make(N_IMAGINED, system.device, generator), Team(system.learner, system.encoder, of_team)
     task = family.task_ids(split).repeat(N_IMAGINED)[:N_IMAGINED].to(system.device)
-    trial = collect(env, team, task, family.spec.episode_steps, explore=None)
+    n_steps = min(family.spec.episode_steps, 3 * model.config.imagined_steps)
+    trial = collect(env, team, task, n_steps, explore=None)
     shown = imagined_beside(model, system.encoder, trial, generator)
     title = (
         f"{family.name}, {split}: of {N_IMAGINED} episodes the one of median error · dashed: imagined from the start on"

@@ -7,7 +7,7 @@ import torch
 from mg2l_kalei.acting.collector import Past, Team, continue_trials
 from mg2l_kalei.buffers.trials import ReplayConfig, ToldTrials
 from mg2l_kalei.buffers.windows import Moments, draw_moments, histories
-from mg2l_kalei.disk.finite import check_trial
+from mg2l_kalei.disk.finite import check_finite, check_trial
 from mg2l_kalei.encoders.references import GivenEncoder
 from mg2l_kalei.learners.base import Experience
 from mg2l_kalei.seeding import torch_generator
@@ -37,6 +37,9 @@ class LearnWorldModel(Stateless):
             generator = shop.generators["world_model"]
             metrics |= self.model.learn(self.replay, encoder, clock, n_updates=n_due, generator=generator)
         self.n_updates += n_due
+        parameters = {f"world_model.{name}": part for name, part in self.model.network.named_parameters()}
+        found = {name: torch.as_tensor(value) for name, value in metrics.items()} | parameters
+        check_finite(found, shop.bad_batch, processes=shop.system.processes)  # before the team acts in it
         return metrics
 
     def _scores(self, iteration: Iteration) -> Metrics:
@@ -75,6 +78,8 @@ class Imagine(Stateless):
         found: list[Metrics] = []
         if not self.learned.n_updates:
             return {}
+        actors = {f"actor.{name}": part for name, part in shop.system.learner.networks["actor"].named_parameters()}
+        check_finite(actors, shop.bad_batch, processes=shop.system.processes)
         imagined = None if shop.system.learner.is_on_policy else self._nothing_imagined()
         for _ in range(config.imagined_rollouts):
             with shop.stopwatch("imagination"):

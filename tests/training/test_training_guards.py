@@ -30,6 +30,7 @@ from mg2l_kalei.training import assessment, phases, training_run
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
 from tests.small_runs import folder_of, tiny
+from tests.training.trainers import tiny as tiny_config
 
 STEPS = 4  # of an episode, and of a trial
 
@@ -144,7 +145,7 @@ def test_a_nan_stops_the_run_by_name_with_the_batch_on_disk_and_the_last_good_ch
 
 @pytest.mark.parametrize(("algo", "name"), [("qmix", r"replayed\.steps\.reward"), ("matd3", r"replayed\.value")])
 def test_a_replayed_trial_that_spoils_an_update_is_named_and_written(tmp_path: Path, algo: str, name: str) -> None:
-    words = tiny(tmp_path, "toy-turns", algo, n_iters=2, learner__batch=2)
+    words = tiny(tmp_path, "toy-turns", algo, n_iters=2, learner__batch=8 if algo == "qmix" else 64)
     system = build(load(words, SCHEMA, CONFIG_DIR).config, torch.device("cpu"))
     trainer = MetaTrainer(system, tmp_path / "bad_batch.safetensors")
     trainer.iterate()
@@ -153,6 +154,27 @@ def test_a_replayed_trial_that_spoils_an_update_is_named_and_written(tmp_path: P
     with pytest.raises(NonFiniteError, match=name):
         trainer.iterate()
     assert any(key.startswith("replayed.") for key in tensor_file.from_bytes(trainer.bad_batch.read_bytes()))
+
+
+@pytest.mark.parametrize("kind", ["continuous", "marie"])
+def test_a_world_model_that_is_spoilt_is_named_before_its_team_acts_in_it(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config("mappo_model", "toy-corners", "world_model.kind=" + kind, "world_model.first_trials=4")
+    trainer = MetaTrainer(build(config, torch.device("cpu")), tmp_path / "bad_batch.safetensors")
+    model = trainer.system.world_model
+    assert model is not None
+    trainer.iterate()
+
+    def spoil(*given: Any, **named: Any) -> dict[str, float]:
+        with torch.no_grad():
+            next(model.network.parameters()).mul_(math.nan)
+        return {}
+
+    monkeypatch.setattr(model, "learn", spoil)
+    with pytest.raises(NonFiniteError, match=r"^world_model[/.]"):
+        trainer.iterate()
+    assert trainer.bad_batch.exists()
 
 
 class HeldOutCorners(Corners):
