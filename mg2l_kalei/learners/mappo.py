@@ -200,9 +200,7 @@ class Mappo(Learner):
         with self.frozen():
             value, next_value, critic_state = self._values(seen, latent)
         values = Values(moments.denormalise(value), moments.denormalise(next_value))
-        lived = seen
-        if self.spec.shared_reward:
-            values, lived = paid_together(values, seen)
+        values, lived = paid_together(values, seen) if self.spec.shared_reward else (values, seen)
         ends = (lived.terminated, lived.truncated, lived.next_alive)
         if config.horizon == "trial":
             values, ends = within_the_trial(values, lived, config.gamma)

@@ -128,6 +128,7 @@ class MetaTrainer:
         fresh = {} if iteration.rollout is None else trial_parts(iteration.rollout)
         learned_from = {**fresh, "replayed": self.system.learner.drawn}
         check_finite({**learned_from, **metrics, **parameters}, self.bad_batch, processes=self.system.processes)
+        self.system.learner.drawn = None
 
     def note_evaluation(self, evaluated: Mapping[str, float]) -> bool:
         """Whether this evaluation, on training tasks, is the best so far, by its last episode. Others have no say."""
