@@ -150,7 +150,7 @@ def _tellings(of: SplitCertificate, labels: Sequence[str]) -> dict[str, str]:
 
 
 def closed(left: Gap) -> str:
-    """Whether memory does as well, from what it leaves to the oracle; intervals that overlap do not say."""
+    """Whether memory is enough, by what it leaves to the oracle; a large part whose intervals overlap does not say."""
     return "no" if left.is_enough else "yes" if left.share < ENOUGH else "not known"
 
 

@@ -51,8 +51,7 @@ class System(NamedTuple):
     @property
     def trial_steps(self) -> int:
         """Environment steps of a training trial."""
-        n_episodes = 2 if self.encoder.is_read_at_episodes else 1  # the first of which is on the prior
-        return self.config.trial_steps or n_episodes * self.family.spec.episode_steps
+        return _trial_steps(self.config, self.family, self.encoder)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -195,16 +194,19 @@ def _refuse_drawn_types(config: RunConfig, spec: EnvSpec) -> None:
         raise ConfigError([f"sharing.members=types, drawn for each episode: {problem}" for problem in problems])
 
 
+def _trial_steps(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> int:
+    n_episodes = 2 if encoder.is_read_at_episodes else 1  # the first of which is on the prior
+    return config.trial_steps or n_episodes * family.spec.episode_steps
+
+
 def _refuse_short_trials(config: RunConfig, family: TaskFamily, encoder: TaskEncoder) -> None:
     """Raise Refusal where the one belief that a trial reads is that before it, or contexts that are trials are cut."""
-    n_steps = family.spec.episode_steps
-    if encoder.needs_whole_trials:
-        trial_steps = config.trial_steps or n_steps
-        if trial_steps > config.context.length:
-            raise Refusal(
-                f"context.length={config.context.length}: the encoder takes contexts for trials, which have "
-                f"{trial_steps} steps here; expected at least as many"
-            )
+    n_steps, trial_steps = family.spec.episode_steps, _trial_steps(config, family, encoder)
+    if encoder.needs_whole_trials and trial_steps > config.context.length:
+        raise Refusal(
+            f"context.length={config.context.length}: the encoder takes contexts for trials, which have "
+            f"{trial_steps} steps here; expected at least as many"
+        )
     if encoder.is_read_at_episodes and family.spec.ends_on_time and 0 < config.trial_steps <= n_steps:
         raise Refusal(
             f"trial_steps={config.trial_steps} is one episode, and beliefs are read as one begins, the first on the "

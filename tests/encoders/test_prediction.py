@@ -13,7 +13,7 @@ from torch import Tensor
 from envs.mpe.wind import Wind, WindConfig
 from mg2l_kalei.buffers.contexts import ContextConfig
 from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
-from mg2l_kalei.encoders.objectives.prediction import LOG_STD_RANGE, N_PREDICTED, OutcomePredictor
+from mg2l_kalei.encoders.objectives.prediction import LOG_STD_RANGE, N_PREDICTED, OutcomeDecoder, OutcomePredictor
 from mg2l_kalei.encoders.posterior import PosteriorLayer
 from mg2l_kalei.types import Contexts, Rollout, TaskLatent, Transition
 from tests.small_systems import (
@@ -88,6 +88,42 @@ def test_surprise_is_the_negative_log_likelihood_of_every_transition_under_every
             scale = log_std.clamp(*LOG_STD_RANGE).exp()
             expected.append(-torch.distributions.Normal(mean, scale).log_prob(outcome[m]).sum(-1).mean())
     torch.testing.assert_close(predictor(given, outcome, z), torch.stack(expected).mean())
+
+
+def test_a_decoders_surprise_is_the_rewards_error_and_the_mean_of_what_is_seen_next() -> None:
+    M, K, R, N, dim = 3, 2, 4, 2, 5
+    decoder = OutcomeDecoder(6, 9, dim, generator(), n_rewards=2)
+    given, outcome, z = draw(M, R, N, 6), draw(M, R, N, 9, seed=1), draw(K, R, N, dim, seed=2)
+    expected = []
+    for m in range(M):
+        for k in range(K):
+            seen = decoder.seen(given[m : m + 1], z[k : k + 1])[0, 0]
+            known = torch.cat([given[m], outcome[m, ..., :7]], dim=-1)  # rewards follow from what is seen next, too
+            paid = decoder.paid(known[None], z[k : k + 1])[0, 0]
+            of_seen, of_paid = (seen - outcome[m, ..., :7]).square(), (paid - outcome[m, ..., 7:]).square()
+            expected.append((of_seen.mean(-1) + of_paid.mean(-1)).mean())
+    torch.testing.assert_close(decoder(given, outcome, z), torch.stack(expected).mean())
+    shared = [part[:, :, :1] for part in (given, outcome)]
+    whole = [part.expand(-1, -1, N, -1) for part in shared]
+    torch.testing.assert_close(decoder(*shared, z), decoder(*whole, z))
+
+
+def test_a_decoder_that_is_given_the_task_tells_what_it_pays() -> None:
+    """The reward is one of two numbers seen next, by the task: no sum of what the one and the other say."""
+    given, seen, task = draw(64, 16, 1, 2), draw(64, 16, 1, 2, seed=1), torch.arange(16) % 2
+    paid = torch.where(task[:, None, None].bool(), seen[..., :1], seen[..., 1:])
+    outcome, z = torch.cat([seen, paid], dim=-1), (2.0 * task - 1).view(1, 16, 1, 1)
+    decoder = OutcomeDecoder(2, 3, 1, generator())
+    adam = torch.optim.Adam(decoder.parameters(), lr=3e-3)
+    for _ in range(150):
+        loss = decoder(given, outcome, z)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    with torch.no_grad():
+        error = decoder.paid(torch.cat([given, seen], dim=-1), z).squeeze(1) - paid
+        blind = decoder.paid(torch.cat([given, seen], dim=-1), 0 * z).squeeze(1) - paid
+    assert error.square().mean() < 0.05 < blind.square().mean()
 
 
 def test_prediction_trains_both_levels_but_z_i_the_local_layer_alone() -> None:

@@ -38,7 +38,7 @@ class Predictor(nn.Module):
 
 
 class OutcomeDecoder(nn.Module):
-    """What an agent sees next from what is given and a latent z; and from all these, what it is paid.
+    """What an agent sees next, or how that changes, from what is given and a latent z; from all these, what it is paid.
 
     As in VariBAD's released code: the error of the reward squared, as much as the mean of all squared errors of the
     observation. Here both are of standardised numbers.
@@ -58,11 +58,9 @@ class OutcomeDecoder(nn.Module):
         bool, whose transitions count (None: all) -> scalar. Of given and outcome N may be 1: all latents' own.
         """
         seen, paid = outcome.tensor_split([-self.n_rewards], dim=-1)
-        errors = (
-            self.seen(given, z) - seen.unsqueeze(1),  # (M, K, R, N, *)
-            self.paid(torch.cat([given, seen], dim=-1), z) - paid.unsqueeze(1),
-        )
-        surprise = sum((error.square().mean(-1) for error in errors), torch.zeros(()))
+        of_seen = self.seen(given, z) - seen.unsqueeze(1)  # (M, K, R, N, *)
+        of_paid = self.paid(torch.cat([given, seen], dim=-1), z) - paid.unsqueeze(1)
+        surprise = of_seen.square().mean(-1) + of_paid.square().mean(-1)
         return masked_mean(surprise, None if alive is None else alive.unsqueeze(1).expand_as(surprise))
 
 
