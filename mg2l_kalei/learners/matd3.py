@@ -103,7 +103,7 @@ class Matd3(ReplayLearner):
         sharing, members = setup.make_sharing(), critic_sharing(config, setup.generator)
         if config.actor_steps == "in_turn" and isinstance(sharing, IndependentSharing):
             raise Refusal(
-                "actor_steps=in_turn moves weights that are one agent's own in all agents' turns: expected together"
+                "learner.actor_steps=in_turn moves own weights in others' turns; expected learner.actor_steps=together"
             )
         self.actor_network = DeterministicActor(self.spec, encoder.local_dim, sharing, network)
         judging = dataclasses.replace(network, layer_norm=config.critic_layer_norm)

@@ -133,7 +133,7 @@ def test_one_step_has_all_agents_gradients_and_in_turn_each_has_its_own() -> Non
 
 
 def test_agents_take_no_turns_where_weights_are_their_own() -> None:
-    with pytest.raises(Refusal, match="expected together"):
+    with pytest.raises(Refusal, match=r"expected learner\.actor_steps=together"):
         make_learner(actor_steps="in_turn", sharing="independent")
 
 
