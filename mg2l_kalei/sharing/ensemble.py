@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeSharing, clear_moments
+from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing, clear_moments
 from mg2l_kalei.sharing.masked_linear import masked_layers
 from mg2l_kalei.types import Clock, Metrics, State
 
@@ -15,7 +15,7 @@ from mg2l_kalei.types import Clock, Metrics, State
 class KaleidoscopeEnsemble(KaleidoscopeSharing):
     """Weights that all members mask are left alone; instead members begin anew, one by one."""
 
-    def __init__(self, config: Any, members: range, generator: torch.Generator) -> None:
+    def __init__(self, config: KaleidoscopeConfig, members: Sequence[int], generator: torch.Generator) -> None:
         super().__init__(config, members, generator)
         self.n_resets = 0
 

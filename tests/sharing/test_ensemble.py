@@ -75,3 +75,6 @@ def test_turns_go_on_where_they_were_saved() -> None:
     restored.sharing.load_state_dict(saved.sharing.state_dict())
     assert restored.after(150) == (None, [False, False, False])
     assert restored.after(200)[0] == 1.0
+    saved.after(900)  # of many intervals, the second
+    restored.sharing.load_state_dict(saved.sharing.state_dict())
+    assert restored.after(1000)[0] == 2.0
