@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # imported where it is used: it takes a second
     from matplotlib.figure import Figure
 
 N_IMAGINED = 16  # episodes that one is chosen from, to be drawn beside what a world model imagines of it
+HORIZONS_SHOWN = 3  # at most: imagined steps are dear, and a learner never goes further
 
 
 class Report(NamedTuple):
@@ -179,7 +180,7 @@ def publish(
 
 
 def _imagination(system: System, model: WorldModel, split: str) -> Figure:
-    """Of a real episode on one of the split's first tasks, three horizons, beside what the model imagines of them."""
+    """A real episode on one of the split's first tasks, or its beginning, beside what the model imagines of it."""
     config, family = system.config, system.family
     generator, of_team = (
         torch_generator(config.seed, "evaluation", *whose, split, device=system.device)
@@ -187,7 +188,7 @@ def _imagination(system: System, model: WorldModel, split: str) -> Figure:
     )
     env, team = family.make(N_IMAGINED, system.device, generator), Team(system.learner, system.encoder, of_team)
     task = family.task_ids(split).repeat(N_IMAGINED)[:N_IMAGINED].to(system.device)
-    n_steps = min(family.spec.episode_steps, 3 * model.config.imagined_steps)
+    n_steps = min(family.spec.episode_steps, HORIZONS_SHOWN * model.config.imagined_steps)
     trial = collect(env, team, task, n_steps, explore=None)
     shown = imagined_beside(model, system.encoder, trial, generator)
     title = (

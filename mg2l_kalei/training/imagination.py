@@ -10,6 +10,7 @@ from mg2l_kalei.buffers.windows import Moments, draw_moments, histories
 from mg2l_kalei.disk.finite import check_finite, check_trial
 from mg2l_kalei.encoders.references import GivenEncoder
 from mg2l_kalei.learners.base import Experience
+from mg2l_kalei.learners.replayed import averaged
 from mg2l_kalei.seeding import torch_generator
 from mg2l_kalei.training.phases import Iteration, Stateless, Workshop
 from mg2l_kalei.types import Metrics, Rollout, State
@@ -128,7 +129,5 @@ class Imagine(Stateless):
 
 def _means(found: list[Metrics]) -> Metrics:
     """Of rollouts' metrics, those of the learner under ``imagined/`` in place of ``train/``."""
-    names = dict.fromkeys(name for one in found for name in one)  # some are of single rollouts, such as resets
-    values = {name: [torch.as_tensor(one[name]).double() for one in found if name in one] for name in names}
-    means = {name: torch.stack(of_rollouts).mean() for name, of_rollouts in values.items()}
+    means = averaged(found)  # some are of single rollouts, such as resets
     return {name.replace("train/", "imagined/", 1): value for name, value in means.items()}
