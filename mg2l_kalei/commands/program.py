@@ -84,7 +84,7 @@ COMMANDS = {
     "tasks": Command(
         f"{_COMMANDS}.tasks.tasks",
         f"{_COMMANDS}.tasks.help_lines",
-        "list | show NAME | hash NAME | check NAME [KEY=VALUE ...]",
+        "list | show NAME | hash NAME | check NAME [KEY=VALUE ...] | certify NAME RUN_DIR ...",
         "the task families: which there are, what is in one, whether it is sound",
     ),
 }
