@@ -36,7 +36,7 @@ class Setup(NamedTuple):
 class Experience(NamedTuple):
     """What there is to learn from."""
 
-    fresh: Rollout  # made by this learner's policy, as it is now
+    fresh: Rollout  # made by this learner's policy, as it is now; off-policy, it may have been grouped anew since
     replay: TrialReplay | None  # trials kept for whoever learns from them again, the fresh ones too; None: nobody does
     encoder: TaskEncoder
 

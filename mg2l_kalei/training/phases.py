@@ -71,7 +71,7 @@ class Iteration:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock  # its env_steps grow as phases play
         self.n_new_trials = 0  # in the replay
-        self.rollout: Rollout | None = None  # what learners learn from; None: nothing that the team now would have done
+        self.rollout: Rollout | None = None  # what learners learn from; None: nothing that this one can learn from now
 
     def count(self, env_steps: int) -> None:
         self.clock = self.clock._replace(env_steps=self.clock.env_steps + env_steps)

@@ -96,8 +96,6 @@ def test_the_centralised_reference_has_the_encoder_of_mg2l_full_but_for_who_is_t
 @every_recipe
 def test_every_recipe_is_built_on_every_family_with_its_own_settings(algo: str) -> None:
     for env in sorted(ENVS.keys() - {"pettingzoo"}):
-        if env.startswith("smax"):  # needs its extra
-            continue
         config = load([f"--env={env}", f"--algo={algo}"], SCHEMA, CONFIG_DIR).config
         assert not can_learn(config) or build(config, torch.device("cpu")).family.name.split(" (")[0] == env
 
