@@ -17,6 +17,7 @@ class Clock(NamedTuple):
     iteration: int  # 0, 1, ...
     env_steps: int  # made so far, by training and exploration together
     total_env_steps: float = math.inf  # of the whole run; infinite: without end
+    explores: bool = True  # False: whoever acts by it draws from the policy alone
 
 
 class TaskLatent(NamedTuple):

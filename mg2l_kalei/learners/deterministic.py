@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from envs.core import EnvSpec
+from envs.core import EnvSpec, Refusal
 from mg2l_kalei.learners.actor import OBS_DECAY
 from mg2l_kalei.networks import GroupedMlp, NetworkConfig, RunningMoments, categorical, team_network
 from mg2l_kalei.processes import ALONE, Processes
-from mg2l_kalei.sharing.base import ParameterSharing
+from mg2l_kalei.sharing.base import ParameterSharing, have_own_weights
 
 
 class DeterministicActor(nn.Module):
@@ -106,3 +106,14 @@ def explored(log_prob: Tensor, legal: Tensor | None, chance: float, generator: t
     anything = categorical(torch.zeros_like(log_prob), legal).sample(generator)
     is_random = torch.rand(drawn.shape, generator=generator, device=drawn.device) < chance
     return torch.where(is_random, anything, drawn)
+
+
+def refuse_own_weights(network: nn.Module) -> None:
+    """Raise Refusal where members of a network that steps agent by agent have weights of their own.
+
+    Adam goes on moving them in the turns of others. It does so with thresholds of masks too, as published.
+    """
+    if have_own_weights(network):
+        raise Refusal(
+            "learner.actor_steps=in_turn moves own weights in others' turns; expected learner.actor_steps=together"
+        )

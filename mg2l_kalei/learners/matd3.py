@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from envs.core import Refusal, setting
+from envs.core import setting
 from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.buffers.steps import Transitions, n_step_returns, transitions
 from mg2l_kalei.learners.base import Experience, Learner, Setup
@@ -30,6 +30,7 @@ from mg2l_kalei.learners.deterministic import (
     explored,
     fixed,
     normal_noise,
+    refuse_own_weights,
     straight_through,
 )
 from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
@@ -101,11 +102,9 @@ class Matd3(ReplayLearner):
         encoder, network = setup.encoder, setup.network
         self.n_values = 1 if self.spec.shared_reward else self.spec.n_agents
         sharing, members = setup.make_sharing(), critic_sharing(config, setup.generator)
-        if config.actor_steps == "in_turn" and isinstance(sharing, IndependentSharing):
-            raise Refusal(
-                "learner.actor_steps=in_turn moves own weights in others' turns; expected learner.actor_steps=together"
-            )
         self.actor_network = DeterministicActor(self.spec, encoder.local_dim, sharing, network)
+        if config.actor_steps == "in_turn":
+            refuse_own_weights(self.actor_network)
         judging = dataclasses.replace(network, layer_norm=config.critic_layer_norm)
         self.critic = EnsembleCritic(self.spec, encoder.global_dim, members, judging, n_values=self.n_values)
         self.networks = {"actor": self.actor_network, "critic": self.critic}
@@ -138,9 +137,10 @@ class Matd3(ReplayLearner):
         policy = self.actor_network(obs, latent, legal)
         is_random = explore is not None and explore.env_steps < self.config.warmup_steps
         if self.spec.is_discrete:
-            is_over = explore is not None and explore.env_steps == explore.total_env_steps  # see ``sampling``
-            chance = 0.0 if is_over else 1.0 if is_random else self.config.exploration_noise
-            return ActionSample(policy.argmax(-1) if explore is None else explored(policy, legal, chance, generator))
+            if explore is None:
+                return ActionSample(policy.argmax(-1))
+            chance = 0.0 if not explore.explores else 1.0 if is_random else self.config.exploration_noise
+            return ActionSample(explored(policy, legal, chance, generator))
         if explore is None:
             return ActionSample(policy)
         if is_random:
@@ -151,7 +151,7 @@ class Matd3(ReplayLearner):
         return ActionSample(self.actor_network.disturbed(policy, noise))
 
     def sampling(self, env_steps: int) -> Clock | None:
-        return Clock(0, env_steps, env_steps) if self.spec.is_discrete else None
+        return Clock(0, env_steps, env_steps, explores=False) if self.spec.is_discrete else None
 
     # --- learning -----------------------------------------------------------------------------------------------------
 

@@ -138,6 +138,12 @@ def frozen(network: nn.Module) -> Iterator[None]:
         raise RuntimeError(f"weights of formed layers {changed} were changed while they were frozen")
 
 
+def have_own_weights(network: nn.Module) -> bool:
+    """Whether members of a network have parameters of their own, more than thresholds of masks."""
+    names = {name for module in network.modules() for name in getattr(module, "of_members", ())}
+    return bool(names - {"thresholds"})
+
+
 class GroupedVector(nn.Module):
     """A free vector of each member, such as a log standard deviation."""
 

@@ -43,6 +43,7 @@ GENERATED = ("weight", "bias", "common_weight", "common_bias")
 class LinearHypernet(FormedLinear):
     """A linear map of the one-hot number with a bias: W_i = own_i + common, b_i likewise."""
 
+    of_members = ("weight", "bias")
     scaled = GENERATED
     shifted = "common_bias"
 
@@ -68,6 +69,7 @@ class MlpHypernet(FormedLinear):
     ``embedding`` (G, E) is the network's, one for all of its layers; ``hidden`` (2, E, H) is of both generators.
     """
 
+    of_members = ("embedding",)
     scaled = GENERATED
     shifted = "common_bias"
 

@@ -21,6 +21,7 @@ class LowRankConfig:
 class LowRankLinear(FormedLinear):
     """W_i = W + U_i D_i, with W (out, in), U (G, out, rank) and D (G, rank, in). U is zero at first: all are alike."""
 
+    of_members = ("up", "down")
     scaled = ("weight", "up", "bias")
 
     def __init__(self, weight: Tensor, down: Tensor, places: Tensor | None = None) -> None:

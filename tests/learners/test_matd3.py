@@ -59,7 +59,7 @@ def test_discrete_actions_are_drawn_from_the_policy_and_now_and_then_from_all() 
 def test_evaluation_samples_the_policy_alone_where_actions_are_numbered() -> None:
     learner = make_learner(DISCRETE, warmup_steps=100, exploration_noise=0.3)
     with torch.no_grad():
-        learner.actor_network.body.output.bias[:2] = 20.0  # of two actions it is sure, and of the rest too
+        learner.actor_network.body.output.bias[:2] = 20.0  # these two have all the probability
     obs, latent = torch.zeros(2000, DISCRETE.n_agents, DISCRETE.obs_dim), torch.zeros(2000, DISCRETE.n_agents, 0)
     for env_steps in (50, 1000):
         action = learner.act(obs, None, latent, None, generator(), explore=learner.sampling(env_steps)).action
@@ -132,9 +132,10 @@ def test_one_step_has_all_agents_gradients_and_in_turn_each_has_its_own() -> Non
     assert all(parameter.requires_grad for parameter in together.critic.parameters())
 
 
-def test_agents_take_no_turns_where_weights_are_their_own() -> None:
+@pytest.mark.parametrize("sharing", ["independent", "heads", "hypernet", "low_rank"])
+def test_agents_take_no_turns_where_weights_are_their_own(sharing: str) -> None:
     with pytest.raises(Refusal, match=r"expected learner\.actor_steps=together"):
-        make_learner(actor_steps="in_turn", sharing="independent")
+        make_learner(actor_steps="in_turn", sharing=sharing)
 
 
 @pytest.mark.parametrize(("actor_steps", "n"), [("together", 1), ("in_turn", 3)])
