@@ -62,7 +62,9 @@ class Learner(ABC):
         self.spec = self.recall.spec  # of what networks see
         self.networks: dict[str, nn.Module] = {}
         self.optimisers: dict[str, Optimiser] = {}
-        self.drawn: tuple[Any, ...] | None = None  # what it learned from last, of replayed trials
+        self.drawn: tuple[Any, ...] | None = (
+            None  # what it learned from, of replayed trials: last, or when first spoilt
+        )
 
     @classmethod
     def problems(cls, config: Any, spec: EnvSpec) -> Iterable[str]:

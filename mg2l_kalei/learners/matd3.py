@@ -197,14 +197,13 @@ class Matd3(ReplayLearner):
 
     def learn_from(self, batch: Transitions, generator: torch.Generator) -> Metrics:
         """One update: a step of the critics, and, when it is their turn, steps of the actors and of targets."""
-        self.drawn = batch
-        metrics = self._critic_step(batch, generator)
+        metrics = self.learned(batch, self._critic_step(batch, generator))
         self.n_updates += 1
         if self.n_updates % self.config.policy_delay:
             return metrics
         agents = range(self.spec.n_agents)
         turns = [slice(i, i + 1) for i in agents] if self.config.actor_steps == "in_turn" else [slice(len(agents))]
-        metrics |= averaged([self._actor_step(batch, turn, generator) for turn in turns])
+        metrics |= self.learned(batch, averaged([self._actor_step(batch, turn, generator) for turn in turns]))
         for _ in turns:  # as published: so many times the way, where agents take turns
             self.targets["actor"].follow()
         self.targets["critic"].follow()

@@ -192,7 +192,6 @@ class Qmix(ReplayLearner):
 
     def learn(self, trials: Trials) -> Metrics:
         """One update on replayed trials."""
-        self.drawn = trials
         seen, latent = self.recall.extend(trials.steps), trials.latent
         views = self.views(seen, latent)
         with self.cast():
@@ -208,7 +207,8 @@ class Qmix(ReplayLearner):
         loss = torch.where(counts, error, 0.0).square().sum() / n.clamp(min=1) * self.processes.share(n)
         stepped = self.optimisers["actor"].step(loss, main_loss=loss)
         self.targets.follow()
-        return {"train/td_loss": loss.detach(), "train/team_value": value.detach().mean(), **stepped}
+        found: Metrics = {"train/td_loss": loss.detach(), "train/team_value": value.detach().mean()}
+        return self.learned(trials, found | stepped)
 
     @torch.no_grad()
     def target(self, seen: Step, latent: TaskLatent, views: Views, online: Along) -> Tensor:

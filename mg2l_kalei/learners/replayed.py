@@ -28,6 +28,7 @@ class ReplayLearner(Learner):
     def __init__(self, config: Any, setup: Setup) -> None:
         super().__init__(config, setup)
         self.owed = 0.0  # part of an update that its rate asks for and that is not made yet
+        self.is_sound = True  # whether all that updates came to was finite so far
 
     def due(self, n_updates: float) -> int:
         """How many to make now, if so many more are asked for; what that is short of is owed."""
@@ -35,6 +36,14 @@ class ReplayLearner(Learner):
         whole = int(self.owed + ROUNDING)
         self.owed -= whole
         return whole
+
+    def learned(self, batch: tuple[Any, ...], metrics: Metrics) -> Metrics:
+        """The metrics of an update on a batch, which is kept to look at: the latest, or the first that spoilt one."""
+        if self.is_sound:
+            self.drawn = batch
+            figures = [torch.as_tensor(value) for name, value in metrics.items() if name.startswith("train/")]
+            self.is_sound = bool(torch.stack(figures).isfinite().all())
+        return metrics
 
     def state_dict(self) -> State:
         return {**super().state_dict(), "owed": self.owed}

@@ -62,6 +62,16 @@ def test_a_rate_is_kept_over_many_rollouts_and_a_restart(rate: float) -> None:
     assert made + sum(restored.due(15 * rate) for _ in range(50)) == pytest.approx(1500 * rate, abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["qmix", "matd3"])
+def test_the_first_batch_that_spoilt_an_update_is_kept_to_look_at(kind: str) -> None:
+    learner = make_learner(make_encoder("none", DISCRETE), DISCRETE, kind=kind)
+    assert isinstance(learner, ReplayLearner)
+    for number, loss in enumerate([1.0, 2.0, torch.nan, 4.0]):
+        metrics = learner.learned((torch.tensor(number),), {"train/td_loss": loss, "train/q": torch.tensor(1.0)})
+        assert metrics["train/td_loss"] is loss
+        assert learner.drawn is not None and int(learner.drawn[0]) == min(number, 2)
+
+
 def test_what_all_are_paid_alike_is_the_teams_whoever_is_left() -> None:
     reward, alive = torch.ones(3, 1, 2), torch.tensor([[[True, True]], [[True, False]], [[False, False]]])
     steps = random_rollout(n_steps=3, n_rows=1).steps._replace(reward=reward, alive=alive)
