@@ -19,7 +19,6 @@ class EncoderUse(NamedTuple):
     """How a run uses its encoder."""
 
     context: Any  # the run's ContextConfig
-    is_on_policy: bool  # whether its learner learns from rollouts, on the latents that they were acted on
     trains_by_values: bool  # whether the learner's loss of values trains it
 
 
@@ -62,8 +61,13 @@ class TaskEncoder(nn.Module, ABC):
         return self.latent(belief, sample=sample, generator=generator).local
 
     @abstractmethod
-    def latents(self, rollout: Rollout) -> TaskLatent:
-        """Latents before each step of a trial and after its last: (T + 1, B, ...), with gradient; equal to stepping."""
+    def latents(
+        self, rollout: Rollout, *, sample: bool = False, generator: torch.Generator | None = None
+    ) -> TaskLatent:
+        """Latents before each step of a trial and after its last: (T + 1, B, ...), with gradient; equal to stepping.
+
+        Posterior means, or samples of them.
+        """
 
     def encode(
         self, contexts: Contexts, *, sample: bool = False, generator: torch.Generator | None = None

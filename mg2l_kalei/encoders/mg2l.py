@@ -112,17 +112,20 @@ class Mg2lEncoder(TaskEncoder):
         q: Gaussian = self.local_layer(self.time_pooling.read(belief.pooled))
         return self._said(prior_where(belief.n_transitions == 0, q), sample, generator)
 
-    def latents(self, rollout: Rollout) -> TaskLatent:
-        return self._latents(rollout, None)[0]
+    def latents(
+        self, rollout: Rollout, *, sample: bool = False, generator: torch.Generator | None = None
+    ) -> TaskLatent:
+        return self._latents(rollout, sample, generator)[0]
 
     def learned_latents(self, rollout: Rollout, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        latents, q = self._latents(rollout, generator if self.config.sampled else None)
+        latents, q = self._latents(rollout, self.config.sampled, generator)
         coef = self.config.critic_kl_coef
         return latents.global_, coef * kl_to_prior(q).mean() if coef else torch.zeros(())
 
-    def _latents(self, rollout: Rollout, generator: torch.Generator | None) -> tuple[TaskLatent, Gaussian]:
-        """Latents (T + 1, B, ...), samples where there is a generator, and the global posteriors that they are of."""
-        sample = generator is not None
+    def _latents(
+        self, rollout: Rollout, sample: bool, generator: torch.Generator | None
+    ) -> tuple[TaskLatent, Gaussian]:
+        """Latents (T + 1, B, ...), and the global posteriors that they are of."""
         if rollout.contexts is not None:  # held through the trial
             T = len(rollout.steps.reward)
             posteriors = self._whole_posteriors(rollout.contexts)

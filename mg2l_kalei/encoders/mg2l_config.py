@@ -139,7 +139,5 @@ def problems_of(config: Mg2lConfig, use: EncoderUse) -> Iterator[str]:
         yield f"encoder.objectives={told}: the local layer of a product of Gaussians learns nothing; expected {ALL}"
     if config.critic_kl_coef and not use.trains_by_values:
         yield f"encoder.critic_kl_coef={config.critic_kl_coef}: the learner's loss of values does not train the encoder"
-    if config.sampled and not use.is_on_policy:
-        yield "encoder.sampled=true: learners from replayed trials learn on means; expected an on-policy one, as mappo"
     if config.told == "mean_std" and context.source == "replay":
         yield "encoder.told=mean_std: context.source=replay explores on latents; expected context.source=online"

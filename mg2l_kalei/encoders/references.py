@@ -43,7 +43,9 @@ class GivenEncoder(TaskEncoder):
         rows = self.table[belief]
         return TaskLatent(rows, rows.unsqueeze(-2).expand(-1, self.n_agents, -1))
 
-    def latents(self, rollout: Rollout) -> TaskLatent:
+    def latents(
+        self, rollout: Rollout, *, sample: bool = False, generator: torch.Generator | None = None
+    ) -> TaskLatent:
         T = len(rollout.steps.reward)
         global_, local = self.latent(rollout.task)
         return TaskLatent(global_.expand(T + 1, -1, -1), local.expand(T + 1, -1, -1, -1))

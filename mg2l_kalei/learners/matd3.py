@@ -176,7 +176,7 @@ class Matd3(ReplayLearner):
         n_trials = min(len(replay), -(-min(config.encoded_batches, n) * size // replay.n_steps))
         size = min(size, n_trials * replay.n_steps)
         while n > 0:
-            trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder)
+            trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder, generator)
             steps = self.recall.extend(trials.steps)
             reward = self._valued(torch.where(steps.alive, steps.reward, 0.0), steps.alive)
             returns = n_step_returns(reward, steps, self._lives(steps.next_alive), n=config.n_step, gamma=config.gamma)

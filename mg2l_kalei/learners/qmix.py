@@ -186,7 +186,7 @@ class Qmix(ReplayLearner):
         n_updates = self.due(config.updates_per_episode * n_episodes)
         steps = []
         for _ in range(n_updates if len(replay) >= n_trials else 0):  # what was due before is not made up for
-            trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder)
+            trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder, generator)
             steps.append(self.learn(trials))
         return averaged(steps) | {"train/epsilon": config.epsilon(clock)} | self.after_update(clock, generator)
 

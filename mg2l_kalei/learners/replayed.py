@@ -61,18 +61,19 @@ class Trials(NamedTuple):
 
 
 @torch.no_grad()
-def relived(replay: TrialReplay, trial: Tensor, encoder: TaskEncoder) -> Trials:
+def relived(replay: TrialReplay, trial: Tensor, encoder: TaskEncoder, generator: torch.Generator) -> Trials:
     """Trials (B,) of the replay, and what their teams would believe in each step, were they to live through them now.
 
     Latents have no gradient. The encoder passes once over each step, whatever T is: pooled sums run on. Where a replay
-    keeps latents, they are those.
+    keeps latents, they are those. Where a team acts on samples of posteriors, they are drawn anew.
     """
     steps, task = whole_trials(replay, trial)
     told = replay.told(trial)
     if told is not None:
         return Trials(steps, told)
     nothing = steps.reward.new_empty(*steps.reward.shape, 0)  # acted on by then: nobody asks
-    return Trials(steps, encoder.latents(Rollout(steps, task, nothing)))
+    lived = Rollout(steps, task, nothing)
+    return Trials(steps, encoder.latents(lived, sample=encoder.acts_on_samples, generator=generator))
 
 
 def episodes_in(fresh: Rollout, episode_steps: int, processes: Processes = ALONE) -> float:

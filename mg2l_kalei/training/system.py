@@ -272,7 +272,7 @@ def _impossible(config: RunConfig) -> Iterable[str]:
     if WORLD_MODELS[config.kinds["world_model"]][0] is not None:
         yield from _impossible_to_imagine(config)
     by_values = learner.is_on_policy and getattr(config.learner, "encoder_epochs", 0) > 0
-    yield from encoder.problems(config.encoder, EncoderUse(context, learner.is_on_policy, by_values))
+    yield from encoder.problems(config.encoder, EncoderUse(context, by_values))
 
 
 def _impossible_to_imagine(config: RunConfig) -> Iterable[str]:

@@ -74,7 +74,9 @@ class Tally(TaskEncoder):
     def latent(self, belief: Tensor, *, sample: bool = False, generator: torch.Generator | None = None) -> TaskLatent:
         return TaskLatent(belief[:, None], belief[:, None, None].expand(-1, N, 1))
 
-    def latents(self, rollout: Rollout) -> TaskLatent:
+    def latents(
+        self, rollout: Rollout, *, sample: bool = False, generator: torch.Generator | None = None
+    ) -> TaskLatent:
         raise NotImplementedError
 
 

@@ -30,7 +30,7 @@ def test_latents_of_replayed_trials_are_those_of_living_through_them_now(kind: s
         for parameter in encoder.parameters():
             parameter.add_(0.1 * draw(*parameter.shape))
     trial = draw_trials(replay, 3, generator())
-    trials = relived(replay, trial, encoder)
+    trials = relived(replay, trial, encoder, generator())
     belief = encoder.prior(rollout.task[trial])
     for t in range(T + 1):
         now = encoder.latent(belief)
@@ -39,6 +39,22 @@ def test_latents_of_replayed_trials_are_those_of_living_through_them_now(kind: s
         if t < T:
             belief = encoder.observe(belief, Transition(*(x[t][trial] for x in rollout.transition)))
     assert not trials.latent.local.requires_grad and trials.steps.obs.shape[:2] == (T, 3)
+
+
+def test_replayed_trials_are_lived_through_on_samples_where_teams_act_on_them() -> None:
+    encoder, rollout = make_encoder("mg2l", DISCRETE, sampled=True, read_at="episode"), random_rollout(DISCRETE)
+    T = len(rollout.steps.obs)
+    replay = TrialReplay(ReplayConfig(capacity=8), DISCRETE, T, Step._fields, torch.device("cpu"))
+    replay.add(rollout.steps, rollout.task)
+    draws = [relived(replay, torch.arange(3), encoder, generator(seed)).latent.local for seed in (0, 0, 1)]
+    means = encoder.latents(rollout).local[:, :3].detach()
+    assert torch.equal(draws[0], draws[1]) and not torch.isclose(draws[0], draws[2]).any()
+    mean = torch.stack([relived(replay, torch.arange(3), encoder, generator(s)).latent.local for s in range(400)]).mean(
+        0
+    )
+    torch.testing.assert_close(mean, means, atol=0.25, rtol=0)
+    goes_on = ~rollout.steps.episode_start[1:, :3]
+    assert torch.equal(draws[0][1:-1][goes_on], draws[0][:-2][goes_on])  # held through an episode
 
 
 def test_updates_are_counted_by_episodes() -> None:

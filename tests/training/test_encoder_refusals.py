@@ -23,7 +23,6 @@ from tests.training.trainers import load_words
         ("objectives=[] learner=matd3", "encoder.objectives=[] trains nothing"),
         ("objectives=[local] pooling=gaussian_product", "expected encoder.local_gradient=all_layers"),
         ("critic_kl_coef=0.1 learner=matd3", "encoder.critic_kl_coef=0.1: the learner's loss of values does not"),
-        ("sampled=true learner=matd3", "encoder.sampled=true: learners from replayed trials learn on means"),
         ("told=mean_std context.source=replay", "replay explores on latents; expected context.source=online"),
         ("pooling=regression objectives=[contrast,kl,local]", "no features without reward_prediction among"),
         ("objectives=[reward_prediction] reward_prediction_coef=0 encoder_epochs=0", "trains nothing"),

@@ -81,7 +81,7 @@ def test_learners_that_replay_do_so_with_what_was_just_imagined(
     real, first, second = given
     assert second.replay is not None
     assert real.replay is trainer.replay and first.replay is second.replay and len(second.replay) == 2 * 4
-    trials = relived(second.replay, torch.arange(4, 8), second.encoder)
+    trials = relived(second.replay, torch.arange(4, 8), second.encoder, generator())
     assert torch.equal(trials.latent.local[:-1], second.fresh.latent)
     assert torch.equal(trials.steps.next_obs, second.fresh.steps.next_obs)
     assert "imagined/td_loss" in metrics and "train/td_loss" in metrics
