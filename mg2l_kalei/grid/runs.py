@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from envs.core import Refusal
 from mg2l_kalei.config import ConfigError, RunConfig, read_yaml, run_dir
 from mg2l_kalei.config.command_line import parse
-from mg2l_kalei.config.settings import comma_parts, to_text
+from mg2l_kalei.config.settings import comma_parts, nearest, to_text
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.training.plugins import resolve
 from mg2l_kalei.training.saved_run import is_evaluated, is_trained, read_config
@@ -20,6 +20,17 @@ from mg2l_kalei.training.saved_run import is_evaluated, is_trained, read_config
 RANGE = re.compile(r"(\d+)\.\.(\d+)")  # 0..4 is 0, 1, 2, 3, 4
 OPTIONS = ("expt", "algo", "env", "config")  # written as --key=value
 MAX_RUNS = 100_000
+SUITES = {  # families by what they are good for; core: certified to need task inference, see docs/results/families.md
+    "core": (
+        "mpe-hunting",
+        "mpe-spread",
+        "mpe-spread-large",
+        "mpe-wind",
+        "mujoco-ant-dir",
+        "mujoco-cheetah-dir",
+        "mujoco-cheetah-vel",
+    )
+}
 
 
 class PlannedRun(NamedTuple):
@@ -51,9 +62,10 @@ def combinations(source: Sequence[str] | Path) -> list[tuple[str, ...]]:
     """Command lines of every combination, from ``key=value`` words or a YAML file.
 
     Values of an axis are separated by commas, or are a YAML list; ``0..4`` is a range. A setting that is a list itself
-    is written in brackets: ``network.hidden=[64,64],[128,128]``. Raises ConfigError.
+    is written in brackets: ``network.hidden=[64,64],[128,128]``. ``suite`` stands for the families of ``SUITES``, as it
+    does where nothing says which families: the core. Raises ConfigError.
     """
-    axes = _of_file(source) if isinstance(source, Path) else _of_words(source)
+    axes = _with_families(_of_file(source) if isinstance(source, Path) else _of_words(source))
     if empty := [key for key, values in axes.items() if not all(values) or not values]:
         raise ConfigError([f"grid: {key} has an empty value, or none" for key in empty])
     n_runs = math.prod(map(len, axes.values()))
@@ -96,6 +108,21 @@ def _refuse_start_from_nothing(run: PlannedRun) -> None:
         read_config(RunFolder(Path(source)), run.config.plugins)
     except Refusal as error:
         raise ConfigError([f"init_from={source}: {error}"]) from error
+
+
+def _with_families(axes: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Axes with the families of a suite in its place, and of the core where nothing else says which."""
+    if "suite" not in axes:
+        says_which = {"env", "config", "expt"} & axes.keys()
+        return axes if says_which else {"env": list(SUITES["core"]), **axes}
+    if "env" in axes:
+        raise ConfigError(["grid: suite and env both say which families, expected one of them"])
+    families: dict[str, None] = {}
+    for name in axes["suite"]:
+        if name not in SUITES:
+            raise ConfigError([f"grid: suite={name}: no such suite{nearest(name, SUITES)}"])
+        families |= dict.fromkeys(SUITES[name])
+    return {"env" if key == "suite" else key: list(families) if key == "suite" else axes[key] for key in axes}
 
 
 def _of_words(words: Sequence[str]) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from mg2l_kalei.disk.metric_log import read_metrics
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.grid import PlannedRun, combinations, planned
 from mg2l_kalei.grid.executors import Executor, LocalExecutor, RayExecutor, Resources
+from mg2l_kalei.grid.runs import SUITES
 from tests.small_runs import folder_of, remains, tiny
 
 LOCKING = """
@@ -60,28 +61,46 @@ def test_a_run_that_would_start_from_nothing_is_told_before_any_starts(
 
 
 def test_every_combination_is_a_command_line(tmp_path: Path) -> None:
-    words = combinations(["algo=mappo,oracle", "seed=0..2", "network.hidden=[8,8],[16]", "gamma=0.9"])
+    words = combinations(["env=toy", "algo=mappo,oracle", "seed=0..2", "network.hidden=[8,8],[16]", "gamma=0.9"])
     assert len(words) == 2 * 3 * 2
-    assert words[0] == ("--algo=mappo", "seed=0", "network.hidden=[8,8]", "gamma=0.9")
-    assert words[-1] == ("--algo=oracle", "seed=2", "network.hidden=[16]", "gamma=0.9")
+    assert words[0] == ("--env=toy", "--algo=mappo", "seed=0", "network.hidden=[8,8]", "gamma=0.9")
+    assert words[-1] == ("--env=toy", "--algo=oracle", "seed=2", "network.hidden=[16]", "gamma=0.9")
     file = tmp_path / "grid.yaml"
-    file.write_text("algo: [mappo, oracle]\nseed: 0..2\nnetwork:\n  hidden: [[8, 8], [16]]\nlearner.gamma: 0.9\n")
-    assert combinations(file)[-1] == ("--algo=oracle", "seed=2", "network.hidden=[16]", "learner.gamma=0.9")
+    file.write_text(
+        "env: toy\nalgo: [mappo, oracle]\nseed: 0..2\nnetwork:\n  hidden: [[8, 8], [16]]\nlearner.gamma: 0.9\n"
+    )
+    assert combinations(file)[-1] == (
+        "--env=toy",
+        "--algo=oracle",
+        "seed=2",
+        "network.hidden=[16]",
+        "learner.gamma=0.9",
+    )
+
+
+def test_families_are_those_of_a_suite_and_of_the_core_where_nothing_says_which(tmp_path: Path) -> None:
+    core = [(f"--env={name}", "--algo=mappo") for name in SUITES["core"]]
+    assert combinations(["suite=core", "algo=mappo"]) == combinations(["algo=mappo"]) == core
+    for says_which in ("env=toy", "expt=quick", "config=there.yaml"):
+        assert combinations([says_which]) == [(f"--{says_which}",)]
+    for words, problem in ((["suite=cor"], "did you mean core"), (["suite=core", "env=toy"], "expected one of them")):
+        with pytest.raises(ConfigError, match=problem):
+            combinations(words)
 
 
 def test_everything_that_is_wrong_is_said_before_anything_is_played(tmp_path: Path) -> None:
-    lines = combinations([f"results_dir={tmp_path}", "algo=mappo,mapo", "seed=0,-1"])
+    lines = combinations([f"results_dir={tmp_path}", "env=toy-corners", "algo=mappo,mapo", "seed=0,-1"])
     with pytest.raises(ConfigError) as refused:
         planned(lines)
     assert [problem.split(":")[1].strip().split("=")[0] for problem in refused.value.problems] == ["seed", "algo"]
     with pytest.raises(ConfigError, match="is the same run as"):
-        planned(combinations(["seed=0,0"]))
+        planned(combinations(["env=toy-corners", "seed=0,0"]))
     with pytest.raises(ConfigError, match="index=7: the grid has runs 0 to 1"):
         from mg2l_kalei.commands.grid import grid
 
-        grid(["seed=0,1", "index=7"])
+        grid(["env=toy-corners", "seed=0,1", "index=7"])
     with pytest.raises(ConfigError, match="--list: expected --key=value"):
-        grid(["seed=0,1", "--list"])
+        grid(["env=toy-corners", "seed=0,1", "--list"])
     assert not list(tmp_path.iterdir())
 
 
