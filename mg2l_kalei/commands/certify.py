@@ -50,7 +50,7 @@ def certify_family(family: str, words: Sequence[str]) -> int:
         raise Refusal(f"{stranger.path} is a run on {stranger.results[0].family}, expected {family}")
     refuse_unlike(runs)
     methods = methods_of(runs)
-    certificate = certify(_lines(methods), {m.label: _results(m) for m in methods if _line(m) == "run"})
+    certificate = certify(_lines(methods), _inferring(methods))
     say(text(family, certificate))
     return 0 if certificate.is_passed else 1
 
@@ -82,6 +82,17 @@ def _lines(methods: Sequence[Method]) -> dict[str, Sequence[AdaptationResult]]:
     if lacking := [name for name in ("none", "oracle") if name not in lines]:
         raise Refusal(f"no run is the line {' or '.join(lacking)}: a gap needs both")
     return lines
+
+
+def _inferring(methods: Sequence[Method]) -> dict[str, list[AdaptationResult]]:
+    """What each run infers from its own play, and from that of teams that it looked on, by label."""
+    inferring: dict[str, list[AdaptationResult]] = {}
+    for method in methods:
+        if _line(method) == "run":
+            inferring[method.label] = _results(method)
+            for result in [watched for run in method.runs for watched in run.watched]:
+                inferring.setdefault(f"{method.label}, of play {result.actions}", []).append(result)
+    return inferring
 
 
 def _results(method: Method) -> list[AdaptationResult]:

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from envs.core import setting
+from mg2l_kalei.commands.naming import as_name, digest, of_family
 from mg2l_kalei.config import ConfigError, RunConfig, differences
 from mg2l_kalei.config.options import legal_options, noting
 from mg2l_kalei.config.run_config import ACTIONS
 from mg2l_kalei.config.settings import nearest, problem
 from mg2l_kalei.disk.durable import replacing
 from mg2l_kalei.disk.output import say
-from mg2l_kalei.training.assessment import assess_runs, place_of
+from mg2l_kalei.training.assessment import Others, assess_runs, at_random, place_of, team_of
 from mg2l_kalei.training.plan import reference_folders
 from mg2l_kalei.training.saved_run import LoadedRun, load_run
 from mg2l_kalei.training.transfer import transferred
 
 # What a run of a reference line is: its encoder, and whether its memory lasts for the trial.
 LINES = {"none": ("none", False), "oracle": ("oracle", False), "rl2": ("none", True)}
-
-NAME_SHOWN = 60  # characters of what is compared with, in names of files, which file systems bound
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +36,9 @@ class EvaluateOptions:
     oracle: tuple[str, ...] = setting((), "folders of runs that are given the task; empty: this run's, if it is there")
     rl2: tuple[str, ...] = setting((), "folders of runs whose memory alone lasts for the trial (--algo=rl2)")
     beside: tuple[str, ...] = setting((), "folders of runs of other recipes: a further line for each")
+    watch: str | None = setting(
+        None, "random, or the folder of a run: that team acts, and the encoder looks on; null: the run's own team acts"
+    )
     best: bool = setting(False, "take the best checkpoint instead of the latest")
     factory: str | None = setting(None, "the runs' env.factory, if they name one: it is run only if it is named here")
     plugins: tuple[str, ...] = setting((), "the runs' plugins, if they name some: none is run that is not named here")
@@ -58,32 +58,39 @@ def evaluate(words: Sequence[str]) -> int:
     if not folders:
         raise ConfigError([*problems, "evaluate: expected the folder of a run"])
     trained: Sequence[LoadedRun] = ()
+    runs: Sequence[LoadedRun] = ()
     with noting(problems):
         trained = _seeds(folders, options)
         runs = _on(trained, options, of_env)
         splits = _splits(runs[0], options)
     references: dict[str, Sequence[LoadedRun]] = {}
     with noting(problems):
-        references = _lines(trained, options, of_env) if trained else {}
+        references = _lines(trained, options, of_env) if trained and options.watch is None else {}
+        others = _watched(runs, options, of_env) if runs else None
     if problems:
         raise ConfigError(problems)
-    n_episodes = options.episodes or runs[0].config.eval_episodes
-    n_trials = options.trials or runs[0].config.eval_trials
-    actions = options.actions or runs[0].config.eval_actions
     out = None if options.out is None else _prepared(Path(options.out), [*runs, *chain(*references.values())])
-    tag = _tag(runs, references, options)
-    on = _of_family(options.env, of_env)
+    tag = _tag(runs, references, options, others)
+    on = of_family(options.env, of_env)
     if on:
         say(f"transfer: trained on {trained[0].family.name}, evaluated on tasks of {options.env}")
     is_written = True
     for split in splits:
-        report = assess_runs(
-            runs, references, split, n_episodes=n_episodes, n_trials=n_trials, actions=actions, out=out, tag=tag, on=on
-        )
+        how = _how(options, runs[0].config)
+        report = assess_runs(runs, references, split, **how, out=out, tag=tag, on=on, others=others)
         say("\n" + report.text)
         is_written &= report.is_written
     say(f"run folder: {place_of(runs[0], out).path}")
     return 0 if is_written else 1
+
+
+def _how(options: EvaluateOptions, config: RunConfig) -> dict[str, Any]:
+    """How much is played, and with what actions."""
+    return {
+        "n_episodes": options.episodes or config.eval_episodes,
+        "n_trials": options.trials or config.eval_trials,
+        "actions": options.actions or config.eval_actions,
+    }
 
 
 def _splits(run: LoadedRun, options: EvaluateOptions) -> tuple[str, ...]:
@@ -118,38 +125,49 @@ def _lines(
     return {**references, **others}
 
 
-def _tag(runs: Sequence[LoadedRun], references: Mapping[str, Sequence[LoadedRun]], options: EvaluateOptions) -> str:
+def _watched(runs: Sequence[LoadedRun], options: EvaluateOptions, of_env: Sequence[str]) -> Others | None:
+    """Who acts while the runs' encoders look on; None: their own teams act."""
+    if options.watch is None:
+        return None
+    first, problems = runs[0], []
+    if first.system.encoder.local_dim == 0:
+        problems.append(problem("command line", "watch", options.watch, f"{first.folder.path} has no task encoder"))
+    if beside := [name for name in ("none", "oracle", "rl2", "beside", "actions") if getattr(options, name)]:
+        problems.append(problem("command line", "watch", options.watch, f"the team that is watched has no {beside[0]}"))
+    others = at_random(first.system)
+    if options.watch != "random":
+        with noting(problems):
+            (acting,) = _on([_load(options.watch, options)], options, of_env)
+            others = team_of(acting)
+            if acting.family.fingerprint() != first.family.fingerprint():
+                problems.append(
+                    problem("command line", "watch", options.watch, f"other tasks than {first.folder.path}")
+                )
+    if problems:
+        raise ConfigError(problems)
+    return others
+
+
+def _tag(
+    runs: Sequence[LoadedRun],
+    references: Mapping[str, Sequence[LoadedRun]],
+    options: EvaluateOptions,
+    others: Others | None,
+) -> str:
     """Ends names of files: what is evaluated otherwise than at the end of the run; empty: nothing is."""
     own = runs[0].config
     n_trials, n_episodes = options.trials or own.eval_trials, options.episodes or own.eval_episodes
     parts = [f"{n_trials}x{n_episodes}"] if (n_trials, n_episodes) != (own.eval_trials, own.eval_episodes) else []
     parts += [options.actions] if options.actions not in (None, own.eval_actions) else []
+    parts += [] if others is None else [others.name.replace(" ", "-")]
     parts += ["best"] * options.best
     parts += ["seeds-" + "-".join(str(run.config.seed) for run in runs)] * (len(runs) > 1)
     asked = {name: getattr(options, name) for name in ("none", "oracle", "rl2", "beside")}
     if len(runs) > 1 or any(asked.values()):
         folders = [[str(run.folder.path.resolve()) for run in of] for of in (runs, *references.values())]
-        lines = _as_name("-".join(references)) if references else "none"
-        parts.append(f"beside-{lines}-{_digest([[*references], folders])}")
+        lines = as_name("-".join(references)) if references else "none"
+        parts.append(f"beside-{lines}-{digest([[*references], folders])}")
     return "".join(f"-{part}" for part in parts)
-
-
-def _of_family(env: str | None, settings: Sequence[str]) -> str:
-    """Follows the split in names of files: the other family that is played, and its settings; empty: the run's own."""
-    if env is None:
-        return ""
-    shown = [_as_name(",".join(sorted(word.removeprefix("--") for word in settings)))] if settings else []
-    return "-".join(["-on", env, *shown])
-
-
-def _as_name(words: str) -> str:
-    """Part of a file's name, whose length file systems bound: the words, or what can be read of them and a digest."""
-    readable = re.sub(r"[^A-Za-z0-9_.=]+", "_", words)[:NAME_SHOWN]
-    return words if readable == words else f"{readable}-{_digest(words)}"
-
-
-def _digest(meant: object) -> str:
-    return hashlib.sha256(json.dumps(meant).encode()).hexdigest()[:6]
 
 
 def _on(runs: Sequence[LoadedRun], options: EvaluateOptions, settings: Sequence[str]) -> Sequence[LoadedRun]:

@@ -11,6 +11,7 @@ import numpy as np
 from mg2l_kalei.evaluation.probe import ProbeReadings
 from mg2l_kalei.evaluation.statistics import Array
 
+BY_OTHERS = "by "  # before the name of a team that acted while the run's encoder looked on
 FORMAT = 1  # of the JSON; raised when a field changes its meaning
 STEPS = re.compile('"step_reward": [^"]*"step_reward_error": [^"]*(?=")')  # in it: lists of numbers, without a quote
 
@@ -32,8 +33,13 @@ class AdaptationResult(NamedTuple):
     step_reward_error: Array  # (n_tasks, T) float32   its standard error over trials
     probe: ProbeReadings
     latents: Array | None  # (n_moments, n_tasks, n_trials, N, local_dim) float32, after probe.steps; not in the JSON
-    actions: str = "mode"  # of the policy, or "sampled" from it
+    actions: str = "mode"  # of the policy, or "sampled" from it; "by random", "by oracle": another team's
     won: Array | None = None  # (n_tasks, n_trials, n_episodes) float32   1: won; None: episodes cannot be won
+
+    @property
+    def is_looking_on(self) -> bool:
+        """Whether another team acted: returns are not the run's, probes are what its encoder made of what it saw."""
+        return self.actions.startswith(BY_OTHERS)
 
     @property
     def split_label(self) -> str:
@@ -46,7 +52,7 @@ def raw_name(split: str, env_steps: int, size: tuple[int, int], actions: str, on
 
     ``on`` follows the split where its tasks are another family's.
     """
-    how = "" if actions == "mode" else f"-{actions}"
+    how = "" if actions == "mode" else f"-{actions.replace(' ', '-')}"
     return f"{split}{on}-{env_steps}-{size[0]}x{size[1]}{how}.json"
 
 

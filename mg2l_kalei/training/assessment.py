@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from mg2l_kalei.acting.collector import Team, collect
+from mg2l_kalei.acting.collector import Policy, Team, collect
+from mg2l_kalei.acting.random_play import RandomPolicy
 from mg2l_kalei.disk.durable import write_atomically
 from mg2l_kalei.disk.finite import check_finite, check_trial
 from mg2l_kalei.disk.metric_log import attempt
 from mg2l_kalei.disk.output import printable
 from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.encoders.base import TaskEncoder
+from mg2l_kalei.encoders.references import GivenEncoder
 from mg2l_kalei.evaluation.adaptation import evaluate
 from mg2l_kalei.evaluation.comparison import Comparison, compare
 from mg2l_kalei.evaluation.figures import adaptation_figure, save_picture, sharing_figure, task_space_figure
 from mg2l_kalei.evaluation.imagination import imagination_figure, imagined_beside
 from mg2l_kalei.evaluation.report import adaptation_table
-from mg2l_kalei.evaluation.results import AdaptationResult, raw_name, to_json
+from mg2l_kalei.evaluation.results import BY_OTHERS, AdaptationResult, raw_name, to_json
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.system import System
@@ -34,6 +37,25 @@ if TYPE_CHECKING:  # imported where it is used: it takes a second
 
 N_IMAGINED = 16  # episodes that one is chosen from, to be drawn beside what a world model imagines of it
 HORIZONS_SHOWN = 3  # at most: imagined steps are dear, and a learner never goes further
+
+
+class Others(NamedTuple):
+    """Who acts in an evaluation: others than the run's team, whose encoder looks on, unless it is that team."""
+
+    name: str  # what results say of their actions
+    policy: Policy
+    encoder: TaskEncoder  # that the policy acts on
+
+
+def at_random(system: System) -> Others:
+    """All legal actions alike, in the system's family."""
+    nothing = GivenEncoder(torch.zeros(len(system.family.tasks), 0), system.family.spec.n_agents)
+    return Others(f"{BY_OTHERS}random", RandomPolicy(system.family.spec), nothing.to(system.device))
+
+
+def team_of(run: LoadedRun) -> Others:
+    """A trained team, on what it is told or infers itself."""
+    return Others(f"{BY_OTHERS}{run.config.algo}", run.system.learner, run.system.encoder)
 
 
 class Report(NamedTuple):
@@ -54,25 +76,26 @@ def assess(
     bad_batch: Path,
     purpose: str = "report",
     only: int | None = None,
+    others: Others | None = None,
 ) -> AdaptationResult:
     """Play evaluation trials with online beliefs and ``actions`` ("mode" or "sampled"), on environments of their own.
 
     ``env_steps``: what the system was trained for; with the seed, the split and the purpose it decides every random
     number. ``purpose``: "selection" of the best checkpoint plays other episodes than those of a "report", which also
     plays with sampled latents where the encoder has some to sample. ``only``: the number of the one task that is
-    played; None: all of the split. Raises NonFiniteError, with the trial in
-    ``bad_batch``, where anything in a trial or a return is not finite.
+    played; None: all of the split. ``others``: they act, and the system's encoder infers from what they live through.
+    Raises NonFiniteError, with the trial in ``bad_batch``, where anything in a trial or a return is not finite.
     """
-    of_env, of_team = (
-        torch_generator(system.config.seed, *whose, purpose, split, env_steps, device=system.device)
-        for whose in (("evaluation",), ("evaluation", "team"))  # rows set the state of theirs back
-    )
-    explore = system.learner.sampling(env_steps) if actions == "sampled" else None
+    of_env, of_team = _generators(system, purpose, split, env_steps)
+    acting = Others(actions, system.learner, system.encoder) if others is None else others
+    explore = system.learner.sampling(env_steps) if acting.name == "sampled" else None
 
     def play(task: Tensor, n_steps: int, sample: bool) -> Rollout:
         env = system.family.make(len(task), system.device, of_env)
-        team = Team(system.learner, system.encoder, of_team)
+        team = Team(acting.policy, acting.encoder, of_team)
         trial = collect(env, team, task.to(system.device), n_steps, explore=explore, sample=sample)
+        if others is not None:
+            trial = trial._replace(latent=system.encoder.latents(trial).local[:-1])
         check_trial(trial, bad_batch)
         return trial
 
@@ -85,12 +108,26 @@ def assess(
             n_trials,
             seed=system.config.seed,
             env_steps=env_steps,
-            also_sampled=purpose == "report" and system.encoder.is_stochastic,
+            also_sampled=purpose == "report" and system.encoder.is_stochastic and others is None,
             only=only,
         )
+    _check_sums(result, bad_batch)
+    return result._replace(actions=acting.name)
+
+
+def _generators(system: System, *purposes: str | int) -> tuple[torch.Generator, torch.Generator]:
+    """Of an evaluation's environments, whose rows set the state of theirs back, and of who acts in them."""
+    seed, device = system.config.seed, system.device
+    return (
+        torch_generator(seed, "evaluation", *purposes, device=device),
+        torch_generator(seed, "evaluation", "team", *purposes, device=device),
+    )
+
+
+def _check_sums(result: AdaptationResult, bad_batch: Path) -> None:
+    """Raise NonFiniteError where rewards that are finite were too many for their sum to be."""
     sums = {"returns": result.returns, "sampled_returns": result.sampled_returns, "step_reward": result.step_reward}
     check_finite({name: torch.from_numpy(x) for name, x in sums.items() if x is not None}, bad_batch)
-    return result._replace(actions=actions)
 
 
 def compare_runs(
@@ -111,8 +148,9 @@ def assess_runs(
     out: Path | None = None,
     tag: str = "",
     on: str = "",
+    others: Others | None = None,
 ) -> Report:
-    """Evaluate runs that are seeds of one method beside reference runs.
+    """Evaluate runs that are seeds of one method beside reference runs. ``others``: see ``assess``.
 
     Raw results go into each run's folder (see ``place_of``), references' too; the table and pictures into the first's.
     ``tag`` ends the names of tables and pictures that are not those of the run's own settings, ``on`` the split in all
@@ -132,14 +170,15 @@ def assess_runs(
             n_trials=n_trials,
             actions=actions,
             bad_batch=place_of(run, out).bad_batch,
+            others=others,
         )
 
     results = [play(run) for run in runs]
     beside = {line: [play(run) for run in seeds] for line, seeds in references.items()}
     comparison = compare_runs(runs[0].config.algo, results, beside)
-    others = list(zip(runs[1:], results[1:], strict=True))
-    others += [pair for line, seeds in references.items() for pair in zip(seeds, beside[line], strict=True)]
-    written = [_write_raw(place_of(run, out), result, on) for run, result in others]
+    rest = list(zip(runs[1:], results[1:], strict=True))
+    rest += [pair for line, seeds in references.items() for pair in zip(seeds, beside[line], strict=True)]
+    written = [_write_raw(place_of(run, out), result, on) for run, result in rest]
     report = publish(place_of(runs[0], out), runs[0].system, results[0], comparison, tag=tag, on=on)
     return report._replace(is_written=report.is_written and all(written))
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import train
 from mg2l_kalei import __main__ as program
-from mg2l_kalei.commands.evaluate import _of_family
+from mg2l_kalei.commands.naming import of_family
 from mg2l_kalei.disk.run_folder import RunFolder
+from mg2l_kalei.evaluation.reports.stored import find_runs
+from mg2l_kalei.evaluation.results import AdaptationResult, from_json, raw_name
+from mg2l_kalei.training.system import SCHEMA
 from tests.small_runs import files_in, folder_of, tiny
 
 
@@ -56,12 +60,45 @@ def test_a_run_is_played_on_another_family_of_its_sizes(run: RunFolder, capsys: 
     assert "transfer: trained on toy-corners" in capsys.readouterr().out
 
 
+def test_an_encoder_looks_on_while_another_team_acts(run: RunFolder) -> None:
+    def read(actions: str) -> AdaptationResult:
+        (path,) = run.evaluation.glob(f"train-*{actions}.json")
+        return from_json(path.read_text())
+
+    new = new_files(run, "watch=random")
+    assert {"evaluation/train-by-random.txt", "figures/adaptation-train-by-random.png"} < new
+    assert "evaluation/train-by-mg2l_kalei.txt" in new_files(run, f"watch={run.path}")
+    own = from_json(run.evaluation.joinpath(raw_name("train", 16, (2, 2), "mode")).read_text())
+    by_itself, at_random = read("-by-mg2l_kalei"), read("-by-random")
+    np.testing.assert_array_equal(by_itself.returns, own.returns)  # it is watched at the same play
+    np.testing.assert_allclose(by_itself.probe.accuracy, own.probe.accuracy)
+    assert at_random.actions == "by random" and at_random.is_looking_on and not own.is_looking_on
+    assert not np.isclose(at_random.returns, own.returns).any()
+    (known,) = find_runs([str(run.path)], SCHEMA)
+    assert [result.actions for result in known.results] == ["mode"]
+    assert {result.actions for result in known.watched} == {"by random", "by mg2l_kalei"}
+
+
+def test_who_infers_nothing_watches_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = tiny(tmp_path, algo="mappo", n_iters=1, eval_interval=0)
+    assert train.main(words) == 0
+    capsys.readouterr()
+    folder = str(folder_of(words).path)
+    for options, problem in (
+        (("watch=random",), "has no task encoder"),
+        (("watch=nowhere",), "nowhere"),
+        (("watch=random", "actions=mode"), "the team that is watched has no actions"),
+    ):
+        assert program.main(["evaluate", folder, *options]) == 2
+        assert problem in capsys.readouterr().err
+
+
 def test_names_of_files_differ_where_settings_do_and_are_not_too_long() -> None:
     alike = (["env.x=[1,2]"], ["env.x=[1,-2]"], ["env.x=1e-3"], ["env.x=1e+3"], ["env.x=1"])
-    names = {_of_family("other", words) for words in alike}
+    names = {of_family("other", words) for words in alike}
     assert len(names) == len(alike) and "-on-other-env.x=1" in names
-    assert _of_family("other", ["--env.y=2", "env.x=1"]) == _of_family("other", ["env.x=1", "env.y=2"])
-    assert len(_of_family("other", [f"env.some_setting_{n}=true" for n in range(40)])) < 100
+    assert of_family("other", ["--env.y=2", "env.x=1"]) == of_family("other", ["env.x=1", "env.y=2"])
+    assert len(of_family("other", [f"env.some_setting_{n}=true" for n in range(40)])) < 100
 
 
 def test_a_family_of_other_sizes_is_refused_with_both(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -184,6 +184,16 @@ def test_the_command_reads_lines_off_the_runs_settings(
     assert shown["probe of z, of all agents together"] == "1.00"
     assert shown["mg2l_kalei: can one agent alone tell the task?"] == "yes"
     assert shown["mg2l_kalei: steps within which it shows"] == "25"
+    for result in results(-80, probe=AT_CHANCE):
+        watched = result._replace(actions="by random")
+        (tmp_path / f"runs/mg2l_kalei/s{result.seed}/evaluation/{result.split}-by-random.json").write_text(
+            to_json(watched)
+        )
+    assert program.main(certifying) == 0
+    shown = {line.split("  ")[0]: line.split()[-1] for line in filter(None, capsys.readouterr().out.splitlines())}
+    assert shown["mg2l_kalei: steps within which it shows"] == "25"
+    assert shown["mg2l_kalei, of play by random: steps within which it shows"] == "measured"  # not measured
+    assert shown["mg2l_kalei, of play by random: probe of z^i; worst agent"] == "0.33"
     stored("oracle", results(-70, "test"))
     assert program.main(certifying) == 1
     failed = capsys.readouterr().out

@@ -97,7 +97,7 @@ def test_every_form_of_the_report_comes_out_of_stored_results(tmp_path: Path, ma
 
 def test_what_adapting_costs_is_a_picture_with_a_line_of_all_numbers_of_steps(make_result: Make) -> None:
     runs = [
-        StoredRun(Path(), Path(), {"algo": algo, "encoder.kind": kind}, "", (make_result([1.0, 2.0]),), (), ())
+        StoredRun(Path(), Path(), {"algo": algo, "encoder.kind": kind}, "", (make_result([1.0, 2.0]),), (), (), ())
         for algo, kind in (("mg2l", "mg2l"), ("mappo+finetune-500", "none"), ("mappo+finetune-100", "none"))
     ]
     (section,) = sections_of(runs, 100)
@@ -110,7 +110,7 @@ def test_methods_that_differ_in_more_than_steps_on_each_task_are_lines_of_their_
         {"algo": algo, "encoder.kind": "none", "learner.actor_lr": lr}
         for algo, lr in (("x-10+finetune-10", 1.0), ("x-10+finetune-50", 1.0), ("x-10+finetune-50", 2.0))
     ]
-    runs = [StoredRun(Path(), Path(), each, "", (make_result([1.0]),), (), ()) for each in settings]
+    runs = [StoredRun(Path(), Path(), each, "", (make_result([1.0]),), (), (), ()) for each in settings]
     assert [(method.label, method.line) for method in methods_of(runs)] == [
         ("x-10+finetune-10", "x-10+finetune"),
         ("x-10+finetune-50", "x-10+finetune"),

@@ -27,7 +27,7 @@ from mg2l_kalei.evaluation.results import AdaptationResult, from_json
 
 MAX_SETTINGS, MAX_RESULT = 1 << 20, 1 << 28  # bytes of a file that is read
 SET_ASIDE = re.compile(r".+\.old\d+")  # what ``resume=never`` names the folder that was in its place
-PUBLISHED = re.compile(r"(?P<name>.+)-s\d+(-(train|test|ood))?\.json(\.gz)?")
+PUBLISHED = re.compile(r"(?P<name>.+)-s\d+(-(train|test|ood))?(-by-\w+)?\.json(\.gz)?")
 FILMS = (".gif", ".webm", ".mp4")
 
 
@@ -39,6 +39,7 @@ class StoredRun(NamedTuple):
     settings: dict[str, Any]  # by dotted key, without those that merely extend or watch a run
     made_by: str  # version of the family and of its simulator; "" where it is not written down
     results: tuple[AdaptationResult, ...]  # one of each split
+    watched: tuple[AdaptationResult, ...]  # one of each split and team that its encoder looked on
     metrics: tuple[dict[str, Any], ...]  # of each evaluation during training: "env_steps", and "evaluation/..."
     films: tuple[Path, ...]
 
@@ -85,13 +86,14 @@ def _run_in(folder: RunFolder, schema: Schema) -> StoredRun | None:
     wanted = tasks.get("fingerprint")  # others are of other tasks of the same family
     own = [result for result in results if result.family.split(" (")[0] == settings.get("env.kind")]
     own = [result for result in own if wanted in (None, result.fingerprint)]
-    if not own:
+    played, watched = ([result for result in own if result.is_looking_on == is_so] for is_so in (False, True))
+    if not played:
         return None
     places = (folder.path.glob("*"), folder.figures.glob("*"))
     files = sorted(file for place in places for file in place if file.suffix in FILMS)
-    best = _one_of_each_split(own, folder.config)
+    best, seen = (_one_of_each_split(results, folder.config) for results in (played, watched))
     metrics = tuple(map(_evaluated, read_metrics(folder.metrics, holding='"evaluation/')))
-    return StoredRun(folder.path, folder.config, settings, _made_by(tasks), best, metrics, tuple(files))
+    return StoredRun(folder.path, folder.config, settings, _made_by(tasks), best, seen, metrics, tuple(files))
 
 
 def _evaluated(row: dict[str, Any]) -> dict[str, Any]:
@@ -99,16 +101,25 @@ def _evaluated(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_of_each_split(results: Sequence[AdaptationResult], config: Path) -> tuple[AdaptationResult, ...]:
-    """Of the longest trained: the evaluation that the run's settings ask for, else the one with the most episodes."""
+    """Of the longest trained: the evaluation that the run's settings ask for, else the one with the most episodes.
+
+    One of each split, and of each team that was watched.
+    """
     settings = flat(_content(config))
     asked = (settings.get("eval_trials"), settings.get("eval_episodes"))
-    chosen: dict[str, tuple[Any, AdaptationResult]] = {}
+    chosen: dict[tuple[str, str], tuple[Any, AdaptationResult]] = {}
     for result in results:
         as_asked = (result.returns.shape[1:] == asked, result.actions == settings.get("eval_actions"))
         worth = (result.env_steps, as_asked, result.returns.size)
-        if result.split not in chosen or worth > chosen[result.split][0]:
-            chosen[result.split] = (worth, result)
+        place = _place(result)
+        if place not in chosen or worth > chosen[place][0]:
+            chosen[place] = (worth, result)
     return tuple(result for _, result in chosen.values())
+
+
+def _place(result: AdaptationResult) -> tuple[str, str]:
+    """What there is one result of: the split, and the team that was watched, if one was."""
+    return result.split, result.actions if result.is_looking_on else ""
 
 
 def _published(paths: Sequence[Path], schema: Schema) -> Iterator[StoredRun]:
@@ -118,12 +129,14 @@ def _published(paths: Sequence[Path], schema: Schema) -> Iterator[StoredRun]:
         settings_file = _settings_file(path)
         result = _result(path)
         of_run = results[settings_file, result.seed]
-        if again := [other for other, of_split in of_run if of_split.split == result.split]:
+        if again := [other for other, of_split in of_run if _place(of_split) == _place(result)]:
             raise Refusal(f"{path} and {again[0]} are both of seed {result.seed} and split {result.split}")
         of_run.append((path, result))
     for (settings_file, _), of_run in results.items():
         settings = identifying(_content(settings_file), schema)
-        yield StoredRun(of_run[0][0], settings_file, settings, "", tuple(result for _, result in of_run), (), ())
+        played, watched = (tuple(r for _, r in of_run if r.is_looking_on == is_so) for is_so in (False, True))
+        if played:
+            yield StoredRun(of_run[0][0], settings_file, settings, "", played, watched, (), ())
 
 
 def _settings_file(path: Path) -> Path:
