@@ -181,6 +181,7 @@ def metrics(result: AdaptationResult) -> dict[str, float]:
     prefix = f"evaluation/{result.split}"
     returns = {f"{prefix}/return_k{k}": float(value) for k, value in enumerate(at_k)}
     accuracy = result.probe.accuracy.mean(axis=1)
-    probes = {f"{prefix}/probe_{step}": float(value) for step, value in zip(result.probe.steps, accuracy, strict=True)}
+    readings = zip(result.probe.steps, accuracy, strict=True) if len(result.tasks) > 1 else []  # one is always told
+    probes = {f"{prefix}/probe_{step}": float(value) for step, value in readings}
     won = [] if result.won is None else result.won.mean(axis=(0, 1)).tolist()
     return returns | probes | {f"{prefix}/won_k{k}": value for k, value in enumerate(won)}

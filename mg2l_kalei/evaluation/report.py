@@ -24,7 +24,8 @@ def adaptation_table(comparison: Comparison) -> str:
     blocks = ["\n".join([f"{run.family}, {run.split_label}: {size}", *comparison.notes]), _return_block(comparison)]
     if n_tasks > 1 and comparison.by_task:
         blocks.append(_task_block(comparison))
-    blocks.append(_probe_block(comparison.lines))
+    if n_tasks > 1:  # a single one is always told
+        blocks.append(_probe_block(comparison.lines))
     return "\n\n".join(blocks) + "\n"
 
 

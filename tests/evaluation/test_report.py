@@ -90,6 +90,12 @@ def test_what_cannot_be_compared_is_refused(make_result: MakeResult) -> None:
         _compare([run, make_result([0.0, 0.0], n_trials=8)])
 
 
+def test_of_a_single_task_nothing_is_probed(make_result: MakeResult) -> None:
+    single = make_result([1.0, 2.0])
+    single = single._replace(tasks=single.tasks[:1], returns=single.returns[:1])
+    assert "probe" not in adaptation_table(_compare([single]))
+
+
 def test_the_probe_stands_beside_chance(make_result: MakeResult) -> None:
     table = adaptation_table(_compare([make_result([0.0])]))
     probes = table[table.index("balanced accuracy") :]
