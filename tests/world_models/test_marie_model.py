@@ -17,6 +17,7 @@ from mg2l_kalei.world_models.base import Surroundings, starts_at
 from mg2l_kalei.world_models.marie import Marie, MarieConfig
 from mg2l_kalei.world_models.marie.config import TOKENIZERS
 from mg2l_kalei.world_models.marie.imagination import DreamedRows
+from mg2l_kalei.world_models.scores import open_loop_scores
 from tests.small_systems import generator
 from tests.training.trainers import make_trainer, tiny
 from tests.world_models import swirl
@@ -40,6 +41,20 @@ def rows_of(model: Marie, seed: int = 2) -> DreamedRows:
 def played(env: DreamedRows, n_steps: int) -> list[StepResult]:
     stream = generator(3)
     return [env.step(2 * torch.rand(3, 2, 1, generator=stream) - 1) for _ in range(n_steps)]
+
+
+def test_tokens_learn_what_neither_copying_nor_a_linear_fit_tells() -> None:
+    """With the settings of the recipe ``marie``."""
+    config = MarieConfig(batch=32, lr=2e-3, bin_spread=2.0)
+    model = Marie(config, Surroundings(jointly_observed(swirl.SPEC), 1, generator()))
+    model.learn(swirl.replayed(256), swirl.oracle(), Clock(0, 0), n_updates=800, generator=generator(1))
+    slots = torch.arange(128)
+    unseen, trials = swirl.replayed(128, seed=5), (slots[:64], slots[64:])
+    found = open_loop_scores(model, unseen, trials, swirl.oracle(), generator(2))
+    scores = {name.removeprefix("world_model/"): float(value) for name, value in found.items()}
+    for k in (1, 5, 15):
+        assert scores[f"error_{k}"] < 0.8 * min(scores[f"copy_error_{k}"], scores[f"linear_error_{k}"]), scores
+    assert scores["reward_r2_1"] > 0.9 > scores["linear_reward_r2_1"]
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
