@@ -181,8 +181,14 @@ def _late(config: Any) -> set[str]:
 
 
 def differences(was: RunConfig, now: RunConfig) -> list[str]:
-    """Settings that make ``now`` another run than ``was``, as one would write them: ``learner.gamma=0.9``."""
+    """Settings that make ``now`` another run than ``was``, as one would write them: ``learner.gamma=0.9``.
+
+    Of another kind on an axis, those that are not usual for it.
+    """
     before, after = deciding_settings(was), deciding_settings(now)
+    for axis in AXES:
+        if axis in now.kinds and was.kinds.get(axis) != now.kinds[axis]:
+            before |= flat({axis: _plain(type(getattr(now, axis)))})
     return [f"{key}={to_text(value)}" for key, value in after.items() if value != before.get(key)]
 
 

@@ -14,12 +14,13 @@ from PIL import Image
 
 from mg2l_kalei import __main__ as program
 from mg2l_kalei.commands import curves
-from mg2l_kalei.config import load, run_dir, to_yaml
+from mg2l_kalei.config import differences, load, run_dir, to_yaml
 from mg2l_kalei.disk.run_folder import RunFolder
 from mg2l_kalei.evaluation.figures import pairs_figure
 from mg2l_kalei.evaluation.statistics import Array
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
 from tests.small_runs import files_in, tiny
+from tests.training.trainers import load_words
 
 STEPS = 100  # environment steps between two lines
 
@@ -125,3 +126,14 @@ def test_a_bad_request_is_refused_in_one_line_and_nothing_is_written(
     error = capsys.readouterr().err
     assert re.match(message, error) and error.count("\n") == 1, error
     assert files_in(tmp_path) == before
+
+
+def test_a_line_of_another_scheme_is_named_by_what_is_not_usual_for_it() -> None:
+    first, *others = (
+        load_words("--algo=mappo", "--env=toy-turns", *words)
+        for words in ([], ["sharing=kaleidoscope"], ["sharing=kaleidoscope", "sharing.diversity_coef=0.2"])
+    )
+    assert [differences(first, other) for other in others] == [
+        ["sharing.kind=kaleidoscope"],
+        ["sharing.kind=kaleidoscope", "sharing.diversity_coef=0.2"],
+    ]
