@@ -179,6 +179,18 @@ def collect(
     return Rollout(steps, task, latent, log_prob, memory, None if held is None else held.contexts)
 
 
+def looked_on(team: Team, trial: Rollout) -> Tensor:
+    """Latents (T, B, N, local_dim) of a team that lives through a trial in which others acted."""
+    team.begin(trial.task)
+    latents = []
+    for t, ended in enumerate(trial.steps.ends):
+        latents.append(team.latent)
+        team.observe(Transition._make(x[t] for x in trial.transition))
+        if ended.any():
+            team.restart(ended)
+    return torch.stack(latents)
+
+
 def continue_trials(env: EnvBatch, team: Team, past: Past, n_steps: int, *, explore: Clock | None) -> Rollout:
     """``n_steps`` more in every row, whose trials have that ``past``: ``env`` begins where it ends.
 

@@ -19,6 +19,8 @@ class RandomPolicy:
 
     def __init__(self, spec: EnvSpec) -> None:
         self.spec, self.recall = spec, Recall(NetworkConfig(), spec)
+        sizes = torch.tensor(spec.action_sizes or (spec.action_dim,) * spec.n_agents)
+        self._is_used = torch.arange(spec.action_dim) < sizes.unsqueeze(-1)  # (N, action_dim)   not padded
 
     def initial_memory(self, n_rows: int) -> Tensor | None:
         return None
@@ -36,7 +38,8 @@ class RandomPolicy:
         shape = (*obs.shape[:2], self.spec.action_dim)
         if self.spec.is_discrete:
             return ActionSample(categorical(torch.zeros(shape, device=obs.device), legal).sample(generator))
-        return ActionSample(2 * torch.rand(shape, generator=generator, device=obs.device) - 1)
+        action = 2 * torch.rand(shape, generator=generator, device=obs.device) - 1
+        return ActionSample(torch.where(self._is_used.to(obs.device), action, 0.0))
 
     def frozen(self) -> AbstractContextManager[None]:
         return nullcontext()

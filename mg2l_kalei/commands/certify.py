@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from mg2l_kalei.evaluation.certificate import (
 )
 from mg2l_kalei.evaluation.report import aligned, decimals_for
 from mg2l_kalei.evaluation.reports.methods import ADAPTED, Method, families_of, methods_of, refuse_unlike
-from mg2l_kalei.evaluation.reports.stored import find_runs
+from mg2l_kalei.evaluation.reports.stored import StoredRun, find_runs
 from mg2l_kalei.evaluation.results import AdaptationResult
 from mg2l_kalei.training.system import SCHEMA
 
@@ -90,9 +90,22 @@ def _inferring(methods: Sequence[Method]) -> dict[str, list[AdaptationResult]]:
     for method in methods:
         if _line(method) == "run":
             inferring[method.label] = _results(method)
-            for result in [watched for run in method.runs for watched in run.watched]:
-                inferring.setdefault(f"{method.label}, of play {result.actions}", []).append(result)
+            for run in method.runs:
+                for result in _as_its_own(run):
+                    who = " ".join(result.actions.split()[:2])  # the recipe, not which run of it
+                    inferring.setdefault(f"{method.label}, of play {who}", []).append(result)
     return inferring
+
+
+def _as_its_own(run: StoredRun) -> Iterator[AdaptationResult]:
+    """What the run looked on at when it was evaluated itself, at the same moments; the rest is left out, in a line."""
+    own = {result.split: result for result in run.results}
+    for result in run.watched:
+        mine = own.get(result.split)
+        if mine and (mine.env_steps, mine.probe.steps) == (result.env_steps, result.probe.steps):
+            yield result
+        else:
+            say(f"{run.path}: play {result.actions} on {result.split} is left out: watched at other steps than its own")
 
 
 def _results(method: Method) -> list[AdaptationResult]:

@@ -24,6 +24,7 @@ from mg2l_kalei.evaluation.figures import pairs_figure, save_picture, training_f
 from mg2l_kalei.evaluation.report import aligned
 from mg2l_kalei.evaluation.statistics import Array
 from mg2l_kalei.training.saved_run import read_config
+from mg2l_kalei.training.system import SCHEMA
 
 N_PARTS = 10  # of the longest run, each a row of the table
 
@@ -78,7 +79,9 @@ def _labels(folders: Sequence[RunFolder], plugins: Sequence[str]) -> dict[str, R
             reason = f"{folder.path} was trained on {family}, {folders[0].path} on {families[0]}"
             raise ConfigError([f"curves: {reason}: what they log cannot be compared"])
     firsts = {config.algo: config for config in reversed(configs)}
-    labels = [" ".join([c.algo, *differences(replace(firsts[c.algo], seed=c.seed), c), f"s{c.seed}"]) for c in configs]
+    labels = [
+        " ".join([c.algo, *differences(replace(firsts[c.algo], seed=c.seed), c, SCHEMA), f"s{c.seed}"]) for c in configs
+    ]
     alike = Counter(labels)
     order = enumerate(zip(labels, folders, strict=True), start=1)
     return {label if alike[label] == 1 else f"{label} #{place}": folder for place, (label, folder) in order}

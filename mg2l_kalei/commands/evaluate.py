@@ -20,6 +20,7 @@ from mg2l_kalei.disk.output import say
 from mg2l_kalei.training.assessment import Others, assess_runs, at_random, place_of, team_of
 from mg2l_kalei.training.plan import reference_folders
 from mg2l_kalei.training.saved_run import LoadedRun, load_run
+from mg2l_kalei.training.system import SCHEMA
 from mg2l_kalei.training.transfer import transferred
 
 # What a run of a reference line is: its encoder, and whether its memory lasts for the trial.
@@ -130,8 +131,11 @@ def _watched(runs: Sequence[LoadedRun], options: EvaluateOptions, of_env: Sequen
     if options.watch is None:
         return None
     first, problems = runs[0], []
-    if first.system.encoder.local_dim == 0:
-        problems.append(problem("command line", "watch", options.watch, f"{first.folder.path} has no task encoder"))
+    encoder = first.system.encoder
+    if encoder.local_dim == 0 or encoder.is_told_task:
+        problems.append(problem("command line", "watch", options.watch, f"{first.folder.path} infers no task"))
+    if len(runs) > 1:  # whose tasks may be others
+        problems.append(problem("command line", "watch", options.watch, "expected a single run that looks on"))
     if beside := [name for name in ("none", "oracle", "rl2", "beside", "actions") if getattr(options, name)]:
         problems.append(problem("command line", "watch", options.watch, f"the team that is watched has no {beside[0]}"))
     others = at_random(first.system)
@@ -139,10 +143,9 @@ def _watched(runs: Sequence[LoadedRun], options: EvaluateOptions, of_env: Sequen
         with noting(problems):
             (acting,) = _on([_load(options.watch, options)], options, of_env)
             others = team_of(acting)
-            if acting.family.fingerprint() != first.family.fingerprint():
-                problems.append(
-                    problem("command line", "watch", options.watch, f"other tasks than {first.folder.path}")
-                )
+            if (acting.family.fingerprint(), acting.family.spec) != (first.family.fingerprint(), first.family.spec):
+                reason = f"its tasks, or sizes of what is seen and done, are not those of {first.folder.path}"
+                problems.append(problem("command line", "watch", options.watch, reason))
     if problems:
         raise ConfigError(problems)
     return others
@@ -205,7 +208,7 @@ def _seeds(folders: Sequence[str], options: EvaluateOptions) -> list[LoadedRun]:
         raise ConfigError(problems)
     first, *others = runs
     for run in others:
-        differing = differences(dataclasses.replace(first.config, seed=run.config.seed), run.config)
+        differing = differences(dataclasses.replace(first.config, seed=run.config.seed), run.config, SCHEMA)
         if differing:
             raise ConfigError([f"{run.folder.path} is no other seed of {first.folder.path}: {' '.join(differing)}"])
     for place, run in enumerate(runs):
@@ -243,7 +246,7 @@ def _others(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str, Se
 def _unlike(first: RunConfig, other: RunConfig) -> list[str]:
     """Settings in which two runs differ, the seed left aside; the recipe's name counts."""
     recipe = [] if first.algo == other.algo else [f"algo={other.algo}"]
-    return [*recipe, *differences(dataclasses.replace(first, seed=other.seed), other)]
+    return [*recipe, *differences(dataclasses.replace(first, seed=other.seed), other, SCHEMA)]
 
 
 def _references(runs: Sequence[LoadedRun], options: EvaluateOptions) -> dict[str, Sequence[LoadedRun]]:

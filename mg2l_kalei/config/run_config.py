@@ -180,7 +180,7 @@ def _late(config: Any) -> set[str]:
     return {field.name for field in fields if getattr(config, field.name) == field.default}
 
 
-def differences(was: RunConfig, now: RunConfig) -> list[str]:
+def differences(was: RunConfig, now: RunConfig, schema: Schema) -> list[str]:
     """Settings that make ``now`` another run than ``was``, as one would write them: ``learner.gamma=0.9``.
 
     Of another kind on an axis, those that are not usual for it.
@@ -188,7 +188,7 @@ def differences(was: RunConfig, now: RunConfig) -> list[str]:
     before, after = deciding_settings(was), deciding_settings(now)
     for axis in AXES:
         if axis in now.kinds and was.kinds.get(axis) != now.kinds[axis]:
-            before |= flat({axis: _plain(type(getattr(now, axis)))})
+            before |= flat({axis: _plain(schema.axes[axis][now.kinds[axis]][1])})
     return [f"{key}={to_text(value)}" for key, value in after.items() if value != before.get(key)]
 
 

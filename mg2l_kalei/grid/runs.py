@@ -63,7 +63,7 @@ def combinations(source: Sequence[str] | Path) -> list[tuple[str, ...]]:
 
     Values of an axis are separated by commas, or are a YAML list; ``0..4`` is a range. A setting that is a list itself
     is written in brackets: ``network.hidden=[64,64],[128,128]``. ``suite`` stands for the families of ``SUITES``, as it
-    does where nothing says which families: the core. Raises ConfigError.
+    does where no family, experiment or run's settings are named: the core. Raises ConfigError.
     """
     axes = _with_families(_of_file(source) if isinstance(source, Path) else _of_words(source))
     if empty := [key for key, values in axes.items() if not all(values) or not values]:
@@ -113,9 +113,9 @@ def _refuse_start_from_nothing(run: PlannedRun) -> None:
 def _with_families(axes: dict[str, list[str]]) -> dict[str, list[str]]:
     """Axes with the families of a suite in its place, and of the core where nothing else says which."""
     if "suite" not in axes:
-        says_which = {"env", "config", "expt"} & axes.keys()
+        says_which = {"env", "env.kind", "config", "expt"} & axes.keys()
         return axes if says_which else {"env": list(SUITES["core"]), **axes}
-    if "env" in axes:
+    if {"env", "env.kind"} & axes.keys():
         raise ConfigError(["grid: suite and env both say which families, expected one of them"])
     families: dict[str, None] = {}
     for name in axes["suite"]:

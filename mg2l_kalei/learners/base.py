@@ -62,9 +62,8 @@ class Learner(ABC):
         self.spec = self.recall.spec  # of what networks see
         self.networks: dict[str, nn.Module] = {}
         self.optimisers: dict[str, Optimiser] = {}
-        self.drawn: tuple[Any, ...] | None = (
-            None  # what it learned from, of replayed trials: last, or when first spoilt
-        )
+        # What it learned from, of replayed trials: the last, or the first that spoilt an update.
+        self.drawn: tuple[Any, ...] | None = None
 
     @classmethod
     def problems(cls, config: Any, spec: EnvSpec) -> Iterable[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from mg2l_kalei.acting.collector import Policy, Team, collect
+from mg2l_kalei.acting.collector import Policy, Team, collect, looked_on
 from mg2l_kalei.acting.random_play import RandomPolicy
 from mg2l_kalei.disk.durable import write_atomically
 from mg2l_kalei.disk.finite import check_finite, check_trial
@@ -29,7 +29,7 @@ from mg2l_kalei.evaluation.results import BY_OTHERS, AdaptationResult, raw_name,
 from mg2l_kalei.seeding import numpy_generator, torch_generator
 from mg2l_kalei.training.saved_run import LoadedRun
 from mg2l_kalei.training.system import System
-from mg2l_kalei.types import Rollout
+from mg2l_kalei.types import Clock, Rollout
 from mg2l_kalei.world_models.base import WorldModel
 
 if TYPE_CHECKING:  # imported where it is used: it takes a second
@@ -45,17 +45,20 @@ class Others(NamedTuple):
     name: str  # what results say of their actions
     policy: Policy
     encoder: TaskEncoder  # that the policy acts on
+    explore: Clock | None  # None: what they do best
 
 
 def at_random(system: System) -> Others:
     """All legal actions alike, in the system's family."""
     nothing = GivenEncoder(torch.zeros(len(system.family.tasks), 0), system.family.spec.n_agents)
-    return Others(f"{BY_OTHERS}random", RandomPolicy(system.family.spec), nothing.to(system.device))
+    return Others(f"{BY_OTHERS}random", RandomPolicy(system.family.spec), nothing.to(system.device), None)
 
 
 def team_of(run: LoadedRun) -> Others:
-    """A trained team, on what it is told or infers itself."""
-    return Others(f"{BY_OTHERS}{run.config.algo}", run.system.learner, run.system.encoder)
+    """A trained team, on what it is told or infers itself, acting as its own evaluations do."""
+    learner, name = run.system.learner, run.folder.path.resolve().name
+    explore = learner.sampling(run.env_steps) if run.config.eval_actions == "sampled" else None
+    return Others(f"{BY_OTHERS}{run.config.algo} {name}", learner, run.system.encoder, explore)
 
 
 class Report(NamedTuple):
@@ -87,15 +90,15 @@ def assess(
     Raises NonFiniteError, with the trial in ``bad_batch``, where anything in a trial or a return is not finite.
     """
     of_env, of_team = _generators(system, purpose, split, env_steps)
-    acting = Others(actions, system.learner, system.encoder) if others is None else others
-    explore = system.learner.sampling(env_steps) if acting.name == "sampled" else None
+    explore = system.learner.sampling(env_steps) if actions == "sampled" else None
+    acting = others or Others(actions, system.learner, system.encoder, explore)
 
     def play(task: Tensor, n_steps: int, sample: bool) -> Rollout:
         env = system.family.make(len(task), system.device, of_env)
         team = Team(acting.policy, acting.encoder, of_team)
-        trial = collect(env, team, task.to(system.device), n_steps, explore=explore, sample=sample)
+        trial = collect(env, team, task.to(system.device), n_steps, explore=acting.explore, sample=sample)
         if others is not None:
-            trial = trial._replace(latent=system.encoder.latents(trial).local[:-1])
+            trial = trial._replace(latent=looked_on(Team(RandomPolicy(env.spec), system.encoder, of_team), trial))
         check_trial(trial, bad_batch)
         return trial
 
@@ -175,7 +178,8 @@ def assess_runs(
 
     results = [play(run) for run in runs]
     beside = {line: [play(run) for run in seeds] for line, seeds in references.items()}
-    comparison = compare_runs(runs[0].config.algo, results, beside)
+    label = runs[0].config.algo + (" looking on" if others is not None else "")
+    comparison = compare_runs(label, results, beside)
     rest = list(zip(runs[1:], results[1:], strict=True))
     rest += [pair for line, seeds in references.items() for pair in zip(seeds, beside[line], strict=True)]
     written = [_write_raw(place_of(run, out), result, on) for run, result in rest]
@@ -206,10 +210,11 @@ def publish(
     if latents is not None and latents.shape[-1] > 0:
         pictures.append(folder.figures / f"task-space-{result.split}{tag}.png")
         drawn.append(save_picture(pictures[-1], lambda: task_space_figure(latents, result.probe, result.tasks)))
-    for figure in system.learner.figures():
+    is_own = not result.is_looking_on
+    for figure in system.learner.figures() if is_own else ():
         pictures.append(folder.figures / f"{figure.name}{tag}.png")
         drawn.append(save_picture(pictures[-1], partial(sharing_figure, figure)))
-    if system.world_model is not None:
+    if system.world_model is not None and is_own:
         pictures.append(folder.figures / f"imagination-{result.split}{tag}.png")
         drawn.append(save_picture(pictures[-1], partial(_imagination, system, system.world_model, result.split)))
     shown: list[Path] = [picture for picture, is_drawn in zip(pictures, drawn, strict=True) if is_drawn]

@@ -40,7 +40,7 @@ from mg2l_kalei.training.saved_run import (
     refuse_remains,
 )
 from mg2l_kalei.training.stop_signal import STOPPED, StopRequested, StopSignal
-from mg2l_kalei.training.system import System, build, choose_device
+from mg2l_kalei.training.system import SCHEMA, System, build, choose_device
 from mg2l_kalei.types import Metrics
 
 References = Callable[[StopSignal], Mapping[str, Path]]  # folders of the reference runs, by line, once they are there
@@ -167,7 +167,7 @@ class TrainingRun:
 
     def _refuse_other_settings(self) -> None:
         """The folder's name holds a hash of the settings, unless ``run_name`` was given."""
-        differing = differences(read_config(self.folder, self.config.plugins), self.config)
+        differing = differences(read_config(self.folder, self.config.plugins), self.config, SCHEMA)
         if differing:
             raise ConfigError(
                 [

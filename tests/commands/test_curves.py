@@ -22,6 +22,7 @@ from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA
 from tests.small_runs import files_in, tiny
 from tests.training.trainers import load_words
 
+PUBLISHED = "sharing=kaleidoscope_published"  # whose usual settings are not those of its class
 STEPS = 100  # environment steps between two lines
 
 
@@ -131,9 +132,9 @@ def test_a_bad_request_is_refused_in_one_line_and_nothing_is_written(
 def test_a_line_of_another_scheme_is_named_by_what_is_not_usual_for_it() -> None:
     first, *others = (
         load_words("--algo=mappo", "--env=toy-turns", *words)
-        for words in ([], ["sharing=kaleidoscope"], ["sharing=kaleidoscope", "sharing.diversity_coef=0.2"])
+        for words in ([], [PUBLISHED], [PUBLISHED, "sharing.threshold_lr=0.1"])
     )
-    assert [differences(first, other) for other in others] == [
-        ["sharing.kind=kaleidoscope"],
-        ["sharing.kind=kaleidoscope", "sharing.diversity_coef=0.2"],
+    assert [differences(first, other, SCHEMA) for other in others] == [
+        ["sharing.kind=kaleidoscope_published"],
+        ["sharing.kind=kaleidoscope_published", "sharing.threshold_lr=0.1"],
     ]

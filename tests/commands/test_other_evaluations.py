@@ -67,16 +67,18 @@ def test_an_encoder_looks_on_while_another_team_acts(run: RunFolder) -> None:
 
     new = new_files(run, "watch=random")
     assert {"evaluation/train-by-random.txt", "figures/adaptation-train-by-random.png"} < new
-    assert "evaluation/train-by-mg2l_kalei.txt" in new_files(run, f"watch={run.path}")
+    added = new_files(run, f"watch={run.path}")
+    assert f"evaluation/train-by-mg2l_kalei-{run.path.name}.txt" in added
+    assert not any("masks" in name for name in added), "they are not of the team that acted"
     own = from_json(run.evaluation.joinpath(raw_name("train", 16, (2, 2), "mode")).read_text())
-    by_itself, at_random = read("-by-mg2l_kalei"), read("-by-random")
+    by_itself, at_random = read(f"-by-mg2l_kalei-{run.path.name}"), read("-by-random")
     np.testing.assert_array_equal(by_itself.returns, own.returns)  # it is watched at the same play
     np.testing.assert_allclose(by_itself.probe.accuracy, own.probe.accuracy)
     assert at_random.actions == "by random" and at_random.is_looking_on and not own.is_looking_on
     assert not np.isclose(at_random.returns, own.returns).any()
     (known,) = find_runs([str(run.path)], SCHEMA)
     assert [result.actions for result in known.results] == ["mode"]
-    assert {result.actions for result in known.watched} == {"by random", "by mg2l_kalei"}
+    assert {result.actions for result in known.watched} == {"by random", f"by mg2l_kalei {run.path.name}"}
 
 
 def test_who_infers_nothing_watches_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +87,7 @@ def test_who_infers_nothing_watches_nobody(tmp_path: Path, capsys: pytest.Captur
     capsys.readouterr()
     folder = str(folder_of(words).path)
     for options, problem in (
-        (("watch=random",), "has no task encoder"),
+        (("watch=random",), "infers no task"),
         (("watch=nowhere",), "nowhere"),
         (("watch=random", "actions=mode"), "the team that is watched has no actions"),
     ):

@@ -27,7 +27,7 @@ from mg2l_kalei.evaluation.results import AdaptationResult, from_json
 
 MAX_SETTINGS, MAX_RESULT = 1 << 20, 1 << 28  # bytes of a file that is read
 SET_ASIDE = re.compile(r".+\.old\d+")  # what ``resume=never`` names the folder that was in its place
-PUBLISHED = re.compile(r"(?P<name>.+)-s\d+(-(train|test|ood))?(-by-\w+)?\.json(\.gz)?")
+PUBLISHED = re.compile(r"(?P<name>.+)-s\d+(-(train|test|ood))?\.json(\.gz)?")
 FILMS = (".gif", ".webm", ".mp4")
 
 
@@ -111,15 +111,10 @@ def _one_of_each_split(results: Sequence[AdaptationResult], config: Path) -> tup
     for result in results:
         as_asked = (result.returns.shape[1:] == asked, result.actions == settings.get("eval_actions"))
         worth = (result.env_steps, as_asked, result.returns.size)
-        place = _place(result)
+        place = (result.split, result.actions if result.is_looking_on else "")
         if place not in chosen or worth > chosen[place][0]:
             chosen[place] = (worth, result)
     return tuple(result for _, result in chosen.values())
-
-
-def _place(result: AdaptationResult) -> tuple[str, str]:
-    """What there is one result of: the split, and the team that was watched, if one was."""
-    return result.split, result.actions if result.is_looking_on else ""
 
 
 def _published(paths: Sequence[Path], schema: Schema) -> Iterator[StoredRun]:
@@ -129,14 +124,14 @@ def _published(paths: Sequence[Path], schema: Schema) -> Iterator[StoredRun]:
         settings_file = _settings_file(path)
         result = _result(path)
         of_run = results[settings_file, result.seed]
-        if again := [other for other, of_split in of_run if _place(of_split) == _place(result)]:
+        if result.is_looking_on:
+            raise Refusal(f"{path}: another team's play, that an encoder looked on: expected in its run's folder alone")
+        if again := [other for other, of_split in of_run if of_split.split == result.split]:
             raise Refusal(f"{path} and {again[0]} are both of seed {result.seed} and split {result.split}")
         of_run.append((path, result))
     for (settings_file, _), of_run in results.items():
         settings = identifying(_content(settings_file), schema)
-        played, watched = (tuple(r for _, r in of_run if r.is_looking_on == is_so) for is_so in (False, True))
-        if played:
-            yield StoredRun(of_run[0][0], settings_file, settings, "", played, watched, (), ())
+        yield StoredRun(of_run[0][0], settings_file, settings, "", tuple(result for _, result in of_run), (), (), ())
 
 
 def _settings_file(path: Path) -> Path:
