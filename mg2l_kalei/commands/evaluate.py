@@ -76,8 +76,8 @@ def evaluate(words: Sequence[str]) -> int:
     if on:
         say(f"transfer: trained on {trained[0].family.name}, evaluated on tasks of {options.env}")
     is_written = True
+    how = _how(options, runs[0].config)
     for split in splits:
-        how = _how(options, runs[0].config)
         report = assess_runs(runs, references, split, **how, out=out, tag=tag, on=on, others=others)
         say("\n" + report.text)
         is_written &= report.is_written

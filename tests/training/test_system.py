@@ -28,6 +28,7 @@ from tests.training.trainers import (
     load_words,
     make_trainer,
     tiny,
+    toy_of,
 )
 
 
@@ -216,3 +217,10 @@ def test_settings_of_families_leave_off_policy_recipes_many_rollouts_to_learn_fr
     for env in OFF_POLICY[algo.rpartition("_")[2]]:
         config = load_words(f"--algo={algo}", f"--env={env}")
         assert config.replay.capacity >= 8 * config.n_rows, env
+
+
+@pytest.mark.parametrize("algo", ["mg2l_qmix", "mg2l_matd3"])
+def test_off_policy_teams_learn_on_samples_of_posteriors(algo: str) -> None:
+    train_two_iterations(
+        tiny(algo, toy_of(algo), "encoder.sampled=true", "encoder.read_at=episode", "env.episode_steps=3")
+    )

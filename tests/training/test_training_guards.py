@@ -156,6 +156,29 @@ def test_a_replayed_trial_that_spoils_an_update_is_named_and_written(tmp_path: P
     assert any(key.startswith("replayed.") for key in tensor_file.from_bytes(trainer.bad_batch.read_bytes()))
 
 
+@pytest.mark.parametrize(("algo", "env"), [("qmix", "toy-turns"), ("matd3", "toy-corners")])
+def test_of_several_batches_the_first_that_was_bad_is_written(
+    tmp_path: Path, algo: str, env: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = {"learner__encoded_batches": 1, "learner__updates_per_step": 0.5} if algo == "matd3" else {}
+    words = tiny(tmp_path, env, algo, n_iters=3, learner__batch=4, **batches)
+    trainer = MetaTrainer(build(load(words, SCHEMA, CONFIG_DIR).config, torch.device("cpu")), tmp_path / "bad_batch")
+    trainer.iterate(), trainer.iterate()
+    replay, drawn = trainer.replay, []
+
+    def draw(replay: Any, n: int, stream: torch.Generator) -> Tensor:
+        """The spoilt trial first, and never again."""
+        drawn.append(n)
+        return torch.arange(n) if len(drawn) == 1 else torch.arange(1, n + 1)
+
+    assert replay is not None
+    replay._trials["reward"][0] = math.inf
+    monkeypatch.setattr(f"mg2l_kalei.learners.{algo}.draw_trials", draw)
+    with pytest.raises(NonFiniteError, match=r"^replayed\."):
+        trainer.iterate()
+    assert len(drawn) > 1, "the last batch was another"
+
+
 @pytest.mark.parametrize("kind", ["continuous", "marie"])
 def test_a_world_model_that_is_spoilt_is_named_before_its_team_acts_in_it(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
