@@ -130,24 +130,23 @@ def _watched(runs: Sequence[LoadedRun], options: EvaluateOptions, of_env: Sequen
     """Who acts while the runs' encoders look on; None: their own teams act."""
     if options.watch is None:
         return None
-    first, problems = runs[0], []
-    encoder = first.system.encoder
-    if encoder.local_dim == 0 or encoder.is_told_task:
-        problems.append(problem("command line", "watch", options.watch, f"{first.folder.path} infers no task"))
+    first, reasons = runs[0], list[str]()
+    problems: list[str] = []
+    if first.system.encoder.local_dim == 0 or first.system.encoder.is_told_task:
+        reasons.append(f"{first.folder.path} infers no task")
     if len(runs) > 1:  # whose tasks may be others
-        problems.append(problem("command line", "watch", options.watch, "expected a single run that looks on"))
-    if beside := [name for name in ("none", "oracle", "rl2", "beside", "actions") if getattr(options, name)]:
-        problems.append(problem("command line", "watch", options.watch, f"the team that is watched has no {beside[0]}"))
+        reasons.append("expected a single run that looks on")
+    if given := [name for name in ("none", "oracle", "rl2", "beside", "actions") if getattr(options, name)]:
+        reasons.append(f"expected no {given[0]}=: another team acts, as it is evaluated, and stands beside nobody")
     others = at_random(first.system)
     if options.watch != "random":
         with noting(problems):
             (acting,) = _on([_load(options.watch, options)], options, of_env)
             others = team_of(acting)
             if (acting.family.fingerprint(), acting.family.spec) != (first.family.fingerprint(), first.family.spec):
-                reason = f"its tasks, or sizes of what is seen and done, are not those of {first.folder.path}"
-                problems.append(problem("command line", "watch", options.watch, reason))
-    if problems:
-        raise ConfigError(problems)
+                reasons.append(f"its tasks, or sizes of what is seen and done, are not those of {first.folder.path}")
+    if problems or reasons:
+        raise ConfigError([*problems, *(problem("command line", "watch", options.watch, reason) for reason in reasons)])
     return others
 
 

@@ -134,7 +134,8 @@ def problems_of(config: Mg2lConfig, use: EncoderUse) -> Iterator[str]:
         if context.length < 2:
             yield f"context.length={context.length}: {ordered[0]} predicts a step from those before it"
     if not on and not use.trains_by_values:
-        yield f"encoder.objectives={told} trains nothing, and the learner's loss of values does not train it either"
+        reason = "trains nothing, nor does the learner's loss of values: expected others, or learner.kind=mappo"
+        yield f"encoder.objectives={told} {reason}"
     if on == {"local"} and config.pooling == "gaussian_product" and config.local_gradient == "local_layer":
         yield f"encoder.objectives={told}: the local layer of a product of Gaussians learns nothing; expected {ALL}"
     if config.critic_kl_coef and not use.trains_by_values:

@@ -87,7 +87,8 @@ def adaptation_figure(comparison: Comparison) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     run = comparison.lines[0].seeds[0]
-    figure = new_figure(9.0, 3.6, " · ".join([f"{run.family}, {run.split_label}", *comparison.notes[:1]]))
+    acted = [] if run.actions == "mode" else [f"actions {run.actions}"]
+    figure = new_figure(9.0, 3.6, " · ".join([f"{run.family}, {run.split_label}", *acted, *comparison.notes[:1]]))
     within, across = figure.subplots(1, 2)
     styles = line_styles([line.label for line in comparison.lines])
     for place, (line, (colour, dash)) in enumerate(zip(comparison.lines, styles, strict=True)):

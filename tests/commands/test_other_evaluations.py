@@ -89,7 +89,7 @@ def test_who_infers_nothing_watches_nobody(tmp_path: Path, capsys: pytest.Captur
     for options, problem in (
         (("watch=random",), "infers no task"),
         (("watch=nowhere",), "nowhere"),
-        (("watch=random", "actions=mode"), "the team that is watched has no actions"),
+        (("watch=random", "actions=mode"), "expected no actions=: another team acts"),
     ):
         assert program.main(["evaluate", folder, *options]) == 2
         assert problem in capsys.readouterr().err

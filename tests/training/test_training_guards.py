@@ -18,7 +18,6 @@ import train
 from envs import ENVS
 from envs.core import EnvBatch, Observation, Picture, Scene, StepResult
 from envs.toy import Corners, CornersConfig, Turns
-from mg2l_kalei.config import load
 from mg2l_kalei.config.settings import rules
 from mg2l_kalei.disk import tensor_file
 from mg2l_kalei.disk.checkpoint import Checkpoints
@@ -28,7 +27,7 @@ from mg2l_kalei.encoders.mg2l import Mg2lConfig, Mg2lEncoder
 from mg2l_kalei.learners import mappo
 from mg2l_kalei.training import assessment, phases, training_run
 from mg2l_kalei.training.meta_trainer import MetaTrainer
-from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
+from mg2l_kalei.training.system import build
 from tests.small_runs import folder_of, tiny
 from tests.training.trainers import tiny as tiny_config
 
@@ -141,42 +140,6 @@ def test_a_nan_stops_the_run_by_name_with_the_batch_on_disk_and_the_last_good_ch
     assert written["obs"].shape[:2] == (STEPS, 4) and "log_prob" in written
     loaded = Checkpoints(folder.checkpoints, 1).load_latest()
     assert loaded is not None and loaded.step == 1
-
-
-@pytest.mark.parametrize(("algo", "name"), [("qmix", r"replayed\.steps\.reward"), ("matd3", r"replayed\.value")])
-def test_a_replayed_trial_that_spoils_an_update_is_named_and_written(tmp_path: Path, algo: str, name: str) -> None:
-    words = tiny(tmp_path, "toy-turns", algo, n_iters=2, learner__batch=8 if algo == "qmix" else 64)
-    system = build(load(words, SCHEMA, CONFIG_DIR).config, torch.device("cpu"))
-    trainer = MetaTrainer(system, tmp_path / "bad_batch.safetensors")
-    trainer.iterate()
-    assert trainer.replay is not None
-    trainer.replay._trials["reward"][: len(trainer.replay)] = math.inf
-    with pytest.raises(NonFiniteError, match=name):
-        trainer.iterate()
-    assert any(key.startswith("replayed.") for key in tensor_file.from_bytes(trainer.bad_batch.read_bytes()))
-
-
-@pytest.mark.parametrize(("algo", "env"), [("qmix", "toy-turns"), ("matd3", "toy-corners")])
-def test_of_several_batches_the_first_that_was_bad_is_written(
-    tmp_path: Path, algo: str, env: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batches = {"learner__encoded_batches": 1, "learner__updates_per_step": 0.5} if algo == "matd3" else {}
-    words = tiny(tmp_path, env, algo, n_iters=3, learner__batch=4, **batches)
-    trainer = MetaTrainer(build(load(words, SCHEMA, CONFIG_DIR).config, torch.device("cpu")), tmp_path / "bad_batch")
-    trainer.iterate(), trainer.iterate()
-    replay, drawn = trainer.replay, []
-
-    def draw(replay: Any, n: int, stream: torch.Generator) -> Tensor:
-        """The spoilt trial first, and never again."""
-        drawn.append(n)
-        return torch.arange(n) if len(drawn) == 1 else torch.arange(1, n + 1)
-
-    assert replay is not None
-    replay._trials["reward"][0] = math.inf
-    monkeypatch.setattr(f"mg2l_kalei.learners.{algo}.draw_trials", draw)
-    with pytest.raises(NonFiniteError, match=r"^replayed\."):
-        trainer.iterate()
-    assert len(drawn) > 1, "the last batch was another"
 
 
 @pytest.mark.parametrize("kind", ["continuous", "marie"])
