@@ -134,7 +134,7 @@ def problems_of(config: Mg2lConfig, use: EncoderUse) -> Iterator[str]:
         if context.length < 2:
             yield f"context.length={context.length}: {ordered[0]} predicts a step from those before it"
     if not on and not use.trains_by_values:
-        reason = "trains nothing, nor does the learner's loss of values: expected others, or learner.kind=mappo"
+        reason = "trains nothing, nor does the learner's loss of values: expected others, or a learner whose does"
         yield f"encoder.objectives={told} {reason}"
     if on == {"local"} and config.pooling == "gaussian_product" and config.local_gradient == "local_layer":
         yield f"encoder.objectives={told}: the local layer of a product of Gaussians learns nothing; expected {ALL}"

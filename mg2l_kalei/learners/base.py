@@ -75,6 +75,11 @@ class Learner(ABC):
         """The setting, ``key=value``, with which it would learn from parts of episodes; "": it does, as it is set."""
         return ""
 
+    @classmethod
+    def trains_encoder(cls, config: Any) -> bool:
+        """Whether its loss of values trains the encoder, as it is set."""
+        return False
+
     @property
     def actor(self) -> nn.Module:
         """The network that acts."""

@@ -106,6 +106,10 @@ class Mappo(Learner):
     def wanted_for_parts(cls, config: MappoConfig) -> str:
         return "horizon=episode" if config.horizon == "trial" else ""
 
+    @classmethod
+    def trains_encoder(cls, config: MappoConfig) -> bool:
+        return config.encoder_epochs > 0
+
     def __init__(self, config: MappoConfig, setup: Setup) -> None:
         super().__init__(config, setup)
         encoder, network = setup.encoder, setup.network

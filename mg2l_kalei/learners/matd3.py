@@ -5,8 +5,7 @@ least of the members' values under smoothed target actions; actors mu(o^i, z^i),
 from the mean of all members' values of its own action beside those that the others took.
 
 Members are two networks, as usual, or one network under masks: the ensemble of Kaleidoscope (Li et al., NeurIPS 2024).
-
-Latents are inferred anew from the trials that are learned from, and have no gradient: the encoder has its own loss.
+Latents are inferred anew from the trials that are learned from.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from envs.core import setting
-from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.buffers.steps import Transitions, n_step_returns, transitions
 from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.learners.deterministic import (
@@ -34,7 +32,7 @@ from mg2l_kalei.learners.deterministic import (
     straight_through,
 )
 from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
-from mg2l_kalei.learners.replayed import ReplayLearner, averaged, relived
+from mg2l_kalei.learners.replayed import TRAINS_ENCODER, ReplayLearner, averaged
 from mg2l_kalei.learners.samples import acted
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.losses.masking import masked_mean
@@ -76,6 +74,7 @@ class Matd3Config:
     target_noise_clip: float = setting(0.5, "greatest size of that noise", low=0)
     warmup_steps: int = setting(10_000, "environment steps before which actions are random", low=0)
     max_grad_norm: float = setting(10.0, "of actors, and of critics", above=0)
+    trains_encoder: bool = setting(False, TRAINS_ENCODER, is_late=True)
     n_critics: int = setting(0, "members of the ensemble; 0: 2 independent ones, or 5 of kaleidoscope", low=0)
     critic_sharing: str = setting(
         "independent",
@@ -119,7 +118,7 @@ class Matd3(ReplayLearner):
         )
         self.optimisers = {
             "actor": optimiser("actor", self.actor_network, sharing, lr=config.actor_lr),
-            "critic": optimiser("critic", self.critic, members, lr=config.critic_lr),
+            "critic": optimiser("critic", self.critic, members, lr=config.critic_lr, others=self.of_encoder(encoder)),
         }
 
     # --- acting -------------------------------------------------------------------------------------------------------
@@ -176,14 +175,16 @@ class Matd3(ReplayLearner):
         n_trials = min(len(replay), -(-min(config.encoded_batches, n) * size // replay.n_steps))
         size = min(size, n_trials * replay.n_steps)
         while n > 0:
-            trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder, generator)
+            trials = self.relive(experience, n_trials, generator)
             steps = self.recall.extend(trials.steps)
             reward = self._valued(torch.where(steps.alive, steps.reward, 0.0), steps.alive)
             returns = n_step_returns(reward, steps, self._lives(steps.next_alive), n=config.n_step, gamma=config.gamma)
             order = torch.randperm(steps.ends.numel(), generator=generator, device=reward.device)
-            for index in order[: len(order) // size * size].split(size)[:n]:
+            batches = order[: len(order) // size * size].split(size)[:n]
+            for index in batches:
                 yield transitions(steps, trials.latent, returns, index)
-                n -= 1
+            trials.teach(self.optimisers["critic"], len(batches))
+            n -= len(batches)
 
     def _valued(self, reward: Tensor, alive: Tensor) -> Tensor:
         """Rewards (..., N), 0 of those not alive, as critics value them: (..., V)."""
@@ -254,7 +255,7 @@ class Matd3(ReplayLearner):
                 policy = straight_through(policy, generator)
             own = torch.eye(self.spec.n_agents, dtype=torch.bool, device=policy.device)[agents].unsqueeze(-1)
             joint = torch.where(own, policy.unsqueeze(-3), self._stored(batch).unsqueeze(-3))  # (S, agents, N, A)
-            of_team = (x.unsqueeze(-2).expand(-1, len(own), -1) for x in (batch.state, batch.latent.global_))
+            of_team = (x.unsqueeze(-2).expand(-1, len(own), -1) for x in (batch.state, batch.latent.global_.detach()))
             q = self.critic(*of_team, joint).mean(-2)  # (S, agents, V)
         q = q[..., 0] if self.n_values == 1 else q[..., agents].diagonal(dim1=-2, dim2=-1)  # each one's own
         alive = batch.alive[:, agents]

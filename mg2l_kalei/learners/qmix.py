@@ -1,7 +1,7 @@
 """QMIX (Rashid et al. 2018, arXiv 1803.11485): decentralised action values under a monotonic mixer, off-policy.
 
 Each agent's values Q^i(o^i, z^i, .) see its own observation and task latent; the mixer sees the state and the global
-latent. Latents of replayed trials are inferred anew, by the encoder as it is now, which this learner does not train.
+latent. Latents of replayed trials are inferred anew, by the encoder as it is now.
 Values are learned on whole trials, along which recurrent agents remember and forget as they did when acting.
 """
 
@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from envs.core import EnvSpec, setting
-from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.learners.base import Experience, Learner, Setup
 from mg2l_kalei.learners.optimiser import DECAYS, Optimiser
-from mg2l_kalei.learners.replayed import ReplayLearner, Trials, averaged, episodes_in, of_team, relived
+from mg2l_kalei.learners.replayed import TRAINS_ENCODER, ReplayLearner, Trials, averaged, episodes_in, of_team
 from mg2l_kalei.learners.samples import acted
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.losses.temporal_difference import lambda_targets
@@ -58,6 +57,7 @@ class QmixConfig:
         choices=TIME_LIMITS,
     )
     max_grad_norm: float = setting(10.0, "of agents and mixer together", above=0)
+    trains_encoder: bool = setting(False, TRAINS_ENCODER, is_late=True)
 
     def epsilon(self, clock: Clock) -> float:
         """Chance of a random action: the clock stands still in a rollout, so it is the same for whole episodes."""
@@ -141,7 +141,7 @@ class Qmix(ReplayLearner):
             max_grad_norm=config.max_grad_norm,
             decay=config.lr_decay,
             eps=1e-8,
-            others=self.team.parameters(),  # one loss, one norm, one step
+            others=[*self.team.parameters(), *self.of_encoder(setup.encoder)],  # one loss, one norm, one step
             processes=setup.processes,
         )
         self.optimisers = {"actor": optimiser}
@@ -186,8 +186,7 @@ class Qmix(ReplayLearner):
         n_updates = self.due(config.updates_per_episode * n_episodes)
         steps = []
         for _ in range(n_updates if len(replay) >= n_trials else 0):  # what was due before is not made up for
-            trials = relived(replay, draw_trials(replay, n_trials, generator), experience.encoder, generator)
-            steps.append(self.learn(trials))
+            steps.append(self.learn(self.relive(experience, n_trials, generator)))
         return averaged(steps) | {"train/epsilon": config.epsilon(clock)} | self.after_update(clock, generator)
 
     def learn(self, trials: Trials) -> Metrics:
@@ -206,9 +205,10 @@ class Qmix(ReplayLearner):
         n = counts.sum()
         loss = torch.where(counts, error, 0.0).square().sum() / n.clamp(min=1) * self.processes.share(n)
         stepped = self.optimisers["actor"].step(loss, main_loss=loss)
+        trials.teach(self.optimisers["actor"], 1)
         self.targets.follow()
         found: Metrics = {"train/td_loss": loss.detach(), "train/team_value": value.detach().mean()}
-        return self.learned(trials, found | stepped)
+        return self.learned(Trials(trials.steps, latent), found | stepped)
 
     @torch.no_grad()
     def target(self, seen: Step, latent: TaskLatent, views: Views, online: Along) -> Tensor:

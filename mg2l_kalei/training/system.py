@@ -271,8 +271,7 @@ def _impossible(config: RunConfig) -> Iterable[str]:
         yield f"precision=bf16 with network.memory={config.network.memory}: a GRU needs fp32 or tf32"
     if WORLD_MODELS[config.kinds["world_model"]][0] is not None:
         yield from _impossible_to_imagine(config)
-    by_values = learner.is_on_policy and getattr(config.learner, "encoder_epochs", 0) > 0
-    yield from encoder.problems(config.encoder, EncoderUse(context, by_values))
+    yield from encoder.problems(config.encoder, EncoderUse(context, learner.trains_encoder(config.learner)))
 
 
 def _impossible_to_imagine(config: RunConfig) -> Iterable[str]:

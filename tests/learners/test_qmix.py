@@ -44,7 +44,7 @@ def trials_of(encoder: TaskEncoder, rollout: Rollout) -> Trials:
 def values(learner: Qmix, trials: Trials) -> Tensor:
     """Each agent's value of each action, (T, B, N, A)."""
     with torch.no_grad():
-        return learner.unrolled(learner.agents.body, learner.views(*trials))[0]
+        return learner.unrolled(learner.agents.body, learner.views(trials.steps, trials.latent))[0]
 
 
 def team_values(learner: Qmix, trials: Trials) -> Tensor:
@@ -230,9 +230,9 @@ def test_actions_that_are_illegal_next_are_worth_nothing() -> None:
                 assert isinstance(body, GroupedMlp)
                 body.output.bias[0] += 1000
         trials = trials_of(encoder, with_steps(rollout, next_legal=given))
-        views = learner.views(*trials)
+        views = learner.views(trials.steps, trials.latent)
         online = learner.unrolled(learner.agents.body, views)
-        found.append(float(learner.target(*trials, views, online).mean()))
+        found.append(float(learner.target(trials.steps, trials.latent, views, online).mean()))
     assert found[0] < 10 and found[1] > 100
 
 

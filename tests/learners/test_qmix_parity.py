@@ -194,7 +194,7 @@ def learner(golden: Arrays, monkeypatch: pytest.MonkeyPatch) -> Qmix:
 
 def test_values_along_trials_and_those_of_what_follows(golden: Arrays, learner: Qmix) -> None:
     trials = trials_of(golden)
-    views = learner.views(*trials)
+    views = learner.views(trials.steps, trials.latent)
     for body, expected in ((learner.agents.body, golden["q"]), (learner.targets["agents"], golden["target_q"])):
         with torch.no_grad():
             along = learner.unrolled(body, views)
@@ -205,10 +205,10 @@ def test_values_along_trials_and_those_of_what_follows(golden: Arrays, learner: 
 
 def test_targets_on_standardised_rewards(golden: Arrays, learner: Qmix) -> None:
     trials = trials_of(golden)
-    views = learner.views(*trials)
+    views = learner.views(trials.steps, trials.latent)
     learner.rewards.update(of_team(trials.steps, learner.spec).unsqueeze(-1))
     with torch.no_grad():
-        target = learner.target(*trials, views, learner.unrolled(learner.agents.body, views))
+        target = learner.target(trials.steps, trials.latent, views, learner.unrolled(learner.agents.body, views))
     mask = golden["mask"][..., 0].bool()
     close(target.T[mask], golden["y"][..., 0][mask])
     moments = torch.cat([learner.rewards.mean, learner.rewards.var, learner.rewards.count])

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import io
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.encoders import ENCODERS
+from mg2l_kalei.learners.base import Experience
 from mg2l_kalei.learners.replayed import ReplayLearner, episodes_in, of_team, relived
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.networks import GroupedMlp, NetworkConfig
 from mg2l_kalei.sharing.independent import SepsConfig, SepsSharing
 from mg2l_kalei.sharing.kaleidoscope import KaleidoscopeConfig, KaleidoscopeSharing
-from mg2l_kalei.types import Step, TaskLatent, Transition
+from mg2l_kalei.types import Clock, Step, TaskLatent, Transition
 from tests.small_systems import DISCRETE, draw, generator, make_encoder, make_learner, random_rollout, with_steps
 
 
@@ -55,6 +61,65 @@ def test_replayed_trials_are_lived_through_on_samples_where_teams_act_on_them() 
     torch.testing.assert_close(mean, means, atol=0.25, rtol=0)
     goes_on = ~rollout.steps.episode_start[1:, :3]
     assert torch.equal(draws[0][1:-1][goes_on], draws[0][:-2][goes_on])  # held through an episode
+
+
+@pytest.mark.parametrize("pooling", ["attention_head", "gaussian_product"])
+def test_what_values_want_of_latents_reaches_the_layers_that_they_come_from(pooling: str) -> None:
+    """As if they had been learned on latents with their gradient; a lesson's leaf stands for many losses."""
+    encoder, rollout = make_encoder("mg2l", DISCRETE, pooling=pooling), random_rollout(DISCRETE)
+    replay = TrialReplay(ReplayConfig(capacity=8), DISCRETE, len(rollout.steps.obs), Step._fields, torch.device("cpu"))
+    replay.add(rollout.steps, rollout.task)
+    taught = encoder.critic_parameters()
+    optimiser = Recorded(taught)
+    trials = relived(replay, torch.arange(3), encoder, generator(), is_lesson=True)
+    assert not trials.latent.local.requires_grad
+    for weight in (0.5, 2.0):
+        (weight * trials.latent.global_[1:].square()).sum().backward()
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+    trials.teach(optimiser, 2)  # type: ignore[arg-type]
+    (2.5 * encoder.latents(rollout).global_[1:, :3].square()).sum().backward()
+    wanted = gradients_of(taught)
+    assert any(float(gradient.abs().max()) > 0 for gradient in wanted)
+    for gradient, expected in zip(optimiser.gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, expected)
+    assert relived(replay, torch.arange(3), encoder, generator()).lesson is None
+
+
+def gradients_of(parameters: list[nn.Parameter]) -> list[Tensor]:
+    return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+
+
+class Recorded:
+    """Keeps the gradients of a step that it does not make."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.parameters, self.gradients = parameters, list[Tensor]()
+
+    def step(self, loss: Tensor, gradient: Tensor | None = None) -> None:
+        loss.backward(gradient)
+        self.gradients = gradients_of(self.parameters)
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+@pytest.mark.parametrize("kind", ["qmix", "matd3"])
+@pytest.mark.parametrize("is_taught", [False, True])
+def test_encoders_learn_of_values_where_they_are_told_to(kind: str, is_taught: bool) -> None:
+    encoder = make_encoder("mg2l", DISCRETE)
+    rate: dict[str, Any] = {"updates_per_episode": 1.0} if kind == "qmix" else {}
+    learner = make_learner(encoder, DISCRETE, kind=kind, trains_encoder=is_taught, batch=4, **rate)
+    rollout = random_rollout(DISCRETE, n_rows=4)
+    replay = TrialReplay(ReplayConfig(capacity=8), DISCRETE, len(rollout.steps.obs), Step._fields, torch.device("cpu"))
+    replay.add(rollout.steps, rollout.task)
+    taught = {id(parameter) for parameter in encoder.critic_parameters()}
+    before = {name: value.detach().clone() for name, value in encoder.named_parameters()}
+    learner.update(Experience(rollout, replay, encoder), Clock(0, 0, 100), generator())
+    moved = {name for name, value in encoder.named_parameters() if not torch.equal(value, before[name])}
+    assert bool(moved) == is_taught
+    assert moved <= {name for name, value in encoder.named_parameters() if id(value) in taught}
+    assert learner.drawn is not None
+    torch.save(learner.drawn, io.BytesIO())
+    copy.deepcopy(learner.drawn)  # no gradient hangs on what is kept
 
 
 def test_updates_are_counted_by_episodes() -> None:

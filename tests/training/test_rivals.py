@@ -62,3 +62,13 @@ def test_posterior_sampling_learns_from_the_critic_alone_and_pays_in_the_second_
     assert isinstance(trainer.system.family, Corners)
     assert read > 0.85
     assert second > trainer.system.family.uninformed_return > first
+
+
+@pytest.mark.slow
+def test_posterior_sampling_infers_by_the_critics_of_matd3_alone() -> None:
+    """In forty iterations it reads the corner; its actors take more to make something of it."""
+    off_policy = ("learner=matd3", "learner.trains_encoder=true", "learner.warmup_steps=2000")
+    trainer = trainer_of("pearl", 40, *off_policy, n_rows=32)
+    for _ in range(40):
+        trainer.iterate()
+    assert played(trainer)[0] > 0.8

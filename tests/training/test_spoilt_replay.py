@@ -48,7 +48,7 @@ def test_of_several_batches_the_first_that_was_bad_is_written(
 
     assert replay is not None
     replay._trials["reward"][0] = math.inf
-    monkeypatch.setattr(f"mg2l_kalei.learners.{algo}.draw_trials", draw)
+    monkeypatch.setattr("mg2l_kalei.learners.replayed.draw_trials", draw)
     with pytest.raises(NonFiniteError, match=r"^replayed\."):
         trainer.iterate()
     assert len(drawn) > 1, "the last batch was another"
