@@ -139,7 +139,9 @@ def _watched(runs: Sequence[LoadedRun], options: EvaluateOptions, of_env: Sequen
     if given := [name for name in ("none", "oracle", "rl2", "beside", "actions") if getattr(options, name)]:
         reasons.append(f"expected no {given[0]}=: another team acts, as it is evaluated, and stands beside nobody")
     others = at_random(first.system)
-    if options.watch != "random":
+    if options.watch != "random" and not Path(options.watch).is_dir():
+        reasons.append("expected random, or a run's folder")
+    elif options.watch != "random":
         with noting(problems):
             (acting,) = _on([_load(options.watch, options)], options, of_env)
             others = team_of(acting)

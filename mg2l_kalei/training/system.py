@@ -271,7 +271,9 @@ def _impossible(config: RunConfig) -> Iterable[str]:
         yield f"precision=bf16 with network.memory={config.network.memory}: a GRU needs fp32 or tf32"
     if WORLD_MODELS[config.kinds["world_model"]][0] is not None:
         yield from _impossible_to_imagine(config)
-    yield from encoder.problems(config.encoder, EncoderUse(context, learner.trains_encoder(config.learner)))
+    # Imagined trials have latents that are given.
+    by_values = learner.trains_encoder(config.learner) and getattr(config.world_model, "real_rollouts", True)
+    yield from encoder.problems(config.encoder, EncoderUse(context, by_values))
 
 
 def _impossible_to_imagine(config: RunConfig) -> Iterable[str]:

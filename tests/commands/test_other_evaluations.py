@@ -81,6 +81,12 @@ def test_an_encoder_looks_on_while_another_team_acts(run: RunFolder) -> None:
     assert {result.actions for result in known.watched} == {"by random", f"by mg2l_kalei {run.path.name}"}
 
 
+def test_an_encoder_looks_on_in_other_tasks_too(run: RunFolder) -> None:
+    new = new_files(run, "watch=random", "env=toy-corners", "env.episode_steps=5")
+    (told,) = (Path(name).stem for name in new if name.endswith(".txt"))
+    assert told.startswith("train-on-toy-corners-env.episode_steps=5") and told.endswith("-by-random")
+
+
 def test_who_infers_nothing_watches_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = tiny(tmp_path, algo="mappo", n_iters=1, eval_interval=0)
     assert train.main(words) == 0
@@ -88,7 +94,7 @@ def test_who_infers_nothing_watches_nobody(tmp_path: Path, capsys: pytest.Captur
     folder = str(folder_of(words).path)
     for options, problem in (
         (("watch=random",), "infers no task"),
-        (("watch=nowhere",), "nowhere"),
+        (("watch=nowhere",), "watch=nowhere: expected random, or a run's folder"),
         (("watch=random", "actions=mode"), "expected no actions=: another team acts"),
     ):
         assert program.main(["evaluate", folder, *options]) == 2
