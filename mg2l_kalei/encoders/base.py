@@ -75,9 +75,9 @@ class TaskEncoder(nn.Module, ABC):
         """Latents of whole contexts: (B, global_dim) and (B, N, local_dim)."""
         raise NotImplementedError(f"{type(self).__name__} infers nothing from contexts")
 
-    def learned_latents(self, rollout: Rollout, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Global latents (T + 1, B, global_dim) that values are learned on, and what their loss bears for them: ()."""
-        return self.latents(rollout).global_, torch.zeros(())
+    def learned_latents(self, rollout: Rollout, generator: torch.Generator) -> tuple[TaskLatent, Tensor]:
+        """Latents (T + 1, B, ...), of which values are learned, and what their loss bears for the global ones: ()."""
+        return self.latents(rollout), torch.zeros(())
 
     @property
     def has_loss(self) -> bool:

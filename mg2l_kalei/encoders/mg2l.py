@@ -117,10 +117,10 @@ class Mg2lEncoder(TaskEncoder):
     ) -> TaskLatent:
         return self._latents(rollout, sample, generator)[0]
 
-    def learned_latents(self, rollout: Rollout, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def learned_latents(self, rollout: Rollout, generator: torch.Generator) -> tuple[TaskLatent, Tensor]:
         latents, q = self._latents(rollout, self.config.sampled, generator)
         coef = self.config.critic_kl_coef
-        return latents.global_, coef * kl_to_prior(q).mean() if coef else torch.zeros(())
+        return latents, coef * kl_to_prior(q).mean() if coef else torch.zeros(())
 
     def _latents(
         self, rollout: Rollout, sample: bool, generator: torch.Generator | None

@@ -11,6 +11,7 @@ from mg2l_kalei.encoders.objectives import OBJECTIVES
 from mg2l_kalei.encoders.objectives.local import LOCAL_OBJECTIVES
 from mg2l_kalei.encoders.poolings import POOLINGS
 
+BY_VALUES = "learner.trains_encoder=true (of mappo, encoder_epochs above 0)"
 ALL, APART = "encoder.local_gradient=all_layers", "encoder.tells_agents_apart=true"
 
 
@@ -134,11 +135,12 @@ def problems_of(config: Mg2lConfig, use: EncoderUse) -> Iterator[str]:
         if context.length < 2:
             yield f"context.length={context.length}: {ordered[0]} predicts a step from those before it"
     if not on and not use.trains_by_values:
-        reason = "trains nothing, nor does the learner's loss of values: expected others, or a learner whose does"
+        reason = f"trains nothing, nor does the learner's loss of values: expected others, or {BY_VALUES}"
         yield f"encoder.objectives={told} {reason}"
     if on == {"local"} and config.pooling == "gaussian_product" and config.local_gradient == "local_layer":
         yield f"encoder.objectives={told}: the local layer of a product of Gaussians learns nothing; expected {ALL}"
     if config.critic_kl_coef and not use.trains_by_values:
-        yield f"encoder.critic_kl_coef={config.critic_kl_coef}: the learner's loss of values does not train the encoder"
+        reason = f"the learner's loss of values does not train the encoder; expected {BY_VALUES}"
+        yield f"encoder.critic_kl_coef={config.critic_kl_coef}: {reason}"
     if config.told == "mean_std" and context.source == "replay":
         yield "encoder.told=mean_std: context.source=replay explores on latents; expected context.source=online"

@@ -167,14 +167,14 @@ class Mappo(Learner):
         encoder_epochs = self.config.encoder_epochs if encoder.learns and latent is None else 0
         if latent is None:
             with torch.set_grad_enabled(encoder_epochs > 0):
-                latent, cost = encoder.learned_latents(rollout, generator)
+                (latent, _), cost = encoder.learned_latents(rollout, generator)
         seen = self.recall.extend(rollout.steps)
         samples, metrics = self._prepare(rollout, seen, latent.detach())
         steps: list[Metrics] = []
         for epoch in range(self.config.n_epochs):
             trains_encoder = epoch < encoder_epochs
             if trains_encoder and epoch > 0:
-                latent, cost = encoder.learned_latents(rollout, generator)
+                (latent, _), cost = encoder.learned_latents(rollout, generator)
             order = torch.randperm(samples.obs.shape[1], generator=generator, device=latent.device)
             z = (in_chunks(latent[:-1], samples.chunk_length) if trains_encoder else samples.global_latent)[:, order]
             leaf = z.detach().requires_grad_(trains_encoder)

@@ -120,6 +120,10 @@ class Qmix(ReplayLearner):
             yield "it learns a value of each action, and actions are continuous here: expected learner=mappo or matd3"
         if config.epsilon_end > config.epsilon_start:
             yield f"epsilon_end={config.epsilon_end:g} is more than epsilon_start={config.epsilon_start:g}"
+        if config.trains_encoder and not MIXERS[config.mixer].is_conditioned:
+            yield f"trains_encoder=true: mixer={config.mixer} sees no latent; expected mixer=qmix"
+        if config.trains_encoder and config.time_limits == "bootstrap":
+            yield "trains_encoder=true: values that follow latents run away; expected time_limits=terminal"
 
     @classmethod
     def wanted_for_parts(cls, config: QmixConfig) -> str:
@@ -141,7 +145,7 @@ class Qmix(ReplayLearner):
             max_grad_norm=config.max_grad_norm,
             decay=config.lr_decay,
             eps=1e-8,
-            others=[*self.team.parameters(), *self.of_encoder(setup.encoder)],  # one loss, one norm, one step
+            others=[*self.team.parameters(), *self.of_encoder(setup.encoder)],  # one loss; the encoder by itself
             processes=setup.processes,
         )
         self.optimisers = {"actor": optimiser}

@@ -41,7 +41,7 @@ class ReplayLearner(Learner):
 
     @classmethod
     def trains_encoder(cls, config: Any) -> bool:
-        return bool(config.trains_encoder)
+        return bool(getattr(config, "trains_encoder", False))
 
     def of_encoder(self, encoder: TaskEncoder) -> list[nn.Parameter]:
         """What the loss of values trains of it."""
@@ -107,13 +107,12 @@ def relived(
         return Trials(steps, told)
     nothing = steps.reward.new_empty(*steps.reward.shape, 0)  # acted on by then: nobody asks
     lived = Rollout(steps, task, nothing)
-    with torch.no_grad():
-        latent = encoder.latents(lived, sample=encoder.acts_on_samples, generator=generator)
     if not (is_lesson and encoder.learns):
-        return Trials(steps, latent)
+        with torch.no_grad():
+            return Trials(steps, encoder.latents(lived, sample=encoder.acts_on_samples, generator=generator))
     inferred, cost = encoder.learned_latents(lived, generator)
-    leaf = inferred.detach().requires_grad_()
-    return Trials(steps, latent._replace(global_=leaf), Lesson(inferred, leaf, cost))
+    leaf = inferred.global_.detach().requires_grad_()
+    return Trials(steps, TaskLatent(leaf, inferred.local.detach()), Lesson(inferred.global_, leaf, cost))
 
 
 def episodes_in(fresh: Rollout, episode_steps: int, processes: Processes = ALONE) -> float:

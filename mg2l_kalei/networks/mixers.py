@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from torch.nn import functional as F
 class Mixer(nn.Module, ABC):
     """Constructors are called as ``Mixer(n_agents, in_features, width=, hypernet_width=, generator=)``."""
 
+    is_conditioned: ClassVar[bool] = True  # whether what the team knows makes a difference
+
     @abstractmethod
     def forward(self, q: Tensor, condition: Tensor) -> Tensor:
         """Each agent's value q (..., N), what the team knows (..., in_features) -> the team's value (...)."""
@@ -23,6 +26,8 @@ class Mixer(nn.Module, ABC):
 
 class AdditiveMixer(Mixer):
     """Value decomposition networks (VDN, Sunehag et al. 2018, arXiv 1706.05296): the sum."""
+
+    is_conditioned = False
 
     def __init__(
         self, n_agents: int, in_features: int, *, width: int, hypernet_width: int, generator: torch.Generator

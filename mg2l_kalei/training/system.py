@@ -271,8 +271,10 @@ def _impossible(config: RunConfig) -> Iterable[str]:
         yield f"precision=bf16 with network.memory={config.network.memory}: a GRU needs fp32 or tf32"
     if WORLD_MODELS[config.kinds["world_model"]][0] is not None:
         yield from _impossible_to_imagine(config)
-    # Imagined trials have latents that are given.
-    by_values = learner.trains_encoder(config.learner) and getattr(config.world_model, "real_rollouts", True)
+    is_real = getattr(config.world_model, "real_rollouts", True)  # imagined trials have latents that are given
+    by_values = learner.trains_encoder(config.learner) and is_real
+    if getattr(config.learner, "trains_encoder", False) and not is_real:
+        yield "learner.trains_encoder=true with world_model.real_rollouts=false: latents of imagined trials are given"
     yield from encoder.problems(config.encoder, EncoderUse(context, by_values))
 
 

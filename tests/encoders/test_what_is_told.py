@@ -50,7 +50,7 @@ def test_a_sample_is_held_through_the_episode() -> None:
     rollout, encoder = random_rollout(), make_encoder("mg2l", **EPISODES, sampled=True)
     assert encoder.acts_on_samples
     told = acted_on(encoder, rollout, sample=True)
-    learned_on, _ = encoder.learned_latents(rollout, generator())
+    (learned_on, _), _ = encoder.learned_latents(rollout, generator())
     for latents in (told, learned_on):
         assert torch.equal(latents[0], latents[3]) and torch.equal(latents[4], latents[7])
         assert not torch.equal(latents[3], latents[4]) and latents[0].abs().min() > 0  # drawn from the prior

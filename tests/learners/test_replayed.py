@@ -64,9 +64,12 @@ def test_replayed_trials_are_lived_through_on_samples_where_teams_act_on_them() 
 
 
 @pytest.mark.parametrize("pooling", ["attention_head", "gaussian_product"])
-def test_what_values_want_of_latents_reaches_the_layers_that_they_come_from(pooling: str) -> None:
+@pytest.mark.parametrize("cost", [0.0, 0.3])
+def test_what_values_want_of_latents_reaches_the_layers_that_they_come_from(pooling: str, cost: float) -> None:
     """As if they had been learned on latents with their gradient; a lesson's leaf stands for many losses."""
-    encoder, rollout = make_encoder("mg2l", DISCRETE, pooling=pooling), random_rollout(DISCRETE)
+    encoder = make_encoder("mg2l", DISCRETE, pooling=pooling, critic_kl_coef=cost)
+    rollout = random_rollout(DISCRETE)
+    lived = rollout._replace(steps=Step(*(None if x is None else x[:, :3] for x in rollout.steps)))
     replay = TrialReplay(ReplayConfig(capacity=8), DISCRETE, len(rollout.steps.obs), Step._fields, torch.device("cpu"))
     replay.add(rollout.steps, rollout.task)
     taught = encoder.critic_parameters()
@@ -77,7 +80,8 @@ def test_what_values_want_of_latents_reaches_the_layers_that_they_come_from(pool
         (weight * trials.latent.global_[1:].square()).sum().backward()
     assert all(parameter.grad is None for parameter in encoder.parameters())
     trials.teach(optimiser, 2)  # type: ignore[arg-type]
-    (2.5 * encoder.latents(rollout).global_[1:, :3].square()).sum().backward()
+    latents, its_cost = encoder.learned_latents(lived, generator())
+    (2 * its_cost + 2.5 * latents.global_[1:].square().sum()).backward()
     wanted = gradients_of(taught)
     assert any(float(gradient.abs().max()) > 0 for gradient in wanted)
     for gradient, expected in zip(optimiser.gradients, wanted, strict=True):
@@ -106,7 +110,7 @@ class Recorded:
 @pytest.mark.parametrize("is_taught", [False, True])
 def test_encoders_learn_of_values_where_they_are_told_to(kind: str, is_taught: bool) -> None:
     encoder = make_encoder("mg2l", DISCRETE)
-    rate: dict[str, Any] = {"updates_per_episode": 1.0} if kind == "qmix" else {}
+    rate: dict[str, Any] = {"updates_per_episode": 1.0, "time_limits": "terminal"} if kind == "qmix" else {}
     learner = make_learner(encoder, DISCRETE, kind=kind, trains_encoder=is_taught, batch=4, **rate)
     rollout = random_rollout(DISCRETE, n_rows=4)
     replay = TrialReplay(ReplayConfig(capacity=8), DISCRETE, len(rollout.steps.obs), Step._fields, torch.device("cpu"))

@@ -22,6 +22,10 @@ from tests.training.trainers import load_words
         ("objectives=[kl] posterior=deterministic encoder_epochs=0", "encoder.objectives=[kl] trains nothing"),
         ("objectives=[] learner=matd3", "encoder.objectives=[] trains nothing"),
         ("objectives=[] world_model=continuous real_rollouts=false", "encoder.objectives=[] trains nothing"),
+        (
+            "learner=matd3 trains_encoder=true world_model=continuous real_rollouts=false",
+            "of imagined trials are given",
+        ),
         ("objectives=[local] pooling=gaussian_product", "expected encoder.local_gradient=all_layers"),
         ("critic_kl_coef=0.1 learner=matd3", "encoder.critic_kl_coef=0.1: the learner's loss of values does not"),
         ("told=mean_std context.source=replay", "replay explores on latents; expected context.source=online"),

@@ -50,7 +50,9 @@ class Recording(Processes):
 
 
 def config_of(algo: str) -> RunConfig:
-    config = dataclasses.replace(tiny(algo, toy_of(algo), **SETTINGS), n_rows=8)
+    """Of a recipe, and words after it."""
+    name, *words = algo.split()
+    config = dataclasses.replace(tiny(name, toy_of(name), *words, **SETTINGS), n_rows=8)
     if config.kinds["learner"] != "matd3":
         return config
     return dataclasses.replace(config, learner=dataclasses.replace(config.learner, **ALL_STEPS))
@@ -138,6 +140,11 @@ def same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_processes_make_the_gradients_of_one_where_agents_leave(tmp_path: Path) -> None:
     assert_two_are_one("mg2l_kalei", tmp_path, departures=True)
+
+
+@pytest.mark.parametrize("algo", ["mg2l_kalei_qmix learner.time_limits=terminal", "mg2l_kalei_matd3"])
+def test_two_processes_make_the_gradients_of_one_where_values_train_encoders(algo: str, tmp_path: Path) -> None:
+    assert_two_are_one(f"{algo} learner.trains_encoder=true encoder.critic_kl_coef=0.1", tmp_path)
 
 
 @pytest.mark.slow
