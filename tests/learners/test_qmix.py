@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -289,13 +288,6 @@ def test_what_it_cannot_learn_is_refused() -> None:
     assert not list(learner_class.problems(config, DISCRETE))
     (line,) = learner_class.problems(config, DISCRETE._replace(is_discrete=False))
     assert "learner=mappo or matd3" in line
-    for settings, problem in (
-        ({"mixer": "vdn"}, "mixer=vdn sees no latent"),
-        ({"time_limits": "bootstrap"}, "run away"),
-    ):
-        changed: dict[str, Any] = {"trains_encoder": True, "time_limits": "terminal", **settings}
-        (line,) = learner_class.problems(dataclasses.replace(config, **changed), DISCRETE)
-        assert problem in line
 
 
 def test_what_it_explores_is_no_part_of_its_policy() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from mg2l_kalei.buffers.sequences import draw_trials
 from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.encoders import ENCODERS
+from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.learners.base import Experience
 from mg2l_kalei.learners.replayed import ReplayLearner, episodes_in, of_team, relived
 from mg2l_kalei.learners.targets import Targets
@@ -69,7 +71,7 @@ def test_what_values_want_of_latents_reaches_the_layers_that_they_come_from(pool
     """As if they had been learned on latents with their gradient; a lesson's leaf stands for many losses."""
     encoder = make_encoder("mg2l", DISCRETE, pooling=pooling, critic_kl_coef=cost)
     rollout = random_rollout(DISCRETE)
-    lived = rollout._replace(steps=Step(*(None if x is None else x[:, :3] for x in rollout.steps)))
+    lived = rollout._replace(steps=Step._make(None if x is None else x[:, :3] for x in rollout.steps))
     replay = TrialReplay(ReplayConfig(capacity=8), DISCRETE, len(rollout.steps.obs), Step._fields, torch.device("cpu"))
     replay.add(rollout.steps, rollout.task)
     taught = encoder.critic_parameters()
@@ -124,6 +126,15 @@ def test_encoders_learn_of_values_where_they_are_told_to(kind: str, is_taught: b
     assert learner.drawn is not None
     torch.save(learner.drawn, io.BytesIO())
     copy.deepcopy(learner.drawn)  # no gradient hangs on what is kept
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"), [({"mixer": "vdn"}, "sees no latent"), ({"time_limits": "bootstrap"}, "run away")]
+)
+def test_values_that_cannot_teach_are_refused(settings: dict[str, Any], problem: str) -> None:
+    kind, config = LEARNERS["qmix"]
+    changed = dataclasses.replace(config, **{"trains_encoder": True, "time_limits": "terminal", **settings})
+    assert [problem in line for line in kind.problems(changed, DISCRETE)] == [True]
 
 
 def test_updates_are_counted_by_episodes() -> None:
