@@ -179,9 +179,11 @@ class MetaTrainer:
         if self.replay is None:
             return f"rollouts of {rollout:.2g} GiB"
         size = replay_size(self.config.replay, system.spec, system.trial_steps, system.replayed_fields)
-        return (
+        told = (
             f"rollouts of {rollout:.2g} GiB, a replay of {self.replay.capacity} trials, {size:.2g} GiB when it is full"
         )
+        remembered = 0.0 if system.world_model is None else system.world_model.remembered
+        return f"{told}, what imagined rows remember, up to {remembered:.2g} GiB" if remembered else told
 
     def load_state_dict(self, state: Mapping[str, State], shards: Iterable[Shard]) -> None:
         """Restore what ``state_dict`` gave, and trials; generators last. ValueError on another kind of device."""

@@ -107,6 +107,11 @@ class WorldModel(ABC):
     def imagine(self, starts: Starts, task_latents: Tensor, generator: torch.Generator) -> ImaginedBatch:
         """Rows that begin in ``starts``, of tasks (B, latent_dim), driven by ``generator``."""
 
+    @property
+    def remembered(self) -> float:
+        """What an imagined rollout's rows keep of what is over, at most [GiB]; 0: next to nothing."""
+        return 0.0
+
     def to(self, device: torch.device) -> WorldModel:
         """Move the network; before the first update."""
         self.network.to(device)

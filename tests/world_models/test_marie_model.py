@@ -86,6 +86,16 @@ def test_rows_put_back_leave_the_others_alone() -> None:
     assert after[0].obs[~where].equal(after[1].obs[~where])
 
 
+def test_what_rows_remember_is_said_and_does_not_grow() -> None:
+    model = trained(n_layers=2, imagined_rows=len(MOMENTS.trial), imagined_steps=12, context_steps=4)
+    env = rows_of(model)
+    env.reset(MOMENTS.trial)
+    for _ in range(3):
+        held = [x for memory in env.dream._memories for x in (memory.keys, memory.values)]
+        assert sum(x.numel() * x.element_size() for x in held) == pytest.approx(model.remembered * 2**30)
+        played(env, 4)
+
+
 def test_a_saved_model_goes_on_as_if_it_had_not_stopped() -> None:
     def state(model: Marie) -> dict[str, Tensor]:
         return {name: x.clone() for name, x in model.network.state_dict().items()}

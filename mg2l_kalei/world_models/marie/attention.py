@@ -120,6 +120,11 @@ class Transformer(nn.Module):
         """Empty ones, of each layer."""
         return [Memory(n_rows, n_places, attention, like) for attention in map(attention_of, self.layers)]
 
+    @property
+    def place_size(self) -> int:
+        """Numbers that memories of all layers hold of one place."""
+        return sum(2 * attention.n_heads * attention.head_dim for attention in map(attention_of, self.layers))
+
     def go_on(self, x: Tensor, mask: Tensor, memories: list[Memory]) -> Tensor:
         """The same for places x (R, S, dim) that follow those in memory, all M of which mask (R, 1, S, M) is of."""
         for layer, memory in zip(self.layers, memories, strict=True):

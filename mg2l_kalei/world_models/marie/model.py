@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from envs.core import EnvSpec
 from mg2l_kalei.buffers.contexts import draw_below
-from mg2l_kalei.buffers.trials import TrialReplay
+from mg2l_kalei.buffers.trials import GIB, TrialReplay
 from mg2l_kalei.buffers.windows import Moments, observed_trials, window
 from mg2l_kalei.encoders.base import TaskEncoder
 from mg2l_kalei.types import Clock, Metrics, State
@@ -62,6 +62,12 @@ class Marie(WorldModel):
 
     def imagine(self, starts: Starts, task_latents: Tensor, generator: torch.Generator) -> DreamedRows:
         return DreamedRows(self.network, starts, task_latents, generator, self.spec)
+
+    @property
+    def remembered(self) -> float:
+        dynamics, config = self.network.dynamics, self.config
+        n_places = config.imagined_rows * dynamics.sizes.n_agents * config.context_steps * dynamics.sizes.block
+        return n_places * dynamics.transformer.place_size * dynamics.obs.weight.element_size() / GIB
 
     def sequences(
         self, replay: TrialReplay, trial: Tensor, latent: Tensor, generator: torch.Generator
