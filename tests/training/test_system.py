@@ -125,10 +125,13 @@ def alternatives() -> Iterator[tuple[str, str, Any]]:
             yield from ((words, name, value) for value in values if value != rule.default)
 
 
+NEEDS = {"trains_encoder": {"time_limits": "terminal"}}  # what a setting is refused without
+
+
 @pytest.mark.parametrize(("choice", "name", "value"), list(alternatives()))
 def test_every_choice_of_every_setting_trains(choice: str, name: str, value: Any) -> None:
     env = "toy-corners" if can_learn(tiny("mg2l_kalei", "toy-corners", choice)) else "toy-arms"
-    train_two_iterations(tiny("mg2l_kalei", env, choice, **{name: value}))
+    train_two_iterations(tiny("mg2l_kalei", env, choice, **{name: value}, **NEEDS.get(name, {})))
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
