@@ -73,7 +73,7 @@ class Matd3Config:
     target_noise: float = setting(0.2, "deviation that smooths continuous target actions", low=0)
     target_noise_clip: float = setting(0.5, "greatest size of that noise", low=0)
     warmup_steps: int = setting(10_000, "environment steps before which actions are random", low=0)
-    max_grad_norm: float = setting(10.0, "of actors, and of critics", above=0)
+    max_grad_norm: float = setting(10.0, "of actors, of critics, and of the encoder", above=0)
     trains_encoder: bool = setting(False, TRAINS_ENCODER, is_late=True)
     n_critics: int = setting(0, "members of the ensemble; 0: 2 independent ones, or 5 of kaleidoscope", low=0)
     critic_sharing: str = setting(

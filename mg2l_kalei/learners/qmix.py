@@ -56,7 +56,7 @@ class QmixConfig:
         "as in published code",
         choices=TIME_LIMITS,
     )
-    max_grad_norm: float = setting(10.0, "of agents and mixer together", above=0)
+    max_grad_norm: float = setting(10.0, "of agents and mixer together; of the encoder by itself", above=0)
     trains_encoder: bool = setting(False, TRAINS_ENCODER, is_late=True)
 
     def epsilon(self, clock: Clock) -> float:

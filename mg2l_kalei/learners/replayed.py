@@ -17,7 +17,7 @@ from mg2l_kalei.learners.optimiser import Optimiser, back_through
 from mg2l_kalei.processes import ALONE, Processes
 from mg2l_kalei.types import Metrics, Rollout, State, Step, TaskLatent
 
-TRAINS_ENCODER = "the loss of values trains the encoder too, by the global latents of what is replayed"
+TRAINS_ENCODER = "the loss of values trains the encoder too, if it learns, by the global latents of replayed trials"
 ROUNDING = 1e-6  # of an update, by which a sum of rates may fall short of a whole one
 
 

@@ -271,11 +271,10 @@ def _impossible(config: RunConfig) -> Iterable[str]:
         yield f"precision=bf16 with network.memory={config.network.memory}: a GRU needs fp32 or tf32"
     if WORLD_MODELS[config.kinds["world_model"]][0] is not None:
         yield from _impossible_to_imagine(config)
-    is_real = getattr(config.world_model, "real_rollouts", True)  # imagined trials have latents that are given
-    by_values = learner.trains_encoder(config.learner) and is_real
-    if getattr(config.learner, "trains_encoder", False) and not is_real:
+    by_values, has_real = learner.trains_encoder(config.learner), getattr(config.world_model, "real_rollouts", True)
+    if by_values and not has_real and not learner.is_on_policy:  # on-policy it is so by default
         yield "learner.trains_encoder=true with world_model.real_rollouts=false: latents of imagined trials are given"
-    yield from encoder.problems(config.encoder, EncoderUse(context, by_values))
+    yield from encoder.problems(config.encoder, EncoderUse(context, by_values and has_real))
 
 
 def _impossible_to_imagine(config: RunConfig) -> Iterable[str]:

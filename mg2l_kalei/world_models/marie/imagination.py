@@ -38,7 +38,8 @@ class TokenDream:
         S, N, M = dynamics.sizes.block, dynamics.sizes.n_agents, len(past.obs)
         room = dynamics.config.context_steps * S
         like = dynamics.obs.weight
-        self._memories: list[Memory] = dynamics.transformer.memories(len(alive) * N, room, like)
+        self._memories: list[Memory] = []  # what was held makes room
+        self._memories = dynamics.transformer.memories(len(alive) * N, room, like)
         if M:
             blocks = Blocks(past.obs, past.action, past.alive, past.is_known.long(), self.latent)
             x = rows(dynamics.embedded(blocks))
