@@ -53,22 +53,19 @@ def test_the_task_comes_to_be_read_from_an_agents_latent(algo: str) -> None:
     assert after > max(0.85, before)
 
 
+SAMPLED = {
+    "mappo": ("learner.initial_log_std=0",),
+    "matd3": ("learner=matd3", "learner.trains_encoder=true", "learner.warmup_steps=2000"),
+}
+
+
 @pytest.mark.slow
-def test_posterior_sampling_learns_from_the_critic_alone_and_pays_in_the_second_episode() -> None:
-    trainer = trainer_of("pearl", 40, "learner.initial_log_std=0", n_rows=32)
-    for _ in range(40):
+@pytest.mark.parametrize("learner", SAMPLED)
+def test_posterior_sampling_learns_from_the_critic_alone_and_pays_in_the_second_episode(learner: str) -> None:
+    trainer = trainer_of("pearl", 80, *SAMPLED[learner], n_rows=32)
+    for _ in range(80):
         trainer.iterate()
     read, (first, second) = played(trainer)
     assert isinstance(trainer.system.family, Corners)
     assert read > 0.85
     assert second > trainer.system.family.uninformed_return > first
-
-
-@pytest.mark.slow
-def test_posterior_sampling_infers_by_the_critics_of_matd3_alone() -> None:
-    """In forty iterations it reads the corner; its actors take more to make something of it."""
-    off_policy = ("learner=matd3", "learner.trains_encoder=true", "learner.warmup_steps=2000")
-    trainer = trainer_of("pearl", 40, *off_policy, n_rows=32)
-    for _ in range(40):
-        trainer.iterate()
-    assert played(trainer)[0] > 0.8
