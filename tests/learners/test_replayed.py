@@ -16,7 +16,8 @@ from mg2l_kalei.buffers.trials import ReplayConfig, TrialReplay
 from mg2l_kalei.encoders import ENCODERS
 from mg2l_kalei.learners import LEARNERS
 from mg2l_kalei.learners.base import Experience
-from mg2l_kalei.learners.replayed import ReplayLearner, episodes_in, of_team, relived
+from mg2l_kalei.learners.matd3 import Matd3
+from mg2l_kalei.learners.replayed import ReplayLearner, Trials, episodes_in, of_team, relived
 from mg2l_kalei.learners.targets import Targets
 from mg2l_kalei.networks import GroupedMlp, NetworkConfig
 from mg2l_kalei.sharing.independent import SepsConfig, SepsSharing
@@ -135,6 +136,20 @@ def test_values_that_cannot_teach_are_refused(settings: dict[str, Any], problem:
     kind, config = LEARNERS["qmix"]
     changed = dataclasses.replace(config, **{"trains_encoder": True, "time_limits": "terminal", **settings})
     assert [problem in line for line in kind.problems(changed, DISCRETE)] == [True]
+
+
+def test_every_update_counts_in_what_the_encoder_is_taught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches cut out of the same trials are one lesson, of so many losses."""
+    counts: list[int] = []
+    monkeypatch.setattr(Trials, "teach", lambda self, optimiser, n_losses: counts.append(n_losses))
+    encoder, rollout = make_encoder("mg2l", DISCRETE), random_rollout(DISCRETE, n_rows=4)
+    settings: dict[str, Any] = {"trains_encoder": True, "batch": 4, "updates_per_step": 0.25, "encoded_batches": 3}
+    learner = make_learner(encoder, DISCRETE, kind="matd3", **settings)
+    assert isinstance(learner, Matd3)
+    replay = TrialReplay(ReplayConfig(capacity=8), DISCRETE, len(rollout.steps.obs), Step._fields, torch.device("cpu"))
+    replay.add(rollout.steps, rollout.task)
+    learner.update(Experience(rollout, replay, encoder), Clock(0, 0, 100), generator())
+    assert sum(counts) == learner.n_updates > len(counts) > 1
 
 
 def test_updates_are_counted_by_episodes() -> None:
