@@ -53,7 +53,7 @@ def test_tokens_learn_what_neither_copying_nor_a_linear_fit_tells() -> None:
     found = open_loop_scores(model, unseen, trials, swirl.oracle(), generator(2))
     scores = {name.removeprefix("world_model/"): float(value) for name, value in found.items()}
     for k in (1, 5, 15):
-        assert scores[f"error_{k}"] < 0.9 * min(scores[f"copy_error_{k}"], scores[f"linear_error_{k}"]), scores
+        assert scores[f"error_{k}"] < 0.8 * min(scores[f"copy_error_{k}"], scores[f"linear_error_{k}"]), scores
     assert scores["reward_r2_1"] > 0.9 > scores["linear_reward_r2_1"]
 
 
