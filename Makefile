@@ -22,7 +22,8 @@ test: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto
 
-slow: $(INSTALLED)
+slow: $(INSTALLED)  # battles too
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[smax]'
 	$(BIN)/pytest -n auto -m slow
 
 docs: export NO_MKDOCS_2_WARNING := 1

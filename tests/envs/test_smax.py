@@ -13,7 +13,7 @@ from envs import ENVS, make_family
 from envs.check import check_family
 from envs.core import Refusal, TaskFamily
 from envs.smax.family import TARGETS, EnemiesConfig
-from envs.smax.maps import MAPS, STOP
+from envs.smax.maps import MAPS, N_MOVES, STOP, UNIT_SIZE
 from mg2l_kalei.evaluation.adaptation import episodes_won
 from mg2l_kalei.training.phases import share_won
 from tests.small_systems import random_rollout
@@ -54,6 +54,7 @@ def test_maps_of_one_family_have_one_size() -> None:
         EnemiesConfig(maps=("3m", "8m"))
 
 
+@pytest.mark.slow
 def test_the_sizes_written_down_are_those_of_jaxmarl() -> None:
     smax: Any = pytest.importorskip("jaxmarl.environments.smax")
     for one in MAPS.values():
@@ -86,7 +87,7 @@ def test_standing_still_loses_and_pays_nobody_for_winning(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [0, 1])
 def test_enemies_that_are_jaxmarls_make_its_steps(target: int) -> None:
-    """Rows of 2s3z under random legal actions: what is seen, paid and ended is jaxmarl's, given the same keys."""
+    """Rows of 2s3z under random legal actions show, pay, allow and end what jaxmarl's do, given the same keys."""
     smax: Any = pytest.importorskip("jaxmarl.environments.smax")
     import jax
     import jax.numpy as jnp
@@ -105,23 +106,61 @@ def test_enemies_that_are_jaxmarls_make_its_steps(target: int) -> None:
         both = (action, jnp.array([acts[agent] for agent in reference.enemy_agents]))
         decoded = (world._decode_discrete_actions(each) for each in both)
         joined = tuple(jnp.concatenate(parts) for parts in zip(*decoded, strict=True))
-        obs, _, reward, done, _ = world.step_env_no_decode(world_key, row.battle, joined)
-        return jnp.stack([obs[a] for a in reference.agents]), obs["world_state"], reward["ally_0"], done["__all__"]
+        obs, battle, reward, done, _ = world.step_env_no_decode(world_key, row.battle, joined)
+        seen, legal, dead = (
+            jnp.stack([of[agent] for agent in reference.agents]) for of in (obs, world.get_avail_actions(battle), done)
+        )
+        return seen, obs["world_state"], reward["ally_0"], legal, ~dead, done["__all__"]
 
-    ours: Any = rules(("2s3z",), 100)
+    ours: Any = rules(("2s3z",), 30)
     expected_step, draws = jax.jit(jax.vmap(one_step)), np.random.default_rng(0)
     keys = draws.integers(0, 2**32, (4, 2), dtype=np.uint32)
     row, seen = ours.start(keys, np.array([[0, target, 0]] * 4, np.int32))
-    for _ in range(40):
-        legal = np.asarray(seen.legal)
-        action = np.array([[draws.choice(np.flatnonzero(one)) for one in each] for each in legal], np.int32)
-        obs, state, reward, done = expected_step(row, action)
+    for t in range(1, 41):
+        can = np.asarray(seen.legal)
+        action = np.array([[draws.choice(np.flatnonzero(one)) for one in each] for each in can], np.int32)
+        obs, state, reward, legal, alive, is_over = expected_step(row, action)
         row, seen = ours.step(row, action)
         np.testing.assert_array_equal(seen.obs, obs)
         np.testing.assert_array_equal(seen.state, state)
         np.testing.assert_array_equal(seen.reward[:, 0], reward)
-        np.testing.assert_array_equal(seen.terminated | seen.truncated, done)
+        np.testing.assert_array_equal(seen.legal, legal)
+        np.testing.assert_array_equal(seen.alive, alive)
+        np.testing.assert_array_equal(seen.terminated, is_over)
+        np.testing.assert_array_equal(seen.truncated, ~np.asarray(is_over) & (t >= 30))
+    assert seen.terminated.any()
+    assert not seen.terminated.all()
     assert ours.step._cache_size() == 1, "compiled again"
+
+
+@pytest.mark.slow
+def test_enemies_shoot_at_the_weakest_in_range_until_it_is_dead() -> None:
+    """One enemy of 3m, to whom its enemies show their share of health and their place, in its range of sight."""
+    smax: Any = pytest.importorskip("jaxmarl.environments.smax")
+    from jaxmarl.environments.smax.heuristic_enemy import get_heuristic_policy_initial_state
+
+    from envs.smax.battle import _at_the_weakest
+
+    env = smax.SMAX(scenario=smax.map_name_to_scenario("3m"))
+    nobody = get_heuristic_policy_initial_state()
+
+    def answer(action: int, last: int, health: list[float], away: list[float]) -> tuple[int, int]:
+        units = np.zeros((5, UNIT_SIZE), np.float32)
+        units[2:, 0], units[2:, 1] = health, away  # behind its two friends
+        own = np.zeros(env.obs_size - units.size, np.float32)
+        own[-env.unit_type_bits] = 1.0  # a marine, who sees 9 and shoots 5 far
+        before = nobody.replace(last_attacked_enemy=last)
+        given = (action, nobody, before, np.concatenate((units.ravel(), own)))
+        acted, mind = _at_the_weakest(env, acting=given)
+        return int(acted) - N_MOVES, int(mind.last_attacked_enemy)
+
+    near, shoots = [0.5, 0.5, 0.5], N_MOVES  # at the first
+    assert answer(shoots, -1, [0.9, 0.3, 0.6], near) == (1, 1)
+    assert answer(shoots, -1, [0.9, 0.3, 0.6], [0.5, 0.6, 0.5]) == (2, 2), "the weakest is out of range"
+    assert answer(shoots, -1, [0.9, 0.0, 0.6], near) == (2, 2), "the weakest is dead"
+    assert answer(shoots, 0, [0.9, 0.3, 0.6], near) == (0, 0), "it shot at another before"
+    assert answer(shoots, 0, [0.0, 0.3, 0.6], near) == (1, 1), "who is dead now"
+    assert answer(STOP, 0, [0.9, 0.3, 0.6], [0.6, 0.6, 0.6]) == (STOP - N_MOVES, -1), "nobody is in range"
 
 
 @pytest.mark.slow

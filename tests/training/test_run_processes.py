@@ -87,8 +87,9 @@ def unbroken(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> 
     return remains(folder_of(words)), int(counted[1])
 
 
-def assert_survives(processes: Processes, folder: Path, kill_at: int, expected: Remains) -> None:
-    words = tiny(folder)
+def assert_survives(processes: Processes, folder: Path, kill_at: int, expected: Remains, *system: str) -> None:
+    """``system``: family and recipe."""
+    words = tiny(folder, *system)
     assert processes.wait(processes.start(words, kill_at)) == KILLED, kill_at
     assert processes.wait(processes.start(words)) == 0, processes.log.read_text()
     assert remains(folder_of(words)) == expected, kill_at
@@ -126,14 +127,15 @@ def test_a_run_killed_again_and_again_ends_as_an_unbroken_one(
 def test_a_run_that_learns_from_a_replay_survives_being_killed_too(
     processes: Processes, tmp_path: Path, env: str, algo: str
 ) -> None:
-    unbroken, killed = (tiny(tmp_path / name, env, algo) for name in ("unbroken", "killed"))
+    """Early, in the midst, and at one of the last touches of the disk, those of a save."""
+    unbroken = tiny(tmp_path / "unbroken", env, algo)
     assert processes.wait(processes.start(unbroken)) == 0, processes.log.read_text()
     counted = re.search(r"(\d+) moments", processes.log.read_text())
     assert counted
-    assert processes.wait(processes.start(killed, int(0.6 * int(counted[1])))) == KILLED
-    assert processes.wait(processes.start(killed)) == 0, processes.log.read_text()
-    assert remains(folder_of(killed)) == remains(folder_of(unbroken))
-    assert any("train/td_loss" in row or "train/critic_loss" in row for row in remains(folder_of(killed)).metrics)
+    expected = remains(folder_of(unbroken))
+    assert any("train/td_loss" in row or "train/critic_loss" in row for row in expected.metrics)
+    for share in (0.2, 0.6, 0.97):
+        assert_survives(processes, tmp_path / str(share), int(share * int(counted[1])), expected, env, algo)
 
 
 @pytest.mark.parametrize(

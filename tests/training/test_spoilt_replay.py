@@ -1,4 +1,4 @@
-"""Is a replayed batch that spoils an update named and written, and the first one, whatever comes after it?"""
+"""Is what spoils an update on replayed trials named and written, and the first batch, whatever comes after it?"""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from torch import Tensor
 from mg2l_kalei.config import load
 from mg2l_kalei.disk import tensor_file
 from mg2l_kalei.disk.finite import NonFiniteError
+from mg2l_kalei.learners.optimiser import Optimiser
 from mg2l_kalei.training.meta_trainer import MetaTrainer
 from mg2l_kalei.training.system import CONFIG_DIR, SCHEMA, build
+from mg2l_kalei.types import Metrics
 from tests.small_runs import tiny
 
 
@@ -52,3 +54,33 @@ def test_of_several_batches_the_first_that_was_bad_is_written(
     with pytest.raises(NonFiniteError, match=r"^replayed\."):
         trainer.iterate()
     assert len(drawn) > 1, "the last batch was another"
+
+
+ONE_UPDATE: dict[str, dict[str, Any]] = {  # in each iteration of 16 steps
+    "qmix": {"learner__updates_per_episode": 0.25},
+    "matd3": {"learner__updates_per_step": 1 / 16, "learner__policy_delay": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("algo", "env", "network"),
+    [("qmix", "toy-turns", "actor"), ("matd3", "toy-corners", "critic"), ("matd3", "toy-corners", "actor")],
+)
+def test_a_gradient_that_is_not_finite_is_named_though_every_loss_is(
+    tmp_path: Path, algo: str, env: str, network: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = tiny(tmp_path, env, algo, n_iters=2, learner__batch=4, **ONE_UPDATE[algo])
+    trainer = MetaTrainer(build(load(words, SCHEMA, CONFIG_DIR).config, torch.device("cpu")), tmp_path / "bad_batch")
+    trainer.iterate()
+    step, n_spoilt = Optimiser.step, []
+
+    def spoilt(optimiser: Optimiser, loss: Tensor, **named: Any) -> Metrics:
+        if optimiser.name == network:
+            n_spoilt.append(1)
+            loss.register_hook(lambda gradient: gradient * math.nan)
+        return step(optimiser, loss, **named)
+
+    monkeypatch.setattr(Optimiser, "step", spoilt)
+    with pytest.raises(NonFiniteError, match=f"^train/{network}_grad_norm "):
+        trainer.iterate()
+    assert len(n_spoilt) == 1 and trainer.bad_batch.is_file()
