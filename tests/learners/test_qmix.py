@@ -132,6 +132,7 @@ def test_an_endless_reward_is_worth_the_geometric_series_unless_time_limits_end_
 
 
 MATRIX = EnvSpec(n_agents=2, obs_dim=1, state_dim=1, action_dim=3, is_discrete=True, episode_steps=1)
+SUM = torch.tensor([[0.0, 1.0, 3.0], [1.0, 2.0, 4.0], [2.0, 3.0, 5.0]])
 PRODUCT = torch.tensor([[0.0, 0.0, 0.0], [0.0, 1.0, 2.0], [0.0, 2.0, 4.0]])
 PENALTY = torch.tensor([[8.0, -12.0, -12.0], [-12.0, 0.0, 0.0], [-12.0, 0.0, 0.0]])  # arXiv 1905.05408
 
@@ -159,8 +160,9 @@ def played(payoff: Tensor, mixer: str) -> tuple[float, float]:
 
 
 def test_a_sum_cannot_say_what_a_monotonic_mixer_can() -> None:
-    error, paid = played(PRODUCT, "qmix")
-    assert error < 0.1 and paid == 4
+    for payoff, mixer in ((PRODUCT, "qmix"), (SUM, "qmix"), (SUM, "vdn")):
+        error, paid = played(payoff, mixer)
+        assert error < 0.1 and paid == payoff.max()
     error, _ = played(PRODUCT, "vdn")
     assert error > 0.9
 
