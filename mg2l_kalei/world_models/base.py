@@ -61,6 +61,12 @@ class Starts(NamedTuple):
     task: Tensor  # (B,) int64
     episode_start: Tensor  # (B,) bool   whether an episode begins at that moment
 
+    def of(self, rows: Tensor) -> Starts:
+        """Those of some rows, by their numbers."""
+        history = Step._make(None if x is None else x[:, rows] for x in self.history)
+        seen = Observation._make(None if x is None else x[rows] for x in self.seen)
+        return Starts(history, self.is_known[:, rows], seen, self.task[rows], self.episode_start[rows])
+
 
 class ImaginedBatch(EnvBatch, Protocol):
     """B imagined rows. A ``reset`` puts rows back to their starts, whatever the tasks; all must be reset at first.
@@ -109,7 +115,7 @@ class WorldModel(ABC):
 
     @property
     def remembered(self) -> float:
-        """What an imagined rollout's rows keep of what is over, at most [GiB]; 0: next to nothing."""
+        """What rows that are imagined at once keep of what is over, at most [GiB]; 0: next to nothing."""
         return 0.0
 
     def to(self, device: torch.device) -> WorldModel:

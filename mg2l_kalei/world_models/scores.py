@@ -6,6 +6,8 @@ that the model was trained on. Errors are root mean squares over agents and entr
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,6 +24,7 @@ from mg2l_kalei.world_models.base import Starts, WorldModel, starts_at, task_lat
 STEPS_AHEAD = (1, 5, 15)
 N_STARTS, N_FITTED = 512, 4096  # moments that errors are measured from, and that the regression is fitted to,
 N_TRIALS = 256  # of so many trials at most, whose latents are inferred
+N_ROWS = 256  # imagined at once, whose memory is a model's to bound
 RIDGE = 1e-3  # penalty, per fitted moment, of weights of standardised inputs
 
 
@@ -76,14 +79,20 @@ def open_loop_scores(
 
 def imagined(model: WorldModel, starts: Starts, latents: Tensor, actions: Tensor, generator: torch.Generator) -> Ahead:
     """What the model makes of actions (H, B, N, ...) from these starts on."""
-    env = model.imagine(starts, latents, generator)
-    env.reset(starts.task)
-    steps = []
-    for action in actions:
-        result = env.step(action)
-        steps.append((result.obs, result.reward, env.spread))
-    obs, reward, spread = zip(*steps, strict=True)
-    return Ahead(torch.stack(obs), torch.stack(reward), None if spread[0] is None else torch.stack(spread))
+    parts = []
+    for rows in torch.arange(len(starts.task), device=starts.task.device).split(N_ROWS):
+        env = model.imagine(starts.of(rows), latents[rows], generator)
+        env.reset(starts.task[rows])
+        steps = []
+        for action in actions[:, rows]:
+            result = env.step(action)
+            steps.append(Ahead(result.obs, result.reward, env.spread))
+        parts.append(_joined(steps, torch.stack))
+    return _joined(parts, partial(torch.cat, dim=1))
+
+
+def _joined(parts: Sequence[Ahead], join: Callable[[tuple[Tensor, ...]], Tensor]) -> Ahead:
+    return Ahead._make(None if x[0] is None else join(x) for x in zip(*parts, strict=True))
 
 
 def explained(predicted: Tensor, true: Tensor) -> Tensor:
@@ -134,9 +143,10 @@ class LinearModel:
         return Ahead(*(torch.stack(column) for column in zip(*predicted, strict=True)))
 
     def deviation(self, obs: Tensor, true: Tensor) -> Tensor:
-        """Root mean square over entries that vary, in their deviations: (..., obs_dim) -> (...)."""
+        """Root mean square over entries that vary, in their deviations: (..., obs_dim) -> (...); 0 if none does."""
         varies = self.scale > 1e-6
-        return ((obs - true)[..., varies] / self.scale[varies]).square().mean(-1).sqrt()
+        squares = ((obs - true)[..., varies] / self.scale[varies]).square()
+        return (squares.sum(-1) / varies.sum().clamp(min=1)).sqrt()
 
     def _inputs(self, obs: Tensor, action: Tensor, is_known: Tensor, latent: Tensor) -> Tensor:
         """Windows (W, B, ...) -> (B, in), in double precision."""

@@ -50,7 +50,10 @@ class MemberLinear(nn.Module):
 
 
 class TeamNetwork(nn.Module):
-    """See the module's docstring. Observation changes are predicted in units of their deviation, as rewards are."""
+    """See the module's docstring. Observation changes are predicted in units of their deviation, as rewards are.
+
+    Entries that change by the same in every step, such as a clock's, go on changing by that.
+    """
 
     def __init__(
         self,
@@ -89,11 +92,11 @@ class TeamNetwork(nn.Module):
         reward = self.reward.denormalise(reward).squeeze(-1)
         if self.shared_reward:
             reward = reward.mean(-1, keepdim=True).expand(E, B, N)
-        next_obs = seen.obs[-1] + change * self._moving() + self.change.shift * (self._moving() > 0)
+        next_obs = seen.obs[-1] + change * self._moving() + self.change.shift
         return Predicted(next_obs, reward, goes_on.squeeze(-1).mean(-1), next_alive.squeeze(-1), next_legal)
 
     def error(self, next_obs: Tensor, true: Tensor) -> Tensor:
-        """Of observations (..., obs_dim), in deviations of their changes; 0 where nothing ever changes."""
+        """Of observations (..., obs_dim), in deviations of their changes; 0 where these are always the same."""
         moving = self._moving()
         return torch.where(moving > 0, (next_obs - true) / moving.clamp(min=1e-12), 0.0)
 
@@ -103,7 +106,7 @@ class TeamNetwork(nn.Module):
         return obs.clamp(self.obs.shift - reach, self.obs.shift + reach)
 
     def _moving(self) -> Tensor:
-        """Deviation of the change of each entry of an observation, 0 where there was none: (obs_dim,)."""
+        """Deviation of the change of each entry of an observation, 0 where it is always the same: (obs_dim,)."""
         return torch.where(self.change.var > 1e-10, self.change.scale, 0.0)
 
     def _input(self, seen: Seen) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,22 +85,18 @@ def test_standing_still_loses_and_pays_nobody_for_winning(name: str) -> None:
     assert result.terminated.any() and not result.alive[result.terminated].any()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("target", [0, 1])
-def test_enemies_that_are_jaxmarls_make_its_steps(target: int) -> None:
-    """Rows of 2s3z under random legal actions show, pay, allow and end what jaxmarl's do, given the same keys."""
+def jaxmarls_step(target: int) -> Callable[..., tuple[Any, ...]]:
+    """Of one row of ours and its action: obs, state, reward, legal, alive, whether it is over, by jaxmarl's 2s3z."""
     smax: Any = pytest.importorskip("jaxmarl.environments.smax")
     import jax
     import jax.numpy as jnp
 
-    from envs.smax.battle import Row, rules
-
     given = {"max_steps": 100, "attack_mode": TARGETS[target]}
     reference = smax.HeuristicEnemySMAX(scenario=smax.map_name_to_scenario("2s3z"), **given)
+    world = reference._env
 
-    def one_step(row: Row, action: Any) -> tuple[Any, ...]:
+    def step(row: Any, action: Any) -> tuple[Any, ...]:
         _, enemy_key, world_key = jax.random.split(row.key, 3)
-        world = reference._env
         seen = world.get_obs_unit_list(row.battle)
         of_enemies = jnp.array([seen[agent] for agent in reference.enemy_agents])
         acts, _ = reference.get_enemy_actions(enemy_key, row.minds, of_enemies)
@@ -107,13 +104,24 @@ def test_enemies_that_are_jaxmarls_make_its_steps(target: int) -> None:
         decoded = (world._decode_discrete_actions(each) for each in both)
         joined = tuple(jnp.concatenate(parts) for parts in zip(*decoded, strict=True))
         obs, battle, reward, done, _ = world.step_env_no_decode(world_key, row.battle, joined)
-        seen, legal, dead = (
-            jnp.stack([of[agent] for agent in reference.agents]) for of in (obs, world.get_avail_actions(battle), done)
-        )
+        of_allies = (obs, world.get_avail_actions(battle), done)
+        seen, legal, dead = (jnp.stack([of[agent] for agent in reference.agents]) for of in of_allies)
         return seen, obs["world_state"], reward["ally_0"], legal, ~dead, done["__all__"]
 
+    return step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0, 1])
+def test_enemies_that_are_jaxmarls_make_its_steps(target: int) -> None:
+    """Rows of 2s3z under random legal actions show, pay, allow and end what jaxmarl's do, given the same keys."""
+    step = jaxmarls_step(target)
+    import jax
+
+    from envs.smax.battle import rules
+
     ours: Any = rules(("2s3z",), 30)
-    expected_step, draws = jax.jit(jax.vmap(one_step)), np.random.default_rng(0)
+    expected_step, draws = jax.jit(jax.vmap(step)), np.random.default_rng(0)
     keys = draws.integers(0, 2**32, (4, 2), dtype=np.uint32)
     row, seen = ours.start(keys, np.array([[0, target, 0]] * 4, np.int32))
     for t in range(1, 41):
@@ -121,13 +129,11 @@ def test_enemies_that_are_jaxmarls_make_its_steps(target: int) -> None:
         action = np.array([[draws.choice(np.flatnonzero(one)) for one in each] for each in can], np.int32)
         obs, state, reward, legal, alive, is_over = expected_step(row, action)
         row, seen = ours.step(row, action)
-        np.testing.assert_array_equal(seen.obs, obs)
-        np.testing.assert_array_equal(seen.state, state)
-        np.testing.assert_array_equal(seen.reward[:, 0], reward)
-        np.testing.assert_array_equal(seen.legal, legal)
-        np.testing.assert_array_equal(seen.alive, alive)
-        np.testing.assert_array_equal(seen.terminated, is_over)
-        np.testing.assert_array_equal(seen.truncated, ~np.asarray(is_over) & (t >= 30))
+        pairs = [(seen.obs, obs), (seen.state, state), (seen.reward[:, 0], reward), (seen.legal, legal)]
+        pairs += [(seen.alive, alive), (seen.terminated, is_over)]
+        pairs.append((seen.truncated, ~np.asarray(is_over) & (t >= 30)))
+        for found, expected in pairs:
+            np.testing.assert_array_equal(found, expected)
     assert seen.terminated.any()
     assert not seen.terminated.all()
     assert ours.step._cache_size() == 1, "compiled again"

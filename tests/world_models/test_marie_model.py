@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import weakref
 from typing import Any
 
 import pytest
@@ -13,11 +14,11 @@ from torch import Tensor
 from envs.core import StepResult
 from mg2l_kalei.buffers.windows import Moments, jointly_observed
 from mg2l_kalei.types import Clock
-from mg2l_kalei.world_models.base import Surroundings, starts_at
+from mg2l_kalei.world_models.base import Starts, Surroundings, starts_at
 from mg2l_kalei.world_models.marie import Marie, MarieConfig
 from mg2l_kalei.world_models.marie.config import TOKENIZERS
 from mg2l_kalei.world_models.marie.imagination import DreamedRows
-from mg2l_kalei.world_models.scores import open_loop_scores
+from mg2l_kalei.world_models.scores import N_ROWS, open_loop_scores
 from tests.small_systems import generator
 from tests.training.trainers import make_trainer, tiny
 from tests.world_models import swirl
@@ -86,14 +87,37 @@ def test_rows_put_back_leave_the_others_alone() -> None:
     assert after[0].obs[~where].equal(after[1].obs[~where])
 
 
-def test_what_rows_remember_is_said_and_does_not_grow() -> None:
-    model = trained(n_layers=2, imagined_rows=len(MOMENTS.trial), imagined_steps=12, context_steps=4)
+def test_what_rows_remember_is_said_does_not_grow_and_is_there_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained(n_layers=2, imagined_rows=N_ROWS + 9, imagined_steps=12, context_steps=4)
     env = rows_of(model)
     env.reset(MOMENTS.trial)
     for _ in range(3):
         held = [x for memory in env.dream._memories for x in (memory.keys, memory.values)]
-        assert sum(x.numel() * x.element_size() for x in held) == pytest.approx(model.remembered * 2**30)
+        of_each = sum(x.numel() * x.element_size() for x in held) / len(MOMENTS.trial)
+        assert of_each * (N_ROWS + 9) == pytest.approx(model.remembered * 2**30)
         played(env, 4)
+    make, before = model.network.dynamics.transformer.memories, weakref.ref(env.dream._memories[0])
+    monkeypatch.setattr(
+        model.network.dynamics.transformer, "memories", lambda *given: (before() is None) and make(*given)
+    )
+    del held
+    env.reset(MOMENTS.trial)
+    assert len(env.dream._memories) == 2
+
+
+def test_errors_are_measured_on_no_more_rows_at_once_than_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sizes = trained(imagined_rows=4), []
+    imagine = model.imagine
+
+    def watched(starts: Starts, *others: Any) -> DreamedRows:
+        sizes.append(len(starts.task))
+        return imagine(starts, *others)
+
+    monkeypatch.setattr(model, "imagine", watched)
+    slots = torch.arange(32)
+    open_loop_scores(model, swirl.replayed(32), (slots[:16], slots[16:]), swirl.oracle(), generator())
+    assert len(sizes) > 1 and max(sizes) == N_ROWS
+    assert model.remembered == trained(imagined_rows=N_ROWS).remembered
 
 
 def test_a_saved_model_goes_on_as_if_it_had_not_stopped() -> None:

@@ -114,7 +114,10 @@ class DreamedRows:
         )
         obs = network.tokens(seen.obs)
         if where is None:
-            self.dream = TokenDream(network, self.latent, past, obs, seen.alive)
+            if hasattr(self, "dream"):  # its memory is not to be there twice
+                self.dream.begin(past, obs, seen.alive)
+            else:
+                self.dream = TokenDream(network, self.latent, past, obs, seen.alive)
             self._elapsed = torch.zeros_like(tasks)
             self._shown = seen
         else:

@@ -19,6 +19,7 @@ from mg2l_kalei.world_models.marie.imagination import DreamedRows
 from mg2l_kalei.world_models.marie.network import Blocks
 from mg2l_kalei.world_models.marie.prediction import Truth, losses
 from mg2l_kalei.world_models.marie.team import MarieNetwork
+from mg2l_kalei.world_models.scores import N_ROWS
 
 POOL = 256  # trials of which latents are inferred anew for each rollout's updates
 
@@ -66,7 +67,8 @@ class Marie(WorldModel):
     @property
     def remembered(self) -> float:
         dynamics, config = self.network.dynamics, self.config
-        n_places = config.imagined_rows * dynamics.sizes.n_agents * config.context_steps * dynamics.sizes.block
+        n_rows = max(config.imagined_rows, N_ROWS)  # an imagined rollout's, or those that errors are measured on
+        n_places = n_rows * dynamics.sizes.n_agents * config.context_steps * dynamics.sizes.block
         return n_places * dynamics.transformer.place_size * dynamics.obs.weight.element_size() / GIB
 
     def sequences(
