@@ -109,6 +109,7 @@ class Mg2lConfig:
             return
         wanting = ["sampled=true"] * self.sampled + ["told=mean_std"] * (self.told == "mean_std")
         wanting += ["objectives=[trajectory]"] * ("trajectory" in self.objectives)
+        wanting += [f"critic_kl_coef={self.critic_kl_coef:g}"] * bool(self.critic_kl_coef)
         if "local" in self.objectives and self.local_objective == "posterior_consistency":
             wanting.append("local_objective=posterior_consistency")
         if wanting:

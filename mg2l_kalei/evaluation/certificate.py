@@ -20,6 +20,7 @@ LINES = ("none", "memory", "oracle", "centralised")
 EPISODE = 1  # k at which returns are compared: the first episode that a belief is carried into
 ENOUGH = 0.4  # of |none|: the least gap that task inference can be measured in
 NEARLY = 0.9  # of the way from chance: as good as all of it
+TOLD = 0.2  # above chance: a probe that reads less, of anything, tells nothing that could be compared
 HALF = 0.5  # of the way from chance: a run that ends below it has not found the task out
 
 
@@ -46,8 +47,9 @@ class Telling(NamedTuple):
     steps: int | None  # of the trial, until ``NEARLY`` of the final reading above chance; None: it is not told
 
     def _way(self, accuracy: float, goal: float) -> float:
-        """Part of the way from chance to ``goal``; NaN where that is at chance too, or was not measured."""
-        return (accuracy - self.chance) / (goal - self.chance) if goal > self.chance else float("nan")
+        """Part of the way from chance to ``goal``; NaN where both are about chance, or one was not measured."""
+        is_told = max(accuracy, goal) - self.chance >= TOLD and goal > self.chance
+        return (accuracy - self.chance) / (goal - self.chance) if is_told else float("nan")
 
     @property
     def is_known(self) -> bool:

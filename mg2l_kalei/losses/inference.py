@@ -48,10 +48,11 @@ def cosine_logits(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
 
 
 def info_nce(queries: Tensor, keys: Tensor, task: Tensor, temperature: float) -> Tensor:
-    """Negative InfoNCE bound on the mutual information of a pair: (..., R, dim) twice, task (R,) -> scalar.
+    """InfoNCE loss of pairs, whose negatives are of other tasks: (..., R, dim) twice, task (R,) -> scalar.
 
     The positive of query r is key r; its negatives are keys of *other tasks* (van den Oord et al. 2018, eq. 4, with
-    normalised embeddings). Other keys of its own task are neither.
+    normalised embeddings). Other keys of its own task are neither, so that it is not a bound on any information: log R
+    less this loss may be above what there is. ``information_bound`` is one.
     """
     same_task = task.unsqueeze(-1) == task
     neither = same_task & ~torch.eye(len(task), dtype=torch.bool, device=task.device)
@@ -74,7 +75,8 @@ def information_bound(queries: Tensor, keys: Tensor, temperature: float) -> Tens
 def prototype_nce(queries: Tensor, prototypes: Tensor, task: Tensor, temperature: float) -> Tensor:
     """Cross-entropy of queries (..., R, dim) against one key per task (n_tasks, dim), task (R,) -> scalar.
 
-    A Barber-Agakov lower bound on the same I(z; M), less log n_tasks, that has no saddle at z = 0.
+    Where training tasks are equally likely, log n_tasks less this is a Barber-Agakov lower bound on I(z; M). It has no
+    saddle at z = 0.
     """
     logits = cosine_logits(queries, prototypes, temperature)  # (..., R, n_tasks)
     return F.cross_entropy(logits.flatten(0, -2), task.expand(logits.shape[:-1]).flatten())

@@ -67,7 +67,7 @@ class InferenceTrainer:
     def prior_latents(self, n_rows: int, n_agents: int) -> Held:
         """Samples of the prior N(0, I), to explore with: each agent of a row is told the same."""
         device = self.contexts.replay.device
-        z = torch.randn(n_rows, self.encoder.global_dim, generator=self.generator, device=device)
+        z = torch.randn(n_rows, self.encoder.local_dim, generator=self.generator, device=device)
         return Held(z.unsqueeze(1).expand(-1, n_agents, -1), None)
 
     def state_dict(self) -> State:

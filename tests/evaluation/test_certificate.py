@@ -129,6 +129,9 @@ def test_how_soon_and_to_whom_the_task_shows() -> None:
     assert (told.steps, told.is_known_to_each) == (25, True), "0.85 after 10 steps is no 0.9 of the way from 1/3 to 1"
     assert (blind.is_known, blind.is_known_to_each) == (True, None)
     assert (chance.steps, chance.is_known, chance.is_known_to_each) == (None, False, None)
+    hardly = ((0.36, 0.36),) * 4
+    nobody = judged(results(-100), results(-50, probe=hardly), run=results(-60, probe=hardly))
+    assert nobody.splits[0].telling["run"].is_known_to_each is None, "a probe that reads nothing compares nothing"
     unread = judged(results(-100), results(-50), told=results(-60, probe=np.full((4, 2), np.nan).tolist()))
     assert unread.splits[0].telling["told"].steps is None
 

@@ -213,11 +213,11 @@ def test_the_actors_loss_does_not_reach_the_encoder() -> None:
     assert not torch.equal(after[0][1], after[1][1])
 
 
-@pytest.mark.parametrize("scale", ["team", "agent"])
+@pytest.mark.parametrize(("scale", "kl"), [("team", 0.0), ("agent", 0.0), ("team", 0.5)])
 @pytest.mark.parametrize("recurrent", [False, True], ids=["feed-forward", "recurrent"])
-def test_the_encoders_gradient_is_that_of_the_value_loss(recurrent: bool, scale: str) -> None:
+def test_the_encoders_gradient_is_that_of_the_value_loss(recurrent: bool, scale: str, kl: float) -> None:
     """Gathered from minibatches and taken through the encoder once: exactly that of the whole rollout at once."""
-    encoder, reference = make_encoder("mg2l"), make_encoder("mg2l")
+    encoder, reference = (make_encoder("mg2l", critic_kl_coef=kl) for _ in range(2))
     settings: dict[str, Any] = {
         "n_epochs": 1,
         "value_clipping": False,
@@ -246,7 +246,8 @@ def test_the_encoders_gradient_is_that_of_the_value_loss(recurrent: bool, scale:
         )
     over = (0, 1) if scale == "agent" else (0, 1, 2)  # the first returns rescale nothing
     error = value - (returns - returns.mean(over)) / returns.std(over, correction=0)
-    (2 * 0.5 * error.square().mean()).backward()  # each of two minibatches gives a mean of its own
+    cost = reference.learned_latents(rollout, generator())[1]
+    (2 * (0.5 * error.square().mean() + cost)).backward()  # each of two minibatches gives a mean of its own
     for ours, whole in zip(encoder.critic_parameters(), reference.critic_parameters(), strict=True):
         assert ours.grad is not None and whole.grad is not None
         torch.testing.assert_close(ours.grad, whole.grad, rtol=1e-3, atol=1e-6)

@@ -46,6 +46,22 @@ def test_a_copy_learns_its_corner_and_the_run_stays_as_it_was(run: Path) -> None
         assert value.equal(before[name])
 
 
+def test_a_copy_begins_with_the_runs_weights_and_scratch_with_others(run: Path) -> None:
+    loaded = load_run(run)
+
+    def distance(*, fresh: bool) -> float:
+        """From the run's actor, after a single trial."""
+        system, _ = fine_tuned(loaded, 0, 10, fresh=fresh)
+        pairs = zip(
+            system.learner.networks["actor"].parameters(),
+            loaded.system.learner.networks["actor"].parameters(),
+            strict=True,
+        )
+        return sum(float((ours - theirs).detach().square().sum()) for ours, theirs in pairs)
+
+    assert 0 < 4 * distance(fresh=False) < distance(fresh=True)
+
+
 def test_as_many_steps_are_made_as_rows_can_share(run: Path) -> None:
     """70 trials in iterations of 16 rows at most are five of 14."""
     _, made = fine_tuned(load_run(run), 0, 700)

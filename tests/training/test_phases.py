@@ -123,6 +123,18 @@ def test_what_is_held_is_sampled_where_training_acts_on_samples_alone(sampled: b
     assert torch.equal(held.latent, means) == (not sampled)
 
 
+def test_a_team_explores_on_one_sample_of_the_prior_for_all_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As wide as actors are told, whatever the critic is."""
+    trainer = make_trainer(tiny("mg2l", "toy-corners"))
+    inference = trainer.shop.inference
+    assert inference is not None
+    monkeypatch.setattr(inference.encoder, "local_dim", 3)
+    latent = inference.prior_latents(4000, 2).latent
+    assert latent.shape == (4000, 2, 3) and torch.equal(latent[:, 0], latent[:, 1])
+    torch.testing.assert_close(latent[:, 0].mean(0), torch.zeros(3), rtol=0, atol=0.1)
+    torch.testing.assert_close(latent[:, 0].T.cov(), torch.eye(3), rtol=0, atol=0.1)
+
+
 def test_a_replay_of_a_trial_for_each_task_never_lacks_one() -> None:
     """toy-corners has four training tasks; three rows at a time leave no pass whole."""
     words = ("mg2l", "toy-corners", "n_iters=6")

@@ -16,7 +16,7 @@ from mg2l_kalei.types import Metrics
 
 
 class Contrast(Objective):
-    """InfoNCE bound on I(z; M), between pairs of contexts of a task and with a learned prototype of each task."""
+    """InfoNCE loss between pairs of contexts of a task, and with a learned prototype of each task."""
 
     @classmethod
     def is_on(cls, config: Any) -> bool:

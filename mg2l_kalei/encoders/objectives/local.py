@@ -30,8 +30,9 @@ class Pair(NamedTuple):
 
 
 def conditional_information(config: Any, pair: Pair) -> Tensor:
-    """Upper bound on I(z; c | z^i) = I(z; c) - I(z; z^i), of which z^i sets the second term alone.
+    """What z^i sets of I(z; c | z^i) = I(z; c) - I(z; z^i): InfoNCE of z^i with z, in place of the second term.
 
+    Its negatives are of other tasks, so that it is no bound; the figure that is logged is (``information_bound``).
     Prototypes stand for z where contrast trains them; where nothing does, they would be labels that z knows nothing of.
     """
     nce = info_nce(pair.z_local, pair.z.expand_as(pair.z_local), pair.task, config.temperature)

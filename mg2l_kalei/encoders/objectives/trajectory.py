@@ -26,7 +26,7 @@ class Trajectory(Objective):
     From the posterior after t steps, rewards and next observations of the whole trial are decoded, what came before t
     and what comes after; the posterior's prior is the posterior a step before, and N(0, I) at first. Divided by the
     trial's length, and for z by the number of agents: a mean over transitions instead of their sum. In each update some
-    beliefs and transitions are drawn in the place of all.
+    beliefs and transitions are drawn in the place of all. Nothing is decoded from the prior, before the first step.
     """
 
     network_name = "trajectory_decoder"
