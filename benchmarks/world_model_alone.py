@@ -61,7 +61,14 @@ def main(words: list[str]) -> None:
                 told = [f"{value:.3f}" for key, value in found.items() if key.removeprefix(f"{name}_").isdigit()]
                 print(f"  {name:18} {'  '.join(told)}", flush=True)
             if "out" in given:
-                line = {"words": words, "seed": config.seed, "updates": done, "split": split, "cpu_s": seconds, **found}
+                line = {
+                    "words": [word for word in words if not word.startswith("out=")],
+                    "seed": config.seed,
+                    "updates": done,
+                    "split": split,
+                    "cpu_s": seconds,
+                    **found,
+                }
                 with Path(given["out"]).open("a") as file:
                     file.write(json.dumps(line) + "\n")
 

@@ -47,7 +47,7 @@ class Telling(NamedTuple):
     steps: int | None  # of the trial, until ``NEARLY`` of the final reading above chance; None: it is not told
 
     def _way(self, accuracy: float, goal: float) -> float:
-        """Part of the way from chance to ``goal``; NaN where both are about chance, or one was not measured."""
+        """Part of the way from chance to ``goal``; NaN where neither is ``TOLD`` above chance, or the goal at it."""
         is_told = max(accuracy, goal) - self.chance >= TOLD and goal > self.chance
         return (accuracy - self.chance) / (goal - self.chance) if is_told else float("nan")
 

@@ -14,6 +14,7 @@ from mg2l_kalei.encoders.mg2l import Mg2lEncoder
 from mg2l_kalei.encoders.objectives.base import Inferred, Level
 from mg2l_kalei.encoders.objectives.contrast import Classification, Contrast
 from mg2l_kalei.encoders.objectives.local import LocalContrast
+from mg2l_kalei.encoders.objectives.prediction import N_PREDICTED
 from mg2l_kalei.encoders.transitions import present
 from mg2l_kalei.losses.inference import Gaussian
 from mg2l_kalei.types import Contexts
@@ -63,11 +64,11 @@ def test_local_contrast_is_each_agents_own() -> None:
 
 
 def test_classification_is_of_the_contexts_own_task() -> None:
-    z, width = draw(1, 4, 5), SimpleNamespace(n_tasks=2)
+    z, width = draw(2, 4, 5), SimpleNamespace(n_tasks=2)
     objective = Classification(SimpleNamespace(latent_dim=5), width, generator())  # type: ignore[arg-type]
     contexts = Contexts(None, TASK)  # type: ignore[arg-type]
     loss, _ = objective.loss(inferred(contexts=contexts, global_=level(z)))
-    chances = objective.network(z[0]).softmax(-1)[range(4), TASK]
+    chances = objective.network(z).softmax(-1)[:, range(4), TASK]
     torch.testing.assert_close(loss, -chances.log().mean())
 
 
@@ -90,14 +91,14 @@ def test_what_is_predicted_is_of_its_own_context_or_of_the_paired_one(name: str,
     objective.network = Watched()
     encoder.loss(contexts, generator())
     _, own = encoder.transition_encoder.given_and_outcome(contexts.transition)
-    expected = torch.stack([own[-8:, (r + shift) % 6] for r in range(6)], dim=1)
+    expected = torch.stack([own[-N_PREDICTED:, (r + shift) % 6] for r in range(6)], dim=1)
     assert outcomes and all(torch.equal(outcome, expected) for outcome in outcomes)
     torch.testing.assert_close(latents[0][-1, :, 0], encoder.encode(contexts).global_)
     assert present(contexts.transition, encoder.processes) is None, "all count here"
 
 
-def test_varibads_divergence_is_a_step_of_the_trials_own() -> None:
-    """The bound is a mean over the trial's steps: its divergences, a sum over them, are divided by their number."""
+def test_varibads_divergences_are_divided_by_the_trials_length() -> None:
+    """As what is decoded from each belief is, which is a sum over the trial's steps in the paper and a mean here."""
     contexts = as_contexts(random_rollout(n_rows=6))  # of 9 steps
     encoder = make_encoder("mg2l", objectives=("trajectory",), kl_coef=5.0)
     _, metrics = encoder.loss(contexts, generator())

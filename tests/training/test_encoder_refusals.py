@@ -36,6 +36,7 @@ from tests.training.trainers import load_words
         ("tells_agents_apart=true prediction_coef=1", "prediction decodes what happens to all agents alike"),
         ("told=mean_std sampled=true", "what is told in full is not sampled"),
         ("told=mean_std posterior=deterministic", "posterior=deterministic has no deviation, and told=mean_std needs"),
+        ("critic_kl_coef=0.1 posterior=deterministic", "has no deviation, and critic_kl_coef=0.1 needs"),
         (
             "local_objective=posterior_consistency posterior=deterministic",
             "and local_objective=posterior_consistency needs",

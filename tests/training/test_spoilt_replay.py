@@ -72,15 +72,15 @@ def test_a_gradient_that_is_not_finite_is_named_though_every_loss_is(
     words = tiny(tmp_path, env, algo, n_iters=2, learner__batch=4, **ONE_UPDATE[algo])
     trainer = MetaTrainer(build(load(words, SCHEMA, CONFIG_DIR).config, torch.device("cpu")), tmp_path / "bad_batch")
     trainer.iterate()
-    step, n_spoilt = Optimiser.step, []
+    step, spoilt_losses = Optimiser.step, []
 
     def spoilt(optimiser: Optimiser, loss: Tensor, **named: Any) -> Metrics:
         if optimiser.name == network:
-            n_spoilt.append(1)
+            spoilt_losses.append(loss)
             loss.register_hook(lambda gradient: gradient * math.nan)
         return step(optimiser, loss, **named)
 
     monkeypatch.setattr(Optimiser, "step", spoilt)
     with pytest.raises(NonFiniteError, match=f"^train/{network}_grad_norm "):
         trainer.iterate()
-    assert len(n_spoilt) == 1 and trainer.bad_batch.is_file()
+    assert len(spoilt_losses) == 1 and trainer.bad_batch.is_file()

@@ -100,9 +100,17 @@ def test_what_rows_remember_is_said_does_not_grow_and_is_there_once(monkeypatch:
     monkeypatch.setattr(
         model.network.dynamics.transformer, "memories", lambda *given: (before() is None) and make(*given)
     )
-    del held
     env.reset(MOMENTS.trial)
     assert len(env.dream._memories) == 2
+
+
+def test_errors_that_are_measured_in_parts_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model whose ends and tokens are not drawn."""
+    model, slots, found = swirl.small_model(), torch.arange(32), []
+    for n in (N_ROWS, 7):
+        monkeypatch.setattr("mg2l_kalei.world_models.scores.N_ROWS", n)
+        found.append(open_loop_scores(model, swirl.replayed(32), (slots[:16], slots[16:]), swirl.oracle(), generator()))
+    torch.testing.assert_close(*found)
 
 
 def test_errors_are_measured_on_no_more_rows_at_once_than_are_said(monkeypatch: pytest.MonkeyPatch) -> None:

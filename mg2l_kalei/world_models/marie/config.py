@@ -69,8 +69,8 @@ class MarieConfig(ImaginationConfig):
         super().__post_init__()
         if self.width % (2 * self.n_heads):
             raise ValueError(f"width={self.width} is no multiple of 2 n_heads={2 * self.n_heads}")
-        if self.burn_in and self.burn_in + 1 >= self.context_steps:
+        if self.burn_in + 1 >= self.context_steps:
             raise ValueError(
                 f"burn_in={self.burn_in} with context_steps={self.context_steps}: the first steps are forgotten before "
-                f"anything is predicted; expected context_steps of {self.burn_in + 2} or more"
+                f"an observation is predicted; expected context_steps of {self.burn_in + 2} or more"
             )
