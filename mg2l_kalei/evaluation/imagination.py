@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # imported where they are used: they take a second
 
 ENTRIES_SHOWN = 4  # of an agent's observation, those that vary most
 AGENTS_SHOWN = 3
+WIDTH_OF_TITLE = 6.0  # [inches]   room for its longer line
 
 
 class Trajectories(NamedTuple):
@@ -54,13 +55,18 @@ def imagined_beside(
     return Trajectories(*(x[:horizon, row].float().cpu().numpy() for x in shown))
 
 
+def imagination_title(family: str, split: str, n_episodes: int) -> str:
+    """In two lines, of which both fit into the figure of a single agent."""
+    return f"{family}, {split}: of {n_episodes} episodes the one of median error\ndashed: imagined from the start on"
+
+
 def imagination_figure(shown: Trajectories, title: str, horizon: int) -> Figure:
     """A column per agent: the entries of its observation that vary most, and its reward; dashed: as imagined.
 
     ``horizon``: steps that the team learns from in the model, after which a line says so.
     """
     n_agents = min(AGENTS_SHOWN, shown.obs.shape[1])
-    figure = new_figure(3.2 * n_agents, 4.4, title)
+    figure = new_figure(max(WIDTH_OF_TITLE, 3.2 * n_agents), 4.6, title)
     columns = figure.subplots(2, n_agents, squeeze=False, sharex=True)
     step, colours = np.arange(1, len(shown.obs) + 1), task_colours(ENTRIES_SHOWN)[:ENTRIES_SHOWN]
     for agent in range(n_agents):

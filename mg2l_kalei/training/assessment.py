@@ -23,7 +23,7 @@ from mg2l_kalei.encoders.references import GivenEncoder
 from mg2l_kalei.evaluation.adaptation import evaluate
 from mg2l_kalei.evaluation.comparison import Comparison, compare
 from mg2l_kalei.evaluation.figures import adaptation_figure, save_picture, sharing_figure, task_space_figure
-from mg2l_kalei.evaluation.imagination import imagination_figure, imagined_beside
+from mg2l_kalei.evaluation.imagination import imagination_figure, imagination_title, imagined_beside
 from mg2l_kalei.evaluation.report import adaptation_table
 from mg2l_kalei.evaluation.results import BY_OTHERS, AdaptationResult, raw_name, to_json
 from mg2l_kalei.seeding import numpy_generator, torch_generator
@@ -235,9 +235,7 @@ def _imagination(system: System, model: WorldModel, split: str) -> Figure:
     n_steps = min(family.spec.episode_steps, HORIZONS_SHOWN * model.config.imagined_steps)
     trial = collect(env, team, task, n_steps, explore=None)
     shown = imagined_beside(model, system.encoder, trial, generator)
-    title = (
-        f"{family.name}, {split}: of {N_IMAGINED} episodes the one of median error · dashed: imagined from the start on"
-    )
+    title = imagination_title(family.name, split, N_IMAGINED)
     return imagination_figure(shown, title, model.config.imagined_steps)
 
 

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 
-from mg2l_kalei.evaluation.imagination import Trajectories, imagination_figure, imagined_beside
+from envs import ENVS
+from mg2l_kalei.evaluation.imagination import (
+    Trajectories,
+    imagination_figure,
+    imagination_title,
+    imagined_beside,
+)
 from mg2l_kalei.types import Rollout
 from tests.small_systems import generator
 from tests.world_models import swirl
@@ -30,3 +39,14 @@ def test_what_is_imagined_is_dashed_beside_what_was() -> None:
         real, imagined = lines[2 * number : 2 * number + 2]
         assert np.array_equal(real.get_ydata(), drawn[0, :, 0, entry]) and real.get_linestyle() == "-"
         assert np.array_equal(imagined.get_ydata(), drawn[1, :, 0, entry]) and imagined.get_linestyle() == "--"
+
+
+@pytest.mark.parametrize("n_agents", [1, 2, 5])
+def test_its_title_is_not_cut_off(n_agents: int) -> None:
+    drawn = np.zeros((6, n_agents, 5))
+    title = imagination_title(max(ENVS, key=len), "train", 16)
+    figure = imagination_figure(Trajectories(drawn, drawn, drawn[..., 0], drawn[..., 0]), title, 3)
+    FigureCanvasAgg(figure).draw()
+    (heading,) = (text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text() == title)
+    box = heading.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
