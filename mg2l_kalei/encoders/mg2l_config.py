@@ -53,7 +53,7 @@ class Mg2lConfig:
     )
     local_objective: str = setting(
         "conditional_information",
-        "what z^i is trained by: contrast with z, which lowers I(z; c | z^i), or KL(q(z|c) || q^i(z^i|c^i))",
+        "what z^i is trained by: contrast with z, to lower I(z; c | z^i), or KL(q(z|c) || q^i(z^i|c^i))",
         choices=LOCAL_OBJECTIVES,
     )
     local_gradient: str = setting(
